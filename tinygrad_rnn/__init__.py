@@ -1,0 +1,99 @@
+"""Recurrent networks on a minimal tape-based autograd, with fused sequence kernels for any cell.
+
+    import tinygrad_rnn as tg
+    from tinygrad_rnn import nn, optim
+
+    x = tg.randn(100, 16, 32)                       # T, N, I
+    lstm = nn.LSTM(input_size=32, hidden_size=64)
+    output, (h_n, c_n) = lstm(x)
+    output.mean().backward()
+    lstm.weight_hh_l0.grad
+"""
+
+from importlib.util import find_spec as _find_spec
+
+if _find_spec("tinygrad_rnn.kernels") is None:
+    raise ImportError(
+        "tinygrad_rnn: the package 'tinygrad_rnn.kernels' was not found: it lies in the folder 'kernels' of the "
+        "repository and is put in its place by installing: run `pip install -e .` there"
+    )
+
+from . import nn, optim
+from .anomaly import detect_anomaly
+from .creation import arange, full, ones, ones_like, rand, randint, randn, tensor, zeros, zeros_like
+from .differentiate import grad, gradcheck, gradgradcheck
+from .primitives.elementwise import (
+    abs,
+    add,
+    clip,
+    cos,
+    div,
+    eq,
+    erf,
+    exp,
+    ge,
+    gelu,
+    gt,
+    isfinite,
+    le,
+    log,
+    logical_and,
+    logical_not,
+    logical_or,
+    lt,
+    masked_fill,
+    maximum,
+    minimum,
+    mul,
+    ne,
+    neg,
+    pow,
+    relu,
+    sigmoid,
+    sign,
+    sin,
+    softplus,
+    sqrt,
+    sub,
+    tanh,
+    where,
+)
+from .primitives.index import gather
+from .primitives.products import matmul
+from .primitives.reduce import (
+    amax,
+    amin,
+    argmax,
+    argmin,
+    log_softmax,
+    logsumexp,
+    max,
+    mean,
+    min,
+    softmax,
+    std,
+    sum,
+    var,
+)
+from .primitives.shape import (
+    broadcast_to,
+    chunk,
+    concat,
+    flatten,
+    flip,
+    pad,
+    permute,
+    reshape,
+    split,
+    squeeze,
+    stack,
+    transpose,
+    unbind,
+    unsqueeze,
+)
+from .random import get_rng_state, manual_seed, set_rng_state
+from .tape import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from .tensor import Tensor
+
+__version__ = "0.1.0"
+cat = concat

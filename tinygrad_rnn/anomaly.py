@@ -1,0 +1,83 @@
+"""Anomaly mode: find the primitive, and the line of the user's program, that made the first NaN or Inf."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import ContextDecorator
+from typing import Any
+
+import numpy as np
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+class _Watching(threading.local):
+    on = False
+
+
+watching = _Watching()
+
+
+class detect_anomaly(ContextDecorator):
+    """Within the block, stop at the first NaN or Inf, forward or backward, and say what made it.
+
+        with tg.detect_anomaly():
+            loss = model(x)
+            loss.backward()
+
+    Raises FloatingPointError naming the primitive and the line that called it. Values that come in
+    as NaN or Inf are reported where they enter the first primitive. Each result is examined, so
+    expect things to run several times slower.
+    """
+
+    def __init__(self) -> None:
+        self.outer: list[bool] = []
+
+    def __enter__(self) -> None:
+        self.outer.append(watching.on)
+        watching.on = True
+
+    def __exit__(self, *_: object) -> None:
+        watching.on = self.outer.pop()
+
+
+def user_line() -> str:
+    """`file:line (source)` of the innermost frame that is not this package's own."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+
+
+def _fault(value: Any) -> str | None:
+    """What is wrong with an array, a box of one, or a bundle of them: 'NaN', 'Inf' or None."""
+    parts = getattr(value, "parts", value)
+    if isinstance(parts, (tuple, list)):
+        return next((fault for fault in map(_fault, parts) if fault), None)
+    array = value.data if hasattr(value, "node") else value
+    dtype = getattr(array, "dtype", None)
+    if not isinstance(dtype, np.dtype) or dtype.kind != "f" or np.isfinite(array).all():
+        return None
+    return "NaN" if np.isnan(array).any() else "Inf"
+
+
+def check_forward(name: str, out: Any, args: Sequence) -> None:
+    """Raise if a primitive's result is not finite."""
+    fault = _fault(out)
+    if fault:
+        blame = next((f"its argument {i} holds {f}" for i, f in enumerate(map(_fault, args)) if f), None)
+        raise FloatingPointError(
+            f"{name}: made the first {fault}, at {user_line()}; {blame or 'its arguments are all finite'}"
+        )
+
+
+def check_vjp(node: Any, g: Any, product: Any) -> None:
+    """Raise if a primitive's VJP is not finite."""
+    fault = _fault(product)
+    if fault:
+        made = node.notes and node.notes.line or "a line that ran outside detect_anomaly()"
+        blame = "the gradient that reached it was not finite" if _fault(g) else "the gradient that reached it was finite"
+        raise FloatingPointError(f"{node.name}: its backward made the first {fault}; recorded at {made}; {blame}")

@@ -1,0 +1,1 @@
+"""Layers and losses as functions, with PyTorch's names and arguments."""

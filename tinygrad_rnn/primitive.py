@@ -1,0 +1,209 @@
+"""Primitives: a forward, and beside it the vector-Jacobian product (VJP) for each argument.
+
+    mul = primitive("mul", lambda x, y: x * y,
+                    lambda g, x, y: g * y,
+                    lambda g, x, y: g * x)
+
+A VJP takes the cotangent g of the result, then whatever it names of the forward's arguments and of
+`out`, the result. What the VJPs name is all that a node keeps. The VJPs of one primitive share one
+signature. They are written with primitives and operators, so the same text serves on
+
+- arrays, in a plain backward: nothing is recorded, NumPy (or an array type that answers to NumPy's
+  dispatch, NEP 13 and 18) computes;
+- tensors, under `create_graph=True`: the backward is recorded and can be differentiated again;
+- symbols, when a cell is traced: a type with `__tape_primitive__` is handed the primitive itself.
+
+What a primitive gets tells which: given arrays it computes, given tensors it records.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import anomaly
+from .anomaly import watching
+from .tape import Box, Node, Notes, mode
+
+_ndarray = np.ndarray
+_SCALARS = frozenset({float, int, bool})
+
+
+class Rule:
+    """How a primitive is computed and differentiated; what a `Node` points to.
+
+    kept:  positions in (out, *arguments) of the values that the VJPs named.
+    joint: the one VJP for all arguments, `joint(needs, g, ...) -> a cotangent (or None) per argument`,
+           or None where each argument has its own in `vjps`.
+    """
+
+    __slots__ = ("name", "forward", "vjps", "joint", "kept", "numeric", "expects")
+
+    def __init__(
+        self, name: str, forward: Callable, vjps: Sequence[Callable], joint: bool, numeric: bool, expects: str
+    ):
+        self.name, self.forward, self.numeric, self.expects = name, forward, numeric, expects
+        self.vjps, self.joint = tuple(vjps), vjps[0] if joint else None
+        named = list(inspect.signature(vjps[0]).parameters)[2 if joint else 1 :] if vjps else []
+        places = {"out": 0, **{name: i for i, name in enumerate(inspect.signature(forward).parameters, 1)}}
+        self.kept = tuple(places[name] for name in named)
+
+
+def primitive(
+    name: str,
+    forward: Callable,
+    *vjps: Callable,
+    joint: bool = False,
+    numeric: bool = False,
+    expects: str = "arguments that fit each other",
+) -> Callable[..., Any]:
+    """Make a primitive; see the head of this file.
+
+    forward: takes arrays and static arguments, by position; returns an array, or a tuple of arrays.
+    vjps: one for each leading argument, or with `joint` one for all; none for what has no gradient.
+    numeric: all arguments are numbers and share one dtype (bool goes with any); otherwise only the
+        floating ones must agree.
+    expects: what to say of the arguments where the forward refuses them.
+    """
+    rule = Rule(name, forward, vjps, joint, numeric, expects)
+
+    def apply(*args: Any) -> Any:
+        raw: list[Any] = []
+        parents: list[Node | None] = []
+        recorded = unsettled = False
+        dtype = None
+        for a in args:
+            if isinstance(a, Box):
+                data = a.data
+                node = a.node
+                if dtype is None:
+                    dtype = data.dtype
+                elif data.dtype is not dtype:
+                    unsettled = True
+                if node is not None:
+                    recorded = True
+                raw.append(data)
+                parents.append(node)
+            else:
+                if numeric and type(a) not in _SCALARS:
+                    unsettled = True
+                raw.append(a)
+                parents.append(None)
+        if dtype is None:
+            return compute(rule, raw)
+        if unsettled:
+            settle(rule, raw)
+        out = compute(rule, raw)
+        if type(out) is not _ndarray or out.dtype is not dtype:
+            out = _settled_result(rule, out, raw)
+        if watching.on:
+            anomaly.check_forward(name, out, raw)
+        if recorded and vjps and mode.recording:
+            return _record(rule, parents, raw, out)
+        return mode.box(out) if type(out) is not tuple else tuple(mode.box(o) for o in out)
+
+    apply.__name__ = apply.__qualname__ = name
+    apply.rule = rule  # type: ignore[attr-defined]
+    return apply
+
+
+def compute(rule: Rule, raw: list) -> Any:
+    """The forward on bare values: NumPy's, or that of an array type with a way of its own."""
+    if type(raw[0]) is not _ndarray:
+        for a in raw:
+            handler = getattr(type(a), "__tape_primitive__", None)
+            if handler is not None:
+                return handler(rule, raw)
+    try:
+        return rule.forward(*raw)
+    except (ValueError, TypeError, IndexError) as error:
+        raise type(error)(f"{rule.name}: expected {rule.expects}, got {_described(rule, raw)} ({error})") from error
+
+
+def _record(rule: Rule, parents: list, raw: list, out: Any) -> Any:
+    """The result as a box on the tape, with a new node that holds what the rule keeps."""
+    saved = tuple([out if k == 0 else raw[k - 1] for k in rule.kept]) if rule.kept else ()
+    several = type(out) is tuple
+    node = Node(rule, parents, saved, Bundle.shape if several else out.shape)
+    if watching.on:
+        node.notes = Notes(line=anomaly.user_line())
+    if not several:
+        return mode.box(out, node)
+    return tuple(mode.box(o, Node(_one_of(i, len(out)), (node,), (), o.shape)) for i, o in enumerate(out))
+
+
+class Bundle:
+    """The cotangent of a primitive with several results: one part for each, None where nothing arrived."""
+
+    __slots__ = ("parts",)
+    shape = "bundle"  # of the node and of its cotangent alike: there is nothing to broadcast
+
+    def __init__(self, parts: tuple):
+        self.parts = parts
+
+    def __add__(self, other: Bundle) -> Bundle:
+        return Bundle(tuple(b if a is None else a if b is None else a + b for a, b in zip(self.parts, other.parts)))
+
+
+@functools.cache
+def _one_of(i: int, n: int) -> Rule:
+    """The rule of the i-th of n results: its cotangent takes its place in the bundle."""
+
+    def vjp(g: Any) -> Bundle:
+        return Bundle((None,) * i + (g,) + (None,) * (n - 1 - i))
+
+    return Rule(f"result {i}", lambda x: x, (vjp,), False, False, "")
+
+
+def _described(rule: Rule, raw: list) -> str:
+    names = [*inspect.signature(rule.forward).parameters.values()]
+    names = [f"{p.name.rstrip('_')}" for p in names if p.kind is not p.VAR_POSITIONAL]
+    names += [f"argument {i}" for i in range(len(names), len(raw))]
+    return ", ".join(
+        f"{name} of shape {a.shape}" if hasattr(a, "shape") else f"{name} = {a!r}" for name, a in zip(names, raw)
+    )
+
+
+def _is_array(a: Any) -> bool:
+    return hasattr(a, "dtype") and not isinstance(a, np.generic)
+
+
+def settle(rule: Rule, raw: list) -> None:
+    """Make the array arguments agree in device and dtype, in place, or say that they do not.
+
+    NumPy's scalars become Python's, which take the dtype of the tensor that they meet; a list becomes an array.
+    """
+    arrays = [a for a in raw if _is_array(a)]
+    model = next((a for a in arrays if a.dtype.kind == "f"), arrays[0])
+    for i, a in enumerate(raw):
+        if rule.numeric and not _is_array(a):
+            if isinstance(a, np.generic):
+                raw[i] = a.item()
+            elif isinstance(a, (list, tuple)):
+                raw[i] = np.asarray(a, model.dtype if model.dtype.kind == "f" else None)
+            elif not isinstance(a, (int, float)):
+                raise TypeError(f"{rule.name}: expected tensors, arrays or numbers, got {type(a).__name__} {a!r}")
+    for a in arrays:
+        if type(a) is not type(model):
+            raise TypeError(
+                f"{rule.name}: expected every argument on one device, got arrays of {type(model).__module__} "
+                f"and {type(a).__module__}: move one with .to(device)"
+            )
+        if a.dtype != model.dtype and (rule.numeric and a.dtype.kind != "b" or a.dtype.kind == "f"):
+            names = " and ".join(dict.fromkeys(str(a.dtype) for a in arrays))
+            raise TypeError(f"{rule.name}: expected arguments of one dtype, got {names}: convert one with .to(dtype)")
+
+
+def _settled_result(rule: Rule, out: Any, raw: list) -> Any:
+    """An array where NumPy gave a scalar, and float32 where its arithmetic took integers to float64."""
+    if type(out) is tuple:
+        return out
+    if isinstance(out, np.generic):
+        out = np.asarray(out)
+    if rule.numeric and out.dtype == np.float64 and not any(_is_array(a) and a.dtype == np.float64 for a in raw):
+        out = out.astype(np.float32)
+    return out

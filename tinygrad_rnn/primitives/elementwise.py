@@ -1,0 +1,138 @@
+"""Elementwise primitives: arithmetic with NumPy's broadcasting, comparison and choice, and functions of one argument.
+
+A VJP here need not undo broadcasting: the tape sums a cotangent down to the shape it arrives at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..kernels.pointwise import OPERATIONS
+from ..primitive import primitive
+
+
+def _pointwise(name: str, forward: Callable, *vjps: Callable) -> Callable[..., Any]:
+    return primitive(name, forward, *vjps, numeric=True, expects="shapes that broadcast together")
+
+
+# Arithmetic
+
+add = _pointwise("add", lambda x, y: x + y, lambda g: g, lambda g: g)
+sub = _pointwise("sub", lambda x, y: x - y, lambda g: g, lambda g: -g)
+mul = _pointwise("mul", lambda x, y: x * y, lambda g, x, y: g * y, lambda g, x, y: g * x)
+div = _pointwise("div", lambda x, y: x / y, lambda g, out, y: g / y, lambda g, out, y: -g * out / y)
+neg = _pointwise("neg", lambda x: -x, lambda g: -g)
+pow = _pointwise(
+    "pow",
+    lambda x, y: x**y,
+    lambda g, out, x, y: g * (y * x ** _less_one(y)),
+    lambda g, out, x, y: g * (out * log(where(eq(x, 0.0), 1.0, x))),  # 0^y is flat in y > 0; below 0 it is NaN
+)
+
+
+def _less_one(y: Any) -> Any:
+    """y - 1, but 0 for y = 0, so that the slope of x^0 is 0 * x^0 = 0 even at x = 0."""
+    return (y - 1 if y else y) if isinstance(y, (int, float)) else where(ne(y, 0.0), y - 1.0, y)
+
+
+# Comparison and choice
+
+eq = _pointwise("eq", lambda x, y: np.equal(x, y))
+ne = _pointwise("ne", lambda x, y: np.not_equal(x, y))
+lt = _pointwise("lt", lambda x, y: np.less(x, y))
+le = _pointwise("le", lambda x, y: np.less_equal(x, y))
+gt = _pointwise("gt", lambda x, y: np.greater(x, y))
+ge = _pointwise("ge", lambda x, y: np.greater_equal(x, y))
+logical_and = _pointwise("logical_and", lambda x, y: np.logical_and(x, y))
+logical_or = _pointwise("logical_or", lambda x, y: np.logical_or(x, y))
+logical_not = _pointwise("logical_not", lambda x: np.logical_not(x))
+isfinite = _pointwise("isfinite", lambda x: np.isfinite(x))
+
+where = primitive(
+    "where",
+    lambda condition, x, y: np.where(condition, x, y),
+    lambda g, condition: None,
+    lambda g, condition: where(condition, g, 0.0),
+    lambda g, condition: where(condition, 0.0, g),
+    expects="a condition, x and y of shapes that broadcast together",
+)
+
+
+def _to_winner(g: Any, wins: Any, ties: Any) -> Any:
+    """The cotangent of a maximum or minimum goes to the argument that won, half to each where both are equal."""
+    return where(wins, g, where(ties, g * 0.5, 0.0))
+
+
+maximum = _pointwise(
+    "maximum",
+    lambda x, y: np.maximum(x, y),
+    lambda g, x, y: _to_winner(g, gt(x, y), eq(x, y)),
+    lambda g, x, y: _to_winner(g, gt(y, x), eq(x, y)),
+)
+minimum = _pointwise(
+    "minimum",
+    lambda x, y: np.minimum(x, y),
+    lambda g, x, y: _to_winner(g, lt(x, y), eq(x, y)),
+    lambda g, x, y: _to_winner(g, lt(y, x), eq(x, y)),
+)
+
+# Functions of one argument
+
+exp = _pointwise("exp", lambda x: np.exp(x), lambda g, out: g * out)
+log = _pointwise("log", lambda x: np.log(x), lambda g, x: g / x)
+sqrt = _pointwise("sqrt", lambda x: np.sqrt(x), lambda g, out: g * 0.5 / out)
+abs = _pointwise("abs", lambda x: np.abs(x), lambda g, x: g * sign(x))
+sign = _pointwise("sign", lambda x: np.sign(x), lambda g: g * 0.0)
+sin = _pointwise("sin", lambda x: np.sin(x), lambda g, x: g * cos(x))
+cos = _pointwise("cos", lambda x: np.cos(x), lambda g, x: -g * sin(x))
+tanh = _pointwise("tanh", lambda x: np.tanh(x), lambda g, out: g * (1.0 - out * out))
+sigmoid = _pointwise("sigmoid", lambda x: OPERATIONS["sigmoid"](x), lambda g, out: g * (out * (1.0 - out)))
+softplus = _pointwise("softplus", lambda x: OPERATIONS["softplus"](x), lambda g, x: g * sigmoid(x))
+erf = _pointwise("erf", lambda x: OPERATIONS["erf"](x), lambda g, x: g * (2.0 / math.sqrt(math.pi)) * exp(-x * x))
+relu = _pointwise("relu", lambda x: np.maximum(x, 0), lambda g, out: where(gt(out, 0.0), g, 0.0))
+_clip = primitive(
+    "clip",
+    lambda x, low, high: np.clip(x, low, high),
+    lambda g, x, low, high: where(_within(x, low, high), g, 0.0),
+)
+
+
+def _within(x: Any, low: float | None, high: float | None) -> Any:
+    inside = True if low is None else ge(x, low)
+    return inside if high is None else logical_and(le(x, high), inside)
+
+
+def clip(x: Any, min: float | None = None, max: float | None = None) -> Any:
+    """x limited to [min, max]; the gradient is 1 inside and on the bounds, 0 outside. Either bound may be None."""
+    if min is None and max is None:
+        raise ValueError("clip: expected min, max or both, got neither")
+    return _clip(x, None if min is None else float(min), None if max is None else float(max))
+
+
+_cast = primitive("cast", lambda x, dtype, source: x.astype(dtype), lambda g, dtype, source: _cast(g, source, dtype))
+
+
+def cast(x: Any, dtype: Any) -> Any:
+    """x converted to another dtype; the gradient is converted back."""
+    return x if x.dtype == dtype else _cast(x, np.dtype(dtype), x.dtype)
+
+
+def masked_fill(x: Any, mask: Any, value: float) -> Any:
+    """`value` where the boolean mask is true, x elsewhere; no gradient passes where it is true."""
+    return where(mask, float(value), x)
+
+
+def gelu(x: Any, approximate: str = "none") -> Any:
+    """x Phi(x), Phi the normal distribution function; with approximate="tanh" its tanh form.
+
+    Hendrycks and Gimpel, Gaussian Error Linear Units (2016), section 2.
+    """
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"gelu: approximate: expected 'none' or 'tanh', got {approximate!r}")
+    if approximate == "none":
+        return x * (0.5 * (1.0 + erf(x * math.sqrt(0.5))))
+    return x * (0.5 * (1.0 + tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * (x * x * x)))))

@@ -1,0 +1,109 @@
+"""Primitives that pick by index, and their adjoint, which adds into place: `x[index]`, gather, embedding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..primitive import primitive
+from .shape import axis_of
+
+
+def _plain(index: Any) -> Any:
+    """An index with tensors in it as arrays."""
+    if isinstance(index, tuple):
+        return tuple(_plain(part) for part in index)
+    if hasattr(index, "node"):
+        index = index.data
+    if isinstance(index, list):
+        index = np.asarray(index, None if index else np.int64)
+    if isinstance(index, np.ndarray) and index.dtype.kind not in "biu":
+        raise TypeError(f"index: expected integers or booleans, got {index.dtype}")
+    return index
+
+
+def _is_basic(index: Any) -> bool:
+    """Whether an index picks each element at most once, as slices and single positions do."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(part is None or part is Ellipsis or isinstance(part, (int, np.integer, slice)) for part in parts)
+
+
+def _added_into_place(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    out = np.zeros_like(g, shape=shape)
+    if _is_basic(index):
+        out[index] = g
+    else:
+        np.add.at(out, index, g)
+    return out
+
+
+_getitem = primitive(
+    "getitem",
+    lambda x, index, shape: x[index],
+    lambda g, index, shape: _scatter(g, index, shape),
+    expects="an index within the shape",
+)
+_scatter = primitive("scatter", _added_into_place, lambda g, index, shape: _getitem(g, index, shape))
+
+
+def getitem(x: Any, index: Any) -> Any:
+    """x[index] with NumPy's rules: positions, slices, None, ..., integer and boolean arrays or tensors."""
+    return _getitem(x, _plain(index), x.shape)
+
+
+def _along(axis: int, index: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The advanced index that takes `index` along one axis and stays in place along the others."""
+    grid = np.ogrid[tuple(slice(n) for n in index.shape)]
+    return tuple(index if i == axis else at for i, at in enumerate(grid))
+
+
+def gather(x: Any, dim: int, index: Any) -> Any:
+    """out[i][j][k] = x[index[i][j][k]][j][k] for dim 0, and so for the others; index has as many dimensions as x."""
+    axis = axis_of("gather", dim, len(x.shape))
+    index = _plain(index)
+    if index.dtype.kind not in "iu" or index.ndim != len(x.shape):
+        raise ValueError(
+            f"gather: index: expected integers in {len(x.shape)} dimensions, got {index.dtype} of shape {index.shape}"
+        )
+    if any(n > m for i, (n, m) in enumerate(zip(index.shape, x.shape)) if i != axis):
+        raise ValueError(f"gather: index: expected a shape within {x.shape} but for dim {dim}, got {index.shape}")
+    _check_range("gather", index, x.shape[axis])
+    return _getitem(x, _along(axis, index), x.shape)
+
+
+def _check_range(name: str, index: np.ndarray, size: int) -> None:
+    if index.size and not (0 <= index.min() and index.max() < size):
+        worst = index.min() if index.min() < 0 else index.max()
+        raise IndexError(f"{name}: index: expected numbers from 0 to {size - 1}, got {worst}")
+
+
+def _rows_added(g: Any, index: np.ndarray, rows: int) -> Any:
+    """Rows of g summed by their index: sorted, then added run by run, in an order that never varies."""
+    flat = index.reshape(-1)
+    g = g.reshape(flat.size, -1)
+    out = np.zeros_like(g, shape=(rows, g.shape[1]))
+    if flat.size:
+        order = np.argsort(flat, kind="stable")
+        where, start = np.unique(flat[order], return_index=True)
+        out[where] = np.add.reduceat(g[order], start, axis=0)
+    return out
+
+
+_take_rows = primitive(
+    "embedding",
+    lambda weight, index, rows: weight[index],
+    lambda g, index, rows: _add_rows(g, index, rows),
+)
+_add_rows = primitive("add_rows", _rows_added, lambda g, index, rows: _take_rows(g, index, rows))
+
+
+def embedding(index: Any, weight: Any) -> Any:
+    """weight[index], a row for each entry of an integer tensor. weight [V, D], index of any shape -> [..., D]."""
+    index = _plain(index)
+    if len(weight.shape) != 2:
+        raise ValueError(f"embedding: weight: expected two dimensions, got shape {weight.shape}")
+    if not hasattr(index, "dtype") or index.dtype.kind not in "iu":
+        raise TypeError(f"embedding: index: expected integers, got {getattr(index, 'dtype', type(index).__name__)}")
+    _check_range("embedding", index, weight.shape[0])
+    return _take_rows(weight, index, weight.shape[0])

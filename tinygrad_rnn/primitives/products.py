@@ -1,0 +1,36 @@
+"""The matrix product, batched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..primitive import primitive
+from .shape import reshape
+
+_matmul = primitive(
+    "matmul",
+    lambda x, y: np.matmul(x, y),
+    lambda g, x, y: matmul(g, y.mT),
+    lambda g, x, y: matmul(x.mT, g),
+    numeric=True,
+    expects="x [..., n, k] and y [..., k, m]",
+)
+
+
+def matmul(x: Any, y: Any) -> Any:
+    """x @ y over the last two dimensions, the others broadcast; a vector is taken as a row (x) or a column (y)."""
+    x_shape, y_shape = x.shape, y.shape
+    if len(x_shape) == 2 == len(y_shape):
+        return _matmul(x, y)
+    if not x_shape or not y_shape:
+        raise ValueError(f"matmul: expected at least one dimension in each, got {x_shape} and {y_shape}")
+    if len(y_shape) == 1:
+        return reshape(matmul(x, reshape(y, (-1, 1))), x_shape[:-1])
+    if len(x_shape) == 1:
+        return reshape(matmul(reshape(x, (1, -1)), y), (*y_shape[:-2], y_shape[-1]))
+    if len(y_shape) == 2 and x_shape[-1] == y_shape[0] and x_shape[-1]:
+        # One product over all leading dimensions: faster, and y's gradient is one product too, not one for each.
+        return reshape(_matmul(reshape(x, (-1, x_shape[-1])), y), (*x_shape[:-1], y_shape[-1]))
+    return _matmul(x, y)

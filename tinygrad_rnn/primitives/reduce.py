@@ -1,0 +1,184 @@
+"""Primitives that reduce over dimensions: sum, mean, var, max, min, and softmax, which normalises by a sum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..primitive import primitive
+from .elementwise import cast, eq, exp, sqrt, where
+from .index import gather
+from .shape import axes_of, axis_of, broadcast_to, reshape
+
+
+def _kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a reduction that keeps the reduced dimensions, at size 1."""
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+_sum = primitive(
+    "sum",
+    lambda x, axes, shape, keepdim: x.sum(axes, keepdims=keepdim),
+    lambda g, axes, shape: broadcast_to(reshape(g, _kept(shape, axes)), shape),
+)
+
+
+def sum(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
+    """The sum over the dimensions `dim`, all by default. Integers and booleans are summed as int64."""
+    return _sum(x, axes_of("sum", dim, len(x.shape)), x.shape, keepdim)
+
+
+def mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
+    """The mean over the dimensions `dim`, all by default; NaN over no elements."""
+    count = math.prod(x.shape[i] for i in axes_of("mean", dim, len(x.shape)))
+    return sum(x, dim, keepdim) * (1.0 / count if count else math.nan)
+
+
+def var(x: Any, dim: int | Sequence[int] | None = None, correction: int = 1, keepdim: bool = False) -> Any:
+    """The mean square distance from the mean, over n - correction: 1 for a sample (the default), 0 for all there is."""
+    count = math.prod(x.shape[i] for i in axes_of("var", dim, len(x.shape)))
+    distance = x - mean(x, dim, keepdim=True)
+    return sum(distance * distance, dim, keepdim) * (1.0 / (count - correction) if count > correction else math.nan)
+
+
+def std(x: Any, dim: int | Sequence[int] | None = None, correction: int = 1, keepdim: bool = False) -> Any:
+    """The square root of `var`."""
+    return sqrt(var(x, dim, correction, keepdim))
+
+
+def _to_extremes(g: Any, out: Any, x: Any, axes: tuple[int, ...]) -> Any:
+    """The cotangent of a maximum or minimum, shared alike among all elements that attain it."""
+    shape = _kept(x.shape, axes)
+    attained = eq(x, reshape(out, shape))
+    return where(attained, reshape(g, shape) / sum(cast(attained, g.dtype), axes, True), 0.0)
+
+
+_amax = primitive(
+    "amax",
+    lambda x, axes, keepdim: x.max(axes, keepdims=keepdim),
+    lambda g, out, x, axes: _to_extremes(g, out, x, axes),
+    expects="at least one element to take the maximum of",
+)
+_amin = primitive(
+    "amin",
+    lambda x, axes, keepdim: x.min(axes, keepdims=keepdim),
+    lambda g, out, x, axes: _to_extremes(g, out, x, axes),
+    expects="at least one element to take the minimum of",
+)
+_argmax = primitive("argmax", lambda x, axis: np.asarray(x.argmax(axis)), expects="at least one element")
+_argmin = primitive("argmin", lambda x, axis: np.asarray(x.argmin(axis)), expects="at least one element")
+
+
+def amax(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
+    """The largest element along the dimensions `dim`, all by default; equal ones share the gradient."""
+    return _amax(x, axes_of("amax", dim, len(x.shape)), keepdim)
+
+
+def amin(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
+    """The smallest element along the dimensions `dim`, all by default; equal ones share the gradient."""
+    return _amin(x, axes_of("amin", dim, len(x.shape)), keepdim)
+
+
+def _arg(which: Any, name: str, x: Any, dim: int | None, keepdim: bool) -> Any:
+    if dim is None:
+        return which(reshape(x, (-1,)), 0)
+    axis = axis_of(name, dim, len(x.shape))
+    found = which(x, axis)
+    return reshape(found, _kept(x.shape, (axis,))) if keepdim else found
+
+
+def argmax(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The index of the first largest element along `dim`, or in the flattened tensor."""
+    return _arg(_argmax, "argmax", x, dim, keepdim)
+
+
+def argmin(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The index of the first smallest element along `dim`, or in the flattened tensor."""
+    return _arg(_argmin, "argmin", x, dim, keepdim)
+
+
+class Extreme(NamedTuple):
+    """What `max` and `min` along one dimension return."""
+
+    values: Any
+    indices: Any
+
+
+def _extreme(x: Any, indices: Any, dim: int, keepdim: bool) -> Extreme:
+    values = gather(x, dim, indices)
+    return Extreme(values, indices) if keepdim else Extreme(reshape(values, _without(x, dim)), reshape(indices, _without(x, dim)))
+
+
+def _without(x: Any, dim: int) -> tuple[int, ...]:
+    axis = dim % len(x.shape)
+    return tuple(x.shape[:axis] + x.shape[axis + 1 :])
+
+
+def max(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The largest element; along a dimension (values, indices) of the first largest, which gets the gradient."""
+    return amax(x) if dim is None else _extreme(x, argmax(x, dim, keepdim=True), dim, keepdim)
+
+
+def min(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The smallest element; along a dimension (values, indices) of the first smallest, which gets the gradient."""
+    return amin(x) if dim is None else _extreme(x, argmin(x, dim, keepdim=True), dim, keepdim)
+
+
+# Softmax. The largest element is subtracted first, so that nothing overflows.
+
+
+def _log_softmax_forward(x: Any, axis: int) -> Any:
+    if x.size == 0:
+        return x.copy()
+    x = x - x.max(axis, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis, keepdims=True))
+
+
+def _softmax_forward(x: Any, axis: int) -> Any:
+    if x.size == 0:
+        return x.copy()
+    e = np.exp(x - x.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
+
+
+_softmax = primitive(
+    "softmax",
+    _softmax_forward,
+    lambda g, out, axis: out * (g - sum(g * out, axis, True)),
+)
+_log_softmax = primitive(
+    "log_softmax",
+    _log_softmax_forward,
+    lambda g, out, axis: g - exp(out) * sum(g, axis, True),
+)
+
+
+def softmax(x: Any, dim: int = -1) -> Any:
+    """e^x_i / sum_j e^x_j along a dimension."""
+    return _softmax(x, axis_of("softmax", dim, len(x.shape)))
+
+
+def log_softmax(x: Any, dim: int = -1) -> Any:
+    """x_i - log(sum_j e^x_j) along a dimension."""
+    return _log_softmax(x, axis_of("log_softmax", dim, len(x.shape)))
+
+
+def _logsumexp_forward(x: Any, axes: tuple[int, ...]) -> Any:
+    top = x.max(axes, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0)
+    return top + np.log(np.exp(x - top).sum(axes, keepdims=True))
+
+
+_logsumexp = primitive(
+    "logsumexp", _logsumexp_forward, lambda g, out, x: g * exp(x - out), expects="at least one element"
+)
+
+
+def logsumexp(x: Any, dim: int | Sequence[int], keepdim: bool = False) -> Any:
+    """log(sum e^x) over the dimensions `dim`, without overflow."""
+    axes = axes_of("logsumexp", dim, len(x.shape))
+    out = _logsumexp(x, axes)
+    return out if keepdim else reshape(out, tuple(n for i, n in enumerate(x.shape) if i not in axes))

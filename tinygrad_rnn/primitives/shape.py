@@ -1,0 +1,226 @@
+"""Primitives that move numbers without changing them: reshape, permute, broadcast, join, split, pad, flip."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..primitive import primitive
+
+
+def axis_of(name: str, dim: int, ndim: int) -> int:
+    """A dimension counted from the front, or an IndexError that says what was expected."""
+    if not -max(ndim, 1) <= dim < max(ndim, 1):
+        raise IndexError(f"{name}: dim: expected a whole number from {-max(ndim, 1)} to {max(ndim, 1) - 1}, got {dim}")
+    return dim % max(ndim, 1)
+
+
+def axes_of(name: str, dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """Dimensions counted from the front; None stands for all."""
+    if dim is None:
+        return tuple(range(ndim))
+    dims = (dim,) if isinstance(dim, (int, np.integer)) else tuple(dim)
+    axes = tuple(axis_of(name, d, ndim) for d in dims) if ndim else ()
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"{name}: dim: expected each dimension once, got {dim}")
+    return axes
+
+
+def _sizes(shape: tuple) -> tuple[int, ...]:
+    """The sizes given as f(x, 2, 3) or as f(x, (2, 3))."""
+    return tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)) else tuple(shape)
+
+
+_reshape = primitive(
+    "reshape",
+    lambda x, shape, source: x.reshape(shape),
+    lambda g, shape, source: _reshape(g, source, shape),
+)
+
+
+def reshape(x: Any, *shape: Any) -> Any:
+    """x with the same numbers in row-major order in another shape; one size may be -1."""
+    sizes = _sizes(shape)
+    known = math.prod(n for n in sizes if n != -1)
+    if -1 in sizes and known and sizes.count(-1) == 1:
+        sizes = tuple(math.prod(x.shape) // known if n == -1 else n for n in sizes)
+    if -1 in sizes or math.prod(sizes) != math.prod(x.shape):
+        raise ValueError(f"reshape: shape: expected {math.prod(x.shape)} elements as in {x.shape}, got {_sizes(shape)}")
+    return _reshape(x, sizes, x.shape)
+
+
+_permute = primitive(
+    "permute",
+    lambda x, axes: x.transpose(axes),
+    lambda g, axes: _permute(g, tuple(sorted(range(len(axes)), key=axes.__getitem__))),
+)
+
+
+def permute(x: Any, *dims: Any) -> Any:
+    """x with its dimensions in another order: result dimension i is dimension dims[i] of x."""
+    axes = axes_of("permute", _sizes(dims), len(x.shape))
+    if len(axes) != len(x.shape):
+        raise ValueError(f"permute: dims: expected all {len(x.shape)} dimensions of {x.shape}, got {_sizes(dims)}")
+    return _permute(x, axes)
+
+
+def transpose(x: Any, dim0: int = -2, dim1: int = -1) -> Any:
+    """x with two dimensions exchanged, by default the last two."""
+    axes = list(range(len(x.shape)))
+    i, j = axis_of("transpose", dim0, len(axes)), axis_of("transpose", dim1, len(axes))
+    if axes:
+        axes[i], axes[j] = axes[j], axes[i]
+    return _permute(x, tuple(axes))
+
+
+def squeeze(x: Any, dim: int | Sequence[int] | None = None) -> Any:
+    """x without its dimensions of size 1, or without those of them that are named."""
+    drop = axes_of("squeeze", dim, len(x.shape))
+    return reshape(x, tuple(n for i, n in enumerate(x.shape) if n != 1 or i not in drop))
+
+
+def unsqueeze(x: Any, dim: int) -> Any:
+    """x with a dimension of size 1 inserted before dimension `dim`."""
+    i = axis_of("unsqueeze", dim, len(x.shape) + 1)
+    return reshape(x, (*x.shape[:i], 1, *x.shape[i:]))
+
+
+def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    """x with the dimensions from start_dim to end_dim made one."""
+    i, j = axis_of("flatten", start_dim, len(x.shape)), axis_of("flatten", end_dim, len(x.shape))
+    if i > j:
+        raise ValueError(f"flatten: expected start_dim <= end_dim, got {start_dim} and {end_dim}")
+    return reshape(x, (*x.shape[:i], math.prod(x.shape[i : j + 1]), *x.shape[j + 1 :]))
+
+
+_broadcast_to = primitive(
+    "broadcast_to",
+    lambda x, shape: np.broadcast_to(x, shape),
+    lambda g: g,
+    expects="a shape that x broadcasts to",
+)
+
+
+def broadcast_to(x: Any, *shape: Any) -> Any:
+    """x repeated, without copying, along dimensions that are new or of size 1; -1 keeps a size."""
+    sizes = _sizes(shape)
+    old = (-1,) * (len(sizes) - len(x.shape)) + tuple(x.shape)
+    return _broadcast_to(x, tuple(o if n == -1 else n for n, o in zip(sizes, old)) if len(old) == len(sizes) else sizes)
+
+
+def _slices(sizes: Sequence[int], axis: int) -> list[tuple[slice, ...]]:
+    ends = list(itertools.accumulate(sizes, initial=0))
+    return [(slice(None),) * axis + (slice(a, b),) for a, b in itertools.pairwise(ends)]
+
+
+_concat = primitive(
+    "concat",
+    lambda axis, sizes, *xs: np.concatenate(xs, axis),
+    lambda needs, g, axis, sizes: (None, None, *(g[at] if need else None for at, need in zip(_slices(sizes, axis), needs[2:]))),
+    joint=True,
+    expects="tensors that are alike but for the size along dim",
+)
+
+
+def concat(tensors: Sequence[Any], dim: int = 0) -> Any:
+    """Tensors joined along a dimension they have."""
+    xs = _all_tensors("concat", tensors)
+    axis = axis_of("concat", dim, len(xs[0].shape))
+    if any(len(x.shape) != len(xs[0].shape) or not x.shape for x in xs):
+        raise ValueError(f"concat: expected tensors of as many dimensions, at least one, got {[x.shape for x in xs]}")
+    return _concat(axis, tuple(x.shape[axis] for x in xs), *xs)
+
+
+_stack = primitive(
+    "stack",
+    lambda axis, *xs: np.stack(xs, axis),
+    lambda needs, g, axis: (None, *unbind(g, axis)),
+    joint=True,
+    expects="tensors of one shape",
+)
+
+
+def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
+    """Tensors of one shape joined along a new dimension."""
+    xs = _all_tensors("stack", tensors)
+    return _stack(axis_of("stack", dim, len(xs[0].shape) + 1), *xs)
+
+
+def _all_tensors(name: str, tensors: Sequence[Any]) -> list[Any]:
+    xs = list(tensors)
+    if not xs or not all(hasattr(x, "shape") for x in xs):
+        raise ValueError(f"{name}: tensors: expected at least one tensor, and tensors only, got {tensors!r}")
+    return xs
+
+
+def _rejoined(bundle: Any, sizes: Sequence[int], axis: int, shape: tuple[int, ...]) -> Any:
+    """The cotangent of a split: its parts side by side, zeros for a part that nothing reached."""
+    some = next(part for part in bundle.parts if part is not None)
+    parts = [
+        np.zeros((*shape[:axis], n, *shape[axis + 1 :]), some.dtype) if part is None else part
+        for part, n in zip(bundle.parts, sizes)
+    ]
+    return _concat(axis, tuple(sizes), *parts)
+
+
+_split = primitive(
+    "split",
+    lambda x, sizes, axis, shape: tuple(x[at] for at in _slices(sizes, axis)),
+    lambda g, sizes, axis, shape: _rejoined(g, sizes, axis, shape),
+)
+
+
+def split(x: Any, split_size: int | Sequence[int], dim: int = 0) -> tuple[Any, ...]:
+    """x cut along a dimension into pieces of a size (the last may be smaller), or of the sizes given."""
+    axis = axis_of("split", dim, len(x.shape))
+    total = x.shape[axis]
+    if isinstance(split_size, (int, np.integer)):
+        if split_size < 1:
+            raise ValueError(f"split: split_size: expected at least 1, got {split_size}")
+        split_size = [min(split_size, total - at) for at in range(0, total, split_size)] or [0]
+    if sum(split_size) != total or any(n < 0 for n in split_size):
+        raise ValueError(f"split: split_size: expected sizes that add up to {total}, got {list(split_size)}")
+    return _split(x, tuple(split_size), axis, x.shape)
+
+
+def chunk(x: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
+    """x cut along a dimension into at most `chunks` pieces of one size, but for the last."""
+    if chunks < 1:
+        raise ValueError(f"chunk: chunks: expected at least 1, got {chunks}")
+    return split(x, max(1, -(-x.shape[axis_of("chunk", dim, len(x.shape))] // chunks)), dim)
+
+
+def unbind(x: Any, dim: int = 0) -> tuple[Any, ...]:
+    """The slices of x along a dimension, without that dimension. Going over all steps this way costs one pass."""
+    axis = axis_of("unbind", dim, len(x.shape))
+    if x.shape[axis] == 0:
+        return ()
+    rest = x.shape[:axis] + x.shape[axis + 1 :]
+    return tuple(_reshape(part, rest, part.shape) for part in split(x, 1, axis))
+
+
+_pad = primitive(
+    "pad",
+    lambda x, widths, value: np.pad(x, widths, constant_values=value),
+    lambda g, x, widths: g[tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape))],
+)
+
+
+def pad(x: Any, pad: Sequence[int], value: float = 0.0) -> Any:
+    """x with a border of `value`: (before, after) of the last dimension, then of the one before it, and so on."""
+    if len(pad) % 2 or len(pad) > 2 * len(x.shape) or any(n < 0 for n in pad):
+        raise ValueError(f"pad: pad: expected up to {len(x.shape)} pairs of counts from 0 up, got {list(pad)}")
+    pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
+    return _pad(x, tuple([(0, 0)] * (len(x.shape) - len(pairs)) + pairs[::-1]), value)
+
+
+_flip = primitive("flip", lambda x, axes: np.flip(x, axes), lambda g, axes: _flip(g, axes))
+
+
+def flip(x: Any, dims: int | Sequence[int]) -> Any:
+    """x with the order along each of `dims` reversed."""
+    return _flip(x, axes_of("flip", dims, len(x.shape)))

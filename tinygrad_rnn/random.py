@@ -1,0 +1,34 @@
+"""The one stream of random numbers that initial weights, dropout masks and samples are drawn from."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+_generator = np.random.default_rng()
+
+
+def generator() -> np.random.Generator:
+    """The generator that everything in this package draws from."""
+    return _generator
+
+
+def manual_seed(seed: int) -> None:
+    """Start the stream anew, so that what follows can be repeated to the last bit."""
+    global _generator
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"manual_seed: expected a whole number from 0 up, got {seed!r}")
+    _generator = np.random.default_rng(int(seed))
+
+
+def get_rng_state() -> str:
+    """The state of the stream as text, for a checkpoint."""
+    return json.dumps(_generator.bit_generator.state)
+
+
+def set_rng_state(state: str) -> None:
+    """Go on from a state that `get_rng_state` gave."""
+    found: Any = json.loads(state)
+    _generator.bit_generator.state = found

@@ -1,0 +1,263 @@
+"""The tape: what is recorded while a model runs, and the walk back through it.
+
+Reverse-mode differentiation in one page. While a function runs, every primitive that touches a
+value with `requires_grad` leaves a `Node`: the rule it followed, the nodes its inputs came from,
+and the few arrays its rule will want again. `walk` goes through the nodes from the newest to the
+oldest. At each it holds the cotangent g = d(loss)/d(value), asks the rule for the vector-Jacobian
+products (VJP) g . d(value)/d(input), and adds them up at the inputs.
+
+The tape knows no primitive by name and no array type: rules are given to it (see `primitive.py`),
+and cotangents are whatever the rules return, as long as they add, `.sum(axes)` and `.reshape(shape)`.
+
+Reference: A. Griewank and A. Walther, Evaluating Derivatives, 2nd ed., chapter 3.2 (reverse mode).
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import operator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ContextDecorator
+from typing import Any
+
+from . import anomaly
+from .anomaly import watching
+
+
+class Box:
+    """A value the tape can follow: `data`, and the `node` that made it (None for a constant)."""
+
+    __slots__ = ("data", "node", "__weakref__")
+
+    def __init__(self, data: Any, node: Node | None = None):
+        self.data = data
+        self.node = node
+
+
+class _Mode(threading.local):
+    recording = True
+    box: type[Box] = Box  # what cotangents are shown as to a person: `Tensor`, once it is defined
+
+
+mode = _Mode()
+_clock = itertools.count()
+_deposit_lock = threading.Lock()
+
+
+class Notes:
+    """What is asked of a node beside its place in the graph: to keep its gradient, to call hooks with it."""
+
+    __slots__ = ("keeps_grad", "grad", "hooks", "line")
+
+    def __init__(self, keeps_grad: bool = False, line: str | None = None):
+        self.keeps_grad = keeps_grad
+        self.grad: Any = None
+        self.hooks: dict[int, Callable[[Any], Any]] = {}
+        self.line = line  # where anomaly mode saw it recorded
+
+
+class Node:
+    """A value on the tape: one application of a primitive, or a leaf (`rule` is None).
+
+    parents: for each argument of the primitive its node, or None where no gradient is wanted.
+    saved:   the values that the rule's VJPs named; None once a walk has freed them.
+    shape:   shape of the value, to which every cotangent is summed down on arrival.
+    order:   when it was made. A node is always younger than its parents, so walking by
+             falling order meets every node after all of its consumers.
+    """
+
+    __slots__ = ("rule", "parents", "saved", "shape", "order", "notes")
+
+    def __init__(self, rule: Any, parents: Sequence[Node | None], saved: tuple | None, shape: Any):
+        self.rule = rule
+        self.parents = parents
+        self.saved = saved
+        self.shape = shape
+        self.order = next(_clock)
+        self.notes: Notes | None = None
+
+    @property
+    def name(self) -> str:
+        return "leaf" if self.rule is None else self.rule.name
+
+
+def leaf(shape: tuple[int, ...]) -> Node:
+    """The node of a value that gradients are wanted for and that nothing recorded computed."""
+    node = Node(None, (), (), shape)
+    node.notes = Notes(keeps_grad=True)
+    return node
+
+
+class set_grad_enabled(ContextDecorator):
+    """Record on the tape within the block (or the decorated function), or do not: `tg.set_grad_enabled(train)`."""
+
+    def __init__(self, enabled: bool):
+        self.enabled = bool(enabled)
+        self.outer: list[bool] = []
+
+    def __enter__(self) -> None:
+        self.outer.append(mode.recording)
+        mode.recording = self.enabled
+
+    def __exit__(self, *_: object) -> None:
+        mode.recording = self.outer.pop()
+
+
+class no_grad(set_grad_enabled):
+    """Nothing is recorded within the block, so no memory is kept for a backward."""
+
+    def __init__(self) -> None:
+        super().__init__(False)
+
+
+class enable_grad(set_grad_enabled):
+    """Record within the block even inside a `no_grad`."""
+
+    def __init__(self) -> None:
+        super().__init__(True)
+
+
+def is_grad_enabled() -> bool:
+    """Whether primitives are recorded now, on this thread."""
+    return mode.recording
+
+
+def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
+    """Sum a cotangent down to `shape`: the adjoint of NumPy's broadcasting, for all primitives at once."""
+    extra = len(g.shape) - len(shape)
+    axes = tuple(range(extra)) + tuple(
+        extra + i for i, n in enumerate(shape) if n == 1 and g.shape[extra + i] != 1
+    )
+    return g.sum(axes).reshape(shape)
+
+
+def _reachable(roots: Sequence[Node]) -> list[Node]:
+    """Every node from which the roots were computed, oldest first."""
+    seen = set(roots)
+    stack = list(seen)
+    while stack:
+        node = stack.pop()
+        if node.saved is None:
+            raise RuntimeError(
+                f"backward: the graph through '{node.name}' was freed by an earlier backward; "
+                "expected a graph that is whole: pass retain_graph=True to the earlier call to go through it twice"
+            )
+        for parent in node.parents:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return sorted(seen, key=operator.attrgetter("order"))
+
+
+def _leading_to(targets: Sequence[Node], nodes: Sequence[Node]) -> set[Node]:
+    """Those of `nodes` (oldest first) through which a gradient must pass to reach the targets."""
+    wanted = set(targets)
+    for node in nodes:
+        if any(parent in wanted for parent in node.parents):
+            wanted.add(node)
+    return wanted
+
+
+def _lifted(node: Node, saved: tuple) -> tuple:
+    """The saved values as boxes with their place on the tape, so that what a VJP does with them is recorded."""
+    sources = [node if k == 0 else node.parents[k - 1] for k in node.rule.kept]
+    return tuple(value if source is None else mode.box(value, source) for value, source in zip(saved, sources))
+
+
+def _report(notes: Notes, node: Node, g: Any) -> Any:
+    """Show the finished cotangent of a node to its hooks; the last word they return goes on down the tape."""
+    boxed = isinstance(g, Box)
+    box = g if boxed else mode.box(g)
+    for hook in tuple(notes.hooks.values()):
+        changed = hook(box)
+        if changed is not None:
+            if not isinstance(changed, Box) or changed.data.shape != node.shape:
+                got = getattr(changed, "shape", changed)
+                raise ValueError(f"hook on '{node.name}': expected None or a tensor of shape {node.shape}, got {got}")
+            box = changed
+    return box if boxed else box.data
+
+
+def _deposit(notes: Notes, g: Any, owned: bool) -> None:
+    """Add g to the grad. Leaves accumulate over calls of backward; an array that others hold is copied first."""
+    if not isinstance(g, Box):
+        g = mode.box(g if owned else g.copy())
+    with _deposit_lock:
+        notes.grad = g if notes.grad is None else notes.grad + g
+
+
+def walk(
+    roots: Sequence[tuple[Node, Any]],
+    inputs: Sequence[Node] | None = None,
+    retain: bool = False,
+    create: bool = False,
+) -> dict[Node, Any]:
+    """Carry cotangents from `roots` back through the tape.
+
+    Without `inputs` the gradients are added to the leaves' grad; with `inputs` nothing is stored
+    and the cotangent of each of them is returned. `retain` keeps the graph for another walk;
+    otherwise every node is emptied as the walk passes it. `create` records the walk itself: cotangents
+    are boxes then, so that they can be differentiated again.
+    """
+    nodes = _reachable([node for node, _ in roots])
+    wanted = None if inputs is None else _leading_to(inputs, nodes)
+    found: dict[Node, Any] = {}
+    pending: dict[Node, Any] = {}
+    owned: set[Node] = set()  # nodes whose pending cotangent is an array of our own, to be added to in place
+    for node, g in roots:
+        pending[node] = pending[node] + g if node in pending else g
+
+    with set_grad_enabled(create):
+        while nodes:
+            node = nodes.pop()
+            rule, parents, saved = node.rule, node.parents, node.saved
+            if not retain and rule is not None:
+                node.parents, node.saved = (), None
+            g = pending.pop(node, None)
+            if g is None or wanted is not None and node not in wanted:
+                continue
+            if node.notes is not None:
+                if node.notes.hooks:
+                    g = _report(node.notes, node, g)
+                    owned.discard(node)
+                if node.notes.keeps_grad and inputs is None:
+                    _deposit(node.notes, g, node in owned)
+            if inputs is not None and node in inputs:
+                found[node] = g
+            if rule is None:
+                continue
+            if create:
+                saved = _lifted(node, saved)  # type: ignore[arg-type]
+            if rule.joint:
+                needs = [p is not None and (wanted is None or p in wanted) for p in parents]
+                shares = rule.joint(needs, g, *saved)
+            for i, parent in enumerate(parents):
+                if parent is None or wanted is not None and parent not in wanted:
+                    continue
+                product = shares[i] if rule.joint else rule.vjps[i](g, *saved)
+                if watching.on:
+                    anomaly.check_vjp(node, g, product)
+                fresh = product is not g and getattr(product, "base", g) is None
+                if product.shape != parent.shape:
+                    product, fresh = unbroadcast(product, parent.shape), True
+                old = pending.get(parent)
+                if old is None:
+                    pending[parent] = product
+                elif parent in owned and not create:
+                    pending[parent] = operator.iadd(old, product)
+                else:
+                    pending[parent], fresh = old + product, True
+                if fresh:
+                    owned.add(parent)
+    return found
+
+
+def add_hook(node: Node, hook: Callable[[Any], Any]) -> Callable[[], None]:
+    """Call `hook(gradient)` when the walk reaches the node; returns the function that takes it off again."""
+    if node.notes is None:
+        node.notes = Notes()
+    key = next(_clock)
+    node.notes.hooks[key] = hook
+    return functools.partial(node.notes.hooks.pop, key, None)

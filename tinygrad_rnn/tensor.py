@@ -1,0 +1,382 @@
+"""Tensor: an array on the tape. Its operators and methods are the primitives themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from . import tape
+from .device import check_device
+from .primitives import elementwise as el
+from .primitives import index as ix
+from .primitives import products as pr
+from .primitives import reduce as rd
+from .primitives import shape as sh
+from .tape import Box, mode
+
+DTYPES = tuple(np.dtype(d) for d in ("float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"))
+
+
+def as_dtype(dtype: Any) -> np.dtype:
+    """A dtype by name, type or itself; TypeError where tensors do not have it."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found not in DTYPES or dtype is None:
+        raise TypeError(f"dtype: expected one of {', '.join(map(str, DTYPES))}, got {dtype!r}")
+    return found  # type: ignore[return-value]
+
+
+def _reflected(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda self, other: operation(other, self)
+
+
+def _in_place(operation: Callable[[Any, Any], Any], sign: str) -> Callable[[Tensor, Any], Tensor]:
+    def assign(self: Tensor, other: Any) -> Tensor:
+        recorded = isinstance(other, Box) and other.node is not None
+        if mode.recording and (recorded or not self.is_leaf):
+            return operation(self, other)  # on the tape `y += x` means `y = y + x`: nothing is overwritten
+        with tape.no_grad():
+            changed = operation(self.detach(), other)
+        self._overwrite(sign, changed.data)
+        return self
+
+    return assign
+
+
+class Tensor(Box):
+    """An n-dimensional array that the tape can follow.
+
+    Made by `tg.tensor`. Names and meaning follow PyTorch. Tensors are values: an in-place write
+    (`x[i] = v`, `x += v`, `x.copy_(v)`) gives this tensor a new array, so neither the tape nor another tensor
+    that shares the old one ever sees a number change; on a tensor that the tape has recorded it is an error.
+
+    data: the array. node: its place on the tape, None for a constant.
+    """
+
+    __slots__ = ()
+    __array_ufunc__ = None  # NumPy leaves `array * tensor` to the tensor
+    data: Any
+
+    # What it is
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    @property
+    def device(self) -> str:
+        return "cpu"
+
+    def numel(self) -> int:
+        """How many elements it has."""
+        return self.data.size
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or its size along one dimension."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        """How many dimensions it has."""
+        return self.data.ndim
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len: expected a tensor of at least one dimension, got a scalar")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.shape:
+            raise TypeError("iter: expected a tensor of at least one dimension, got a scalar")
+        return iter(sh.unbind(self))
+
+    def __repr__(self) -> str:
+        body = np.array2string(self.data, separator=", ", prefix="tensor(", precision=4, threshold=1000)
+        notes = [] if self.dtype in (np.float32, np.int64, np.bool_) else [f"dtype={self.dtype}"]
+        if self.node is not None:
+            notes.append("requires_grad=True" if self.is_leaf else f"node={self.node.name}")
+        return f"tensor({', '.join([body, *notes])})"
+
+    def __reduce__(self) -> tuple:
+        if not self.is_leaf:
+            raise RuntimeError("copy or pickle: expected a leaf or a constant, got a recorded tensor: detach() it first")
+        return _rebuilt, (type(self), self.data, self.requires_grad)
+
+    __hash__ = object.__hash__
+
+    # To numbers and arrays
+
+    def numpy(self) -> np.ndarray:
+        """The array itself, not a copy; read-only where gradients are wanted, so that the tape stays true."""
+        if self.node is None:
+            return self.data
+        view = self.data.view()
+        view.flags.writeable = False
+        return view
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.numpy(), dtype, copy=copy)
+
+    def item(self) -> Any:
+        """The one element, as a Python number."""
+        if self.data.size != 1:
+            raise ValueError(f"item: expected a tensor of one element, got shape {self.shape}")
+        return self.data.item()
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers."""
+        return self.data.tolist()
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu":
+            raise TypeError(f"index: expected an integer tensor, got {self.dtype}")
+        return int(self.item())
+
+    # Gradients
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether the tape follows this tensor. May be set on leaves of floating dtype."""
+        return self.node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        if not self.is_leaf:
+            raise RuntimeError("requires_grad: expected a leaf, got a recorded tensor: use detach() to leave the tape")
+        if wanted and self.dtype.kind != "f":
+            raise TypeError(f"requires_grad: expected a floating dtype, got {self.dtype}")
+        if wanted != self.requires_grad:
+            self.node = tape.leaf(self.shape) if wanted else None
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Set `requires_grad`; returns the tensor."""
+        self.requires_grad = requires_grad
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether nothing recorded computed it: a parameter, an input or a constant."""
+        return self.node is None or self.node.rule is None
+
+    @property
+    def grad(self) -> Tensor | None:
+        """d(what backward was called on) / d(this), added up over calls; None before the first."""
+        return None if self.node is None or self.node.notes is None else self.node.notes.grad
+
+    @grad.setter
+    def grad(self, grad: Tensor | None) -> None:
+        if grad is not None:
+            if self.node is None:
+                raise RuntimeError("grad: expected a tensor with requires_grad, got a constant")
+            if not isinstance(grad, Tensor) or grad.shape != self.shape or grad.dtype != self.dtype:
+                got = f"{grad.dtype} of shape {grad.shape}" if isinstance(grad, Tensor) else type(grad).__name__
+                raise ValueError(f"grad: expected None or a tensor, {self.dtype} of shape {self.shape}, got {got}")
+        if self.node is not None:
+            self.node.notes = self.node.notes or tape.Notes()
+            self.node.notes.grad = grad
+
+    def backward(self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+        """Add d(self)/d(leaf) to the `grad` of every leaf that this was computed from.
+
+        gradient: the cotangent of this tensor, of its shape; may be left out for a tensor of one element (1).
+        retain_graph: keep the graph for another backward; otherwise it is freed as the walk passes.
+        create_graph: record the backward, so that the gradients can be differentiated again.
+        """
+        seed = cotangent("backward", self, gradient, create_graph)
+        tape.walk([(self.node, seed)], retain=retain_graph or create_graph, create=create_graph)  # type: ignore[list-item]
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+        """Call `hook(gradient)` in every backward that reaches this tensor; a tensor it returns goes on in its place.
+
+        Returns a function that removes the hook.
+        """
+        if self.node is None:
+            raise RuntimeError("register_hook: expected a tensor with requires_grad, got a constant")
+        return tape.add_hook(self.node, hook)
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of this tensor in `grad` too, though it is no leaf."""
+        if self.node is None:
+            raise RuntimeError("retain_grad: expected a tensor with requires_grad, got a constant")
+        self.node.notes = self.node.notes or tape.Notes()
+        self.node.notes.keeps_grad = True
+
+    def detach(self) -> Tensor:
+        """The same numbers as a constant: no gradient passes."""
+        return Tensor(self.data)
+
+    def clone(self) -> Tensor:
+        """A copy that gradients pass through."""
+        return self * 1 if self.node is not None and mode.recording else Tensor(self.data.copy())
+
+    # In place
+
+    def _overwrite(self, name: str, data: Any) -> None:
+        if self.node is not None and (mode.recording or self.node.rule is not None):
+            raise RuntimeError(
+                f"{name}: in-place write on a recorded tensor: expected a constant, or a leaf within no_grad(), got "
+                f"{'a leaf with requires_grad' if self.is_leaf else f'the result of {self.node.name!r}'} "
+                f"of shape {self.shape}: write it as a new tensor (where, masked_fill, concat)"
+            )
+        if data.shape != self.shape or data.dtype != self.dtype:
+            raise ValueError(
+                f"{name}: expected {self.dtype} of shape {self.shape}, got {data.dtype} of shape {data.shape}"
+            )
+        self.data = data
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if isinstance(value, Box) and value.node is not None and mode.recording:
+            raise RuntimeError("x[index] = value: expected a value without requires_grad: use where or concat on the tape")
+        data = self.data.copy()
+        data[ix._plain(index)] = value.data if isinstance(value, Box) else value
+        self._overwrite("x[index] = value", data)
+
+    def copy_(self, other: Any) -> Tensor:
+        """Take over the numbers of another tensor or array that broadcasts to this shape, converted to this dtype."""
+        source = np.asarray(other.data if isinstance(other, Box) else other)
+        self._overwrite("copy_", np.broadcast_to(source, self.shape).astype(self.dtype))
+        return self
+
+    def fill_(self, value: float) -> Tensor:
+        """Set every element to a number."""
+        self._overwrite("fill_", np.full_like(self.data, value))
+        return self
+
+    def zero_(self) -> Tensor:
+        """Set every element to 0."""
+        return self.fill_(0)
+
+    __iadd__ = _in_place(el.add, "+=")
+    __isub__ = _in_place(el.sub, "-=")
+    __imul__ = _in_place(el.mul, "*=")
+    __itruediv__ = _in_place(el.div, "/=")
+
+    # Dtype and device
+
+    def to(self, *targets: Any, dtype: Any = None, device: Any = None) -> Tensor:
+        """This tensor in another dtype or on another device, or as another tensor is."""
+        for target in targets:
+            if isinstance(target, Tensor):
+                dtype, device = target.dtype, target.device
+            elif isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda"):
+                device = target
+            else:
+                dtype = target
+        check_device("to", device)
+        return self if dtype is None else el.cast(self, as_dtype(dtype))
+
+    def float(self) -> Tensor:
+        """In float32."""
+        return self.to("float32")
+
+    def double(self) -> Tensor:
+        """In float64."""
+        return self.to("float64")
+
+    def long(self) -> Tensor:
+        """In int64."""
+        return self.to("int64")
+
+    def bool(self) -> Tensor:
+        """In bool: whether each element is not 0."""
+        return self.to("bool")
+
+    # Arithmetic and comparison
+
+    __add__, __radd__ = el.add, _reflected(el.add)
+    __sub__, __rsub__ = el.sub, _reflected(el.sub)
+    __mul__, __rmul__ = el.mul, _reflected(el.mul)
+    __truediv__, __rtruediv__ = el.div, _reflected(el.div)
+    __pow__, __rpow__ = el.pow, _reflected(el.pow)
+    __matmul__, __rmatmul__ = pr.matmul, _reflected(pr.matmul)
+    __neg__ = el.neg
+    __abs__ = el.abs
+    __lt__, __le__, __gt__, __ge__ = el.lt, el.le, el.gt, el.ge
+    __and__, __or__, __invert__ = el.logical_and, el.logical_or, el.logical_not
+    __getitem__ = ix.getitem
+
+    def __eq__(self, other: object) -> Any:
+        return el.eq(self, other) if _is_number(other) else NotImplemented
+
+    def __ne__(self, other: object) -> Any:
+        return el.ne(self, other) if _is_number(other) else NotImplemented
+
+    add, sub, mul, div, neg, pow, matmul = el.add, el.sub, el.mul, el.div, el.neg, el.pow, pr.matmul
+    exp, log, sqrt, abs, sign, sin, cos = el.exp, el.log, el.sqrt, el.abs, el.sign, el.sin, el.cos
+    tanh, sigmoid, relu, softplus, gelu, erf = el.tanh, el.sigmoid, el.relu, el.softplus, el.gelu, el.erf
+    clip = clamp = el.clip
+    masked_fill, maximum, minimum, isfinite = el.masked_fill, el.maximum, el.minimum, el.isfinite
+    sum, mean, var, std = rd.sum, rd.mean, rd.var, rd.std
+    max, min, amax, amin, argmax, argmin = rd.max, rd.min, rd.amax, rd.amin, rd.argmax, rd.argmin
+    softmax, log_softmax, logsumexp = rd.softmax, rd.log_softmax, rd.logsumexp
+    reshape = view = sh.reshape
+    permute, transpose, flatten, flip = sh.permute, sh.transpose, sh.flatten, sh.flip
+    squeeze, unsqueeze, split, chunk, unbind = sh.squeeze, sh.unsqueeze, sh.split, sh.chunk, sh.unbind
+    expand = broadcast_to = sh.broadcast_to
+    gather = ix.gather
+
+    @property
+    def T(self) -> Tensor:
+        """The dimensions in reverse order."""
+        return sh.permute(self, tuple(reversed(range(self.ndim))))
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two dimensions exchanged."""
+        return sh.transpose(self, -2, -1)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (Box, int, float, np.ndarray, np.generic, list))
+
+
+def _rebuilt(kind: type[Tensor], data: Any, requires_grad: bool) -> Tensor:
+    tensor = kind.__new__(kind)
+    Tensor.__init__(tensor, data, tape.leaf(data.shape) if requires_grad else None)
+    return tensor
+
+
+def cotangent(name: str, output: Tensor, gradient: Any, create: bool) -> Any:
+    """The cotangent that a walk starts with at `output`: a box if the walk is to be recorded, else an array."""
+    if not isinstance(output, Tensor) or output.node is None:
+        raise RuntimeError(
+            f"{name}: expected a tensor computed from something with requires_grad, got "
+            f"{'a constant' if isinstance(output, Tensor) else type(output).__name__}"
+        )
+    if gradient is None:
+        if output.data.size != 1:
+            raise RuntimeError(
+                f"{name}: gradient: expected one of shape {output.shape}, as the tensor is not a scalar, got none"
+            )
+        gradient = Tensor(np.ones_like(output.data))
+    elif not isinstance(gradient, Tensor):
+        gradient = Tensor(np.asarray(gradient, output.dtype))
+    if gradient.shape != output.shape or gradient.dtype != output.dtype:
+        raise ValueError(
+            f"{name}: gradient: expected {output.dtype} of shape {output.shape}, "
+            f"got {gradient.dtype} of shape {gradient.shape}"
+        )
+    return gradient if create else gradient.data
+
+
+tape._Mode.box = Tensor  # from here on the tape hands out tensors
