@@ -1,1 +1,288 @@
 """Layers and losses as functions, with PyTorch's names and arguments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..primitive import primitive
+from ..primitives import index as ix
+from ..primitives.elementwise import cast, gelu, relu, sigmoid, softplus, sqrt, tanh, where
+from ..primitives.products import matmul
+from ..primitives.reduce import log_softmax, mean, softmax, sum
+from ..primitives.shape import pad, permute, reshape
+from ..primitives.windows import conv2d, max_pool2d
+from ..random import generator
+from ..tensor import Tensor
+
+__all__ = [
+    "binary_cross_entropy_with_logits",
+    "conv2d",
+    "cross_entropy",
+    "dropout",
+    "embedding",
+    "gelu",
+    "layer_norm",
+    "linear",
+    "log_softmax",
+    "max_pool2d",
+    "mse_loss",
+    "nll_loss",
+    "one_hot",
+    "pad",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "softplus",
+    "tanh",
+]
+
+
+# Layers
+
+_linear = primitive(
+    "linear",
+    lambda x, weight: np.matmul(x, weight.T),
+    lambda g, x, weight: matmul(g, weight),
+    lambda g, x, weight: matmul(g.mT, x),
+    numeric=True,
+)
+
+
+def linear(x: Any, weight: Any, bias: Any = None) -> Any:
+    """x W^T + b. x [..., I], weight [O, I], bias [O] or None -> [..., O]."""
+    if len(weight.shape) != 2 or not x.shape or x.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            f"linear: expected x [..., I] and weight [O, I], got x of shape {x.shape} and weight of shape {weight.shape}"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"linear: bias: expected shape {weight.shape[:1]} as weight has rows, got {bias.shape}")
+    rows = x if len(x.shape) == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+    out = _linear(rows, weight)
+    if bias is not None:
+        out = out + bias
+    return out if len(x.shape) == 2 else reshape(out, (*x.shape[:-1], weight.shape[0]))
+
+
+def row_of(name: str, padding_idx: int | None, rows: int) -> int | None:
+    """padding_idx counted from the front, or an error that says what was expected."""
+    if padding_idx is None:
+        return None
+    if not -rows <= padding_idx < rows:
+        raise ValueError(f"{name}: padding_idx: expected a whole number from {-rows} to {rows - 1}, got {padding_idx}")
+    return padding_idx % rows
+
+
+def embedding(index: Any, weight: Any, padding_idx: int | None = None) -> Any:
+    """weight[index]; index: integers of any shape [...], weight [V, D] -> [..., D].
+
+    The row `padding_idx` (a negative one counts from the end) gets no gradient.
+    """
+    rows = ix.embedding(index, weight)
+    row = row_of("embedding", padding_idx, weight.shape[0])
+    if row is None:
+        return rows
+    padding = np.asarray(index) == row
+    return where(padding[..., None], rows.detach(), rows)
+
+
+def one_hot(index: Any, num_classes: int = -1) -> Tensor:
+    """1 at the index, 0 elsewhere, as int64. index: integers [...] -> [..., num_classes], by default as many as needed."""
+    at = _integers("one_hot: index", index)
+    if num_classes == -1:
+        if not at.size:
+            raise ValueError("one_hot: num_classes: expected a number where index has no elements, got -1")
+        num_classes = int(at.max()) + 1
+    _check_classes("one_hot: index", at, num_classes)
+    return Tensor((at[..., None] == np.arange(num_classes)).astype(np.int64))
+
+
+def probability(name: str, p: Any, argument: str = "p") -> float:
+    """p, or an error unless it is a number from 0 to 1."""
+    if isinstance(p, bool) or not isinstance(p, (int, float, np.floating)) or not 0.0 <= p <= 1.0:
+        raise ValueError(f"{name}: {argument}: expected a number from 0 to 1, got {p!r}")
+    return float(p)
+
+
+def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
+    """x * mask / (1 - p), mask 0 with probability p and 1 otherwise, for each element; x itself if not training.
+
+    Srivastava et al., Dropout (2014), section 10: scaled in training, so that nothing changes in evaluation.
+    """
+    p = probability("dropout", p)
+    if not training or p == 0.0:
+        return x
+    keep = generator().random(x.shape, np.float32) >= p
+    return x * Tensor(keep * x.dtype.type(1.0 / (1.0 - p) if p < 1.0 else 0.0))
+
+
+def layer_norm(
+    x: Any, normalized_shape: int | Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Any:
+    """(x - mean) / sqrt(var + eps) * weight + bias, over the last dimensions, those of `normalized_shape`.
+
+    x [..., *normalized_shape]; weight and bias have shape normalized_shape, or are None. var is the mean square
+    distance from the mean. Ba et al., Layer Normalization (2016), section 3.
+    """
+    shape = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+    if not shape or tuple(x.shape[-len(shape) :]) != shape:
+        raise ValueError(f"layer_norm: x: expected last dimensions {shape}, got shape {x.shape}")
+    for name, value in (("weight", weight), ("bias", bias)):
+        if value is not None and tuple(value.shape) != shape:
+            raise ValueError(f"layer_norm: {name}: expected shape {shape}, got {value.shape}")
+    dims = tuple(range(-len(shape), 0))
+    centred = x - mean(x, dims, keepdim=True)
+    out = centred / sqrt(mean(centred * centred, dims, keepdim=True) + eps)
+    if weight is not None:
+        out = out * weight
+    return out if bias is None else out + bias
+
+
+# Losses
+
+
+def check_reduction(name: str, reduction: str) -> str:
+    """reduction, or an error unless it is one of the three there are."""
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{name}: reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
+    return reduction
+
+
+def _reduced(losses: Any, reduction: str, count: float | None = None) -> Any:
+    """The losses as they are, their sum, or their sum over `count`, by default their number; NaN over none."""
+    if reduction == "none":
+        return losses
+    total = sum(losses)
+    if reduction == "sum":
+        return total
+    count = losses.numel() if count is None else count
+    return total * (1.0 / count if count else math.nan)
+
+
+def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
+    """(input - target)^2. Both of one shape; reduction: 'mean', 'sum' or 'none'."""
+    check_reduction("mse_loss", reduction)
+    _same_shape("mse_loss", input, target)
+    distance = input - target
+    return _reduced(distance * distance, reduction)
+
+
+def binary_cross_entropy_with_logits(
+    input: Any, target: Any, weight: Any = None, pos_weight: Any = None, reduction: str = "mean"
+) -> Any:
+    """-w (p y log s(x) + (1 - y) log(1 - s(x))), s the sigmoid, x the input and y the target, a probability.
+
+    Computed as w ((1 - y) x + (1 + (p - 1) y) softplus(-x)), which neither overflows nor takes log of 0.
+    weight (w) and pos_weight (p) broadcast to the input's shape. reduction: 'mean', 'sum' or 'none'.
+    """
+    check_reduction("binary_cross_entropy_with_logits", reduction)
+    _same_shape("binary_cross_entropy_with_logits", input, target)
+    rest = softplus(-input)
+    if pos_weight is not None:
+        rest = rest * (1.0 + (pos_weight - 1.0) * target)
+    losses = (1.0 - target) * input + rest
+    return _reduced(losses if weight is None else losses * weight, reduction)
+
+
+def nll_loss(
+    input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
+) -> Any:
+    """-weight[target] input[target]: the negative log-likelihood, for an input of log-probabilities.
+
+    Shapes and arguments are those of `cross_entropy` with class indices.
+    """
+    check_reduction("nll_loss", reduction)
+    log_p = _classes_last("nll_loss", input)
+    index, weights = _index_and_weights("nll_loss", log_p, target, weight, ignore_index)
+    return _reduced(_picked(log_p, index) * Tensor(-weights), reduction, float(weights.sum()))
+
+
+def cross_entropy(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Any:
+    """-sum over classes c of weight[c] q[c] log softmax(input)[c].
+
+    input: logits [N, C], [N, C, d1, ...] or [C], with C classes.
+    target: either class indices, integers of the input's shape without C: q is 1 at the index; or class
+        probabilities q, floating and of the input's shape.
+    weight: a weight per class [C]; by default 1.
+    ignore_index: an index whose places count for nothing.
+    reduction: 'none', 'sum', or 'mean': over the weights of the targets (indices), over the rows (probabilities).
+    label_smoothing: e turns q into (1 - e) q + e / C. Szegedy et al., Rethinking the Inception architecture for
+        computer vision (2016), section 7.
+
+    Raises IndexError for an index outside [0, C), ValueError for shapes that do not fit.
+    """
+    check_reduction("cross_entropy", reduction)
+    smoothing = probability("cross_entropy", label_smoothing, "label_smoothing")
+    log_p = log_softmax(_classes_last("cross_entropy", input))
+    if target.dtype.kind == "f":
+        _same_shape("cross_entropy", input, target)
+        q = _classes_last("cross_entropy", target) * (1.0 - smoothing) + smoothing / log_p.shape[-1]
+        losses = -sum(log_p * (q if weight is None else q * _class_weight("cross_entropy", log_p, weight)), -1)
+        return _reduced(losses, reduction)
+    index, weights = _index_and_weights("cross_entropy", log_p, target, weight, ignore_index)
+    losses = _picked(log_p, index) * Tensor(-(1.0 - smoothing) * weights)
+    if smoothing:
+        every = log_p if weight is None else log_p * _class_weight("cross_entropy", log_p, weight)
+        counted = Tensor((np.asarray(target) != ignore_index).astype(log_p.dtype))
+        losses = losses - sum(every, -1) * counted * (smoothing / log_p.shape[-1])
+    return _reduced(losses, reduction, float(weights.sum()))
+
+
+def _same_shape(name: str, input: Any, target: Any) -> None:
+    if input.shape != target.shape:
+        raise ValueError(f"{name}: target: expected shape {input.shape} as the input has, got {target.shape}")
+
+
+def _classes_last(name: str, x: Any) -> Any:
+    """x [N, C, d1, ...] with its classes moved to the end; [N, C] and [C] as they are."""
+    if not x.shape:
+        raise ValueError(f"{name}: input: expected shape [C], [N, C] or [N, C, d1, ...], got a scalar")
+    return x if len(x.shape) <= 2 else permute(x, (0, *range(2, len(x.shape)), 1))
+
+
+def _picked(x: Any, index: np.ndarray) -> Any:
+    """x[..., index], one element of each row. x [..., C], index [...] -> [...]."""
+    return reshape(ix.gather(x, -1, index[..., None]), index.shape)
+
+
+def _integers(name: str, values: Any) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integers, got {array.dtype}")
+    return array
+
+
+def _check_classes(name: str, index: np.ndarray, classes: int) -> None:
+    if index.size and not 0 <= index.min() <= index.max() < classes:
+        worst = index.min() if index.min() < 0 else index.max()
+        raise IndexError(f"{name}: expected class indices from 0 to {classes - 1}, got {worst}")
+
+
+def _class_weight(name: str, x: Any, weight: Any) -> Tensor:
+    """The weight of each class as a constant of the dtype of x [..., C]."""
+    array = np.asarray(weight)
+    if array.shape != x.shape[-1:]:
+        raise ValueError(f"{name}: weight: expected shape {x.shape[-1:]}, one for each class, got {array.shape}")
+    return Tensor(array.astype(x.dtype))
+
+
+def _index_and_weights(name: str, x: Any, target: Any, weight: Any, ignore_index: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each row of x [..., C] the class to pick, and the weight of its loss: 0 where the target is ignore_index."""
+    index = _integers(f"{name}: target", target)
+    if index.shape != x.shape[:-1]:
+        raise ValueError(f"{name}: target: expected class indices of shape {x.shape[:-1]}, got shape {index.shape}")
+    counted = index != ignore_index
+    index = np.where(counted, index, 0)
+    _check_classes(f"{name}: target", index, x.shape[-1])
+    weights = counted.astype(x.dtype)
+    return index, weights if weight is None else weights * _class_weight(name, x, weight).data[index]

@@ -1,0 +1,182 @@
+"""Recurrent cells as equations. A cell is one function of its pre-activations and its previous states.
+
+    @cell(gates="ifgo", states="hc")
+    def lstm(a, s):
+        i, f, g, o = sigmoid(a.i), sigmoid(a.f), tanh(a.g), sigmoid(a.o)
+        c = f * s.c + i * g
+        return o * tanh(c), c
+
+`a.i` is the pre-activation of gate i, W_i x + b_ih + U_i h + b_hh; its parts are `a.i.x` = W_i x + b_ih and
+`a.i.h` = U_i h + b_hh, and `a.i.of(v)` = U_i v + b_hh multiplies another vector than h. `s` holds the
+previous states, of which the first is h. The function returns the new states. The rest, the derivative
+above all, is found from these lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from .primitives.elementwise import relu, sigmoid, tanh
+from .tensor import Tensor
+
+
+class Gate(Tensor):
+    """The pre-activation of a gate: its value is x + h, the parts that it consists of.
+
+    x: the input's part. h: the recurrent part. product: v -> U v + b_hh for this gate.
+    """
+
+    __slots__ = ("h", "product", "x")
+
+    def __init__(self, x: Tensor, h: Tensor, product: Callable[[Any], Tensor]):
+        total = x + h
+        super().__init__(total.data, total.node)
+        self.x, self.h, self.product = x, h, product
+
+    def of(self, v: Any) -> Tensor:
+        """The gate's recurrent weights on another vector than h: U v + b_hh."""
+        return self.product(v)
+
+
+class Cell:
+    """A cell's equations and the names they use; made by the decorator `cell`.
+
+    gates, states: names, in the order of the rows of the weights and of the states in a layer's result.
+    params: names of parameters, one number per hidden unit each (peepholes).
+    inputs: names of inputs per step beside x, as wide as the hidden state (masks).
+    """
+
+    def __init__(
+        self,
+        equations: Callable[..., Any],
+        gates: tuple[str, ...],
+        states: tuple[str, ...],
+        params: tuple[str, ...],
+        inputs: tuple[str, ...],
+    ):
+        self.equations, self.gates, self.states, self.params, self.inputs = equations, gates, states, params, inputs
+        self.name = equations.__name__
+        self.__doc__ = equations.__doc__
+
+    def __repr__(self) -> str:
+        return f"<cell {self.name}: gates {' '.join(self.gates)}, states {' '.join(self.states)}>"
+
+    def __call__(
+        self,
+        a: Mapping[str, Gate],
+        s: Mapping[str, Any],
+        p: Mapping[str, Any] | None = None,
+        e: Mapping[str, Any] | None = None,
+    ) -> tuple[Any, ...]:
+        """The new states, computed by the equations on whatever is given: tensors, or symbols on the tape."""
+        spaces = [SimpleNamespace(**a), SimpleNamespace(**s)]
+        spaces += [SimpleNamespace(**(p or {}))] if self.params else []
+        spaces += [SimpleNamespace(**(e or {}))] if self.inputs else []
+        new = self.equations(*spaces)
+        new = new if isinstance(new, tuple) else (new,)
+        if len(new) != len(self.states) or not all(isinstance(state, Tensor) for state in new):
+            got = [type(state).__name__ for state in new]
+            raise TypeError(f"cell {self.name}: expected it to return {len(self.states)} new states, got {got}")
+        return new
+
+
+def _names(what: str, given: str | Sequence[str]) -> tuple[str, ...]:
+    names = tuple(given.replace(",", " ").split() if set(given) & set(", ") else given)
+    if len(set(names)) != len(names) or not all(name.isidentifier() for name in names):
+        raise ValueError(f"cell: {what}: expected different names, e.g. 'ifgo' or 'reset update', got {given!r}")
+    return names
+
+
+def cell(
+    gates: str | Sequence[str],
+    states: str | Sequence[str] = "h",
+    params: str | Sequence[str] = "",
+    inputs: str | Sequence[str] = "",
+) -> Callable[[Callable[..., Any]], Cell]:
+    """Make a cell of a function of its equations: `equations(a, s)`, then `p` and `e` if it has params and inputs.
+
+    Names are given as a string of letters, as words, or as a list. The equations may use arithmetic,
+    comparison, `where`, `maximum`, `minimum`, `clip` and the elementwise functions of `tinygrad_rnn`.
+    """
+    names = [_names(what, given) for what, given in zip(("gates", "states", "params", "inputs"), (gates, states, params, inputs))]
+    if not names[0] or not names[1]:
+        raise ValueError(f"cell: expected at least one gate and one state, got gates {gates!r} and states {states!r}")
+    return lambda equations: Cell(equations, *names)
+
+
+BUILT_IN: dict[str, Cell] = {}
+
+
+def _built_in(built: Cell) -> Cell:
+    BUILT_IN[built.name] = built
+    return built
+
+
+def find_cell(given: str | Cell) -> Cell:
+    """A cell by a built-in's name, or itself."""
+    if isinstance(given, Cell):
+        return given
+    if not isinstance(given, str) or given not in BUILT_IN:
+        raise ValueError(f"cell: expected a function under @cell or one of {', '.join(BUILT_IN)}, got {given!r}")
+    return BUILT_IN[given]
+
+
+@_built_in
+@cell(gates="h")
+def rnn_tanh(a: Any, s: Any) -> Any:
+    """h' = tanh(W x + U h + b). Elman, Finding structure in time (1990)."""
+    return tanh(a.h)
+
+
+@_built_in
+@cell(gates="h")
+def rnn_relu(a: Any, s: Any) -> Any:
+    """h' = max(0, W x + U h + b). Le, Jaitly and Hinton, A simple way to initialize recurrent networks (2015)."""
+    return relu(a.h)
+
+
+@_built_in
+@cell(gates="ifgo", states="hc")
+def lstm(a: Any, s: Any) -> Any:
+    """Input, forget and output gates on a cell that sums. Gers, Schmidhuber and Cummins, Learning to forget (2000)."""
+    i, f, g, o = sigmoid(a.i), sigmoid(a.f), tanh(a.g), sigmoid(a.o)
+    c = f * s.c + i * g
+    return o * tanh(c), c
+
+
+@_built_in
+@cell(gates="rzn")
+def gru(a: Any, s: Any) -> Any:
+    """Reset and update gates, the reset after the product. Cho et al. (2014), in the form that cuDNN computes."""
+    r, z = sigmoid(a.r), sigmoid(a.z)
+    n = tanh(a.n.x + r * a.n.h)
+    return n + z * (s.h - n)
+
+
+@_built_in
+@cell(gates="rzn")
+def gru_reset_before(a: Any, s: Any) -> Any:
+    """Reset and update gates, the reset before the product. Cho et al., Learning phrase representations (2014), eq. 5-8."""
+    r, z = sigmoid(a.r), sigmoid(a.z)
+    n = tanh(a.n.x + a.n.of(r * s.h))
+    return n + z * (s.h - n)
+
+
+@_built_in
+@cell(gates="ifgo", states="hc", params="ifo")
+def peephole_lstm(a: Any, s: Any, p: Any) -> Any:
+    """An LSTM whose gates see the cell. Gers and Schmidhuber, Recurrent nets that time and count (2000)."""
+    i, f = sigmoid(a.i + p.i * s.c), sigmoid(a.f + p.f * s.c)
+    c = f * s.c + i * tanh(a.g)
+    return sigmoid(a.o + p.o * c) * tanh(c), c
+
+
+@_built_in
+@cell(gates="igo", states="hc")
+def cifg_lstm(a: Any, s: Any) -> Any:
+    """Coupled input and forget gates, f = 1 - i. Greff et al., LSTM: A search space odyssey (2017), section 3."""
+    i = sigmoid(a.i)
+    c = s.c + i * (tanh(a.g) - s.c)
+    return sigmoid(a.o) * tanh(c), c

@@ -1,0 +1,124 @@
+"""One tape node for a whole sequence of a whole layer and direction.
+
+The node's forward and backward are a sequence driver's, which runs the Programs traced from the cell. Where the
+backward is recorded in its turn (`create_graph=True`), it goes through the cell's equations as ordinary primitives.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from collections.abc import Sequence as Ordered
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import tape
+from .cells import Cell
+from .differentiate import grad
+from .kernels import reference
+from .kernels.program import Step
+from .kernels.sequence import Sequence
+from .primitive import Bundle, primitive
+from .tensor import Tensor
+from .trace import trace
+from .unrolled import unrolled
+
+_WEIGHTS = ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+_alias = primitive("alias", lambda x: x, lambda g: g)
+
+
+@dataclass
+class _Call:
+    """What one run of the node takes beside arrays, and what its forward leaves for its backward."""
+
+    cell: Cell
+    step: Step
+    lengths: np.ndarray | None
+    reverse: bool
+    every_state: bool
+    keep: bool
+    saved: Any = None
+
+    def sequence(self, arrays: Ordered[Any]) -> Sequence:
+        """The node's arguments, in their order, as a Sequence."""
+        step, n = self.step, len(_WEIGHTS)
+        m = n + len(step.params)
+        return Sequence(
+            *arrays[:n],
+            params=dict(zip(step.params, arrays[n:m])),
+            inputs=dict(zip(step.inputs, arrays[m : m + len(step.inputs)])),
+            initial=tuple(arrays[m + len(step.inputs) :]),
+            lengths=self.lengths,
+            reverse=self.reverse,
+        )
+
+    def arrays(self, seq: Sequence) -> list[Any]:
+        """A Sequence as the node's arguments, in their order."""
+        weights = [getattr(seq, name) for name in _WEIGHTS]
+        return [*weights, *seq.params.values(), *seq.inputs.values(), *seq.initial]
+
+    def results(self, outputs: Ordered[Any], final: Ordered[Any]) -> tuple[Any, ...]:
+        """What the node returns: the sequence of h, or of every state, then the last states."""
+        return (*(outputs if self.every_state else outputs[:1]), *final)
+
+
+def _forward(call: _Call, *arrays: Any) -> tuple[np.ndarray, ...]:
+    outputs, final, call.saved = reference.forward(call.step, call.sequence(arrays), call.keep)
+    return call.results(outputs, final)
+
+
+def _vjp(needs: list[bool], g: Bundle, call: _Call, *arrays: Any) -> list[Any]:
+    if any(isinstance(part, Tensor) for part in g.parts):
+        return [None, *_recorded_vjp(needs[1:], g, call, arrays)]
+    states = len(call.step.states)
+    d_outputs = g.parts[:-states] + (None,) * (states if not call.every_state else 0)
+    found = reference.backward(call.step, call.sequence(arrays), call.saved, d_outputs[:states], g.parts[-states:])
+    return [None, *call.arrays(found)]
+
+
+def _recorded_vjp(needs: list[bool], g: Bundle, call: _Call, arrays: Ordered[Any]) -> list[Any]:
+    """The same through ordinary primitives, on the tape.
+
+    An alias stands for each argument, so that these are derivatives by the arguments alone, whatever they were
+    themselves computed from.
+    """
+    aliases = [_alias(a) if need else a for a, need in zip(arrays, needs)]
+    results = call.results(*unrolled(call.cell, call.step, call.sequence(aliases)))
+    reached = [(out, d) for out, d in zip(results, g.parts) if d is not None and out.requires_grad]
+    wanted = [a for a, need in zip(aliases, needs) if need]
+    outs, seeds = [out for out, _ in reached], [d for _, d in reached]
+    found = iter(grad(outs, wanted, seeds, create_graph=True, allow_unused=True) if outs else [None] * len(wanted))
+    return [next(found) if need else None for need in needs]
+
+
+@functools.cache
+def _node(step: Step) -> Callable[..., tuple[Tensor, ...]]:
+    """The primitive of a step, named after the cell, with its arguments under their names."""
+    names = ["call", *_WEIGHTS, *("p_" + n for n in step.params), *("e_" + n for n in step.inputs)]
+    names += [s + "_0" for s in step.states]
+    forward, vjp = functools.partial(_forward), functools.partial(_vjp)
+    forward.__signature__ = _signature(names)  # type: ignore[attr-defined]
+    vjp.__signature__ = _signature(["needs", "g", *names])  # type: ignore[attr-defined]
+    return primitive(step.name, forward, vjp, joint=True, expects="a layer's arguments")
+
+
+def _signature(names: list[str]) -> inspect.Signature:
+    return inspect.Signature([inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names])
+
+
+def run(cell: Cell, seq: Sequence, every_state: bool = False) -> tuple[list[Tensor], list[Tensor]]:
+    """One layer and direction over a sequence.
+
+    seq: its fields as tensors (lengths an array), shapes as `Sequence` has them.
+    Returns the sequence of h [T, N, P], or with `every_state` of each state, and each state after the last real step.
+    """
+    step = trace(cell)
+    call = _Call(cell, step, seq.lengths, seq.reverse, every_state, keep=False)
+    arrays = call.arrays(seq)
+    call.keep = tape.is_grad_enabled() and any(a is not None and a.requires_grad for a in arrays)
+    results = _node(step)(call, *arrays)
+    states = len(step.states)
+    return list(results[:-states]), list(results[-states:])

@@ -1,0 +1,126 @@
+"""The options of a run, each with its default, its limits and a line of help: what the command line is made from."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu", "gru_reset_before", "peephole_lstm", "cifg_lstm")
+OPTIMISERS = ("adam", "adamw", "rmsprop", "adagrad", "sgd")
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What an option may be: one of `choices`, or a number of `kind` from `low` (or above it) to `high`."""
+
+    help: str
+    kind: type = int
+    low: float = 1
+    high: float = 2**16
+    above: bool = False  # low itself is left out
+    choices: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> str:
+        """In words."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        start = f"{'above' if self.above else 'from'} {self.low}" + ("" if math.isinf(self.high) else f" to {self.high}")
+        return f"a {'whole ' if self.kind is int else ''}number {start}"
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise ValueError unless the value is allowed."""
+        if self.choices:
+            fits = value in self.choices
+        else:
+            kinds = int if self.kind is int else (int, float)
+            fits = isinstance(value, kinds) and not isinstance(value, bool) and self.low <= value <= self.high
+            fits = fits and not (self.above and value == self.low)
+        if not fits:
+            raise ValueError(f"{name}: expected {self.wanted}, got {value!r}")
+
+    def parse(self, text: str) -> Any:
+        """The value that a word of the command line stands for; ValueError where it is not allowed."""
+        value: Any = text
+        if not self.choices:
+            try:
+                value = self.kind(text)
+            except ValueError:
+                raise ValueError(f"expected {self.wanted}, got {text!r}") from None
+        self.check("", value)
+        return value
+
+
+def option(default: Any, help: str, **limits: Any) -> Any:
+    """A field of an options class."""
+    return dataclasses.field(default=default, metadata={"allowed": Allowed(help, **limits)})
+
+
+class Options:
+    """Base of dataclasses of `option`s: all are checked when one is made; None stands for one not given."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in self.allowed().items():
+            if getattr(self, name) is not None:
+                allowed.check(name, getattr(self, name))
+
+    @classmethod
+    def allowed(cls) -> dict[str, Allowed]:
+        """What each option may be, by name."""
+        return {field.name: field.metadata["allowed"] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Everything that decides what a run computes. Raises ValueError for a value out of its limits.
+
+    The learning rate of step k is lr * decay ** (k / steps in an epoch): it depends on nothing that a later,
+    longer run could change, so a run that is extended goes on as if it had been planned so.
+    """
+
+    cell: str = option("lstm", "recurrent cell", choices=CELLS)
+    layers: int = option(1, "recurrent layers, one above the other", high=64)
+    hidden: int = option(256, "hidden units of a layer")
+    embedding: int = option(64, "numbers that stand for a character")
+    dropout: float = option(0.1, "dropout before, between and after the layers", kind=float, low=0, high=0.99)
+    batch: int = option(32, "streams of text that run side by side")
+    bptt: int = option(64, "characters that a gradient goes back through")
+    held_out: float = option(0.1, "fraction of the text, its tail, for validation", kind=float, low=0, high=0.9, above=True)
+    validate_every: int = option(0, "steps between validations; 0: an epoch, at least 50 steps", low=0, high=10**9)
+    optimiser: str = option("adam", "how weights follow gradients", choices=OPTIMISERS)
+    lr: float = option(4e-3, "learning rate at the start", kind=float, low=0, high=1000, above=True)
+    decay: float = option(0.8, "factor on the learning rate in each epoch", kind=float, low=0, high=1, above=True)
+    clip: float = option(1.0, "largest norm of a gradient", kind=float, low=0, high=math.inf, above=True)
+    seed: int = option(0, "seed of weights, dropout and sample", low=0, high=2**63 - 1)
+
+
+@dataclass(frozen=True)
+class Limits(Options):
+    """A run ends at the first of these that is reached. They count from its start, over all resumes."""
+
+    epochs: int | None = option(None, "times through the text", high=10**9)
+    steps: int | None = option(None, "optimiser steps", high=10**12)
+    minutes: float | None = option(None, "minutes of training", kind=float, low=0, high=10**7, above=True)
+
+    def any(self) -> bool:
+        """Whether there is one."""
+        return self != Limits()
+
+
+DEFAULT_LIMITS = Limits(epochs=12)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The text that a run learns: the path as it was given (None: the default text), and the SHA-256 of the content."""
+
+    path: str | None
+    sha256: str
+
+    @classmethod
+    def of(cls, path: str | None, text: str) -> Source:
+        """The source of a text."""
+        return cls(path, hashlib.sha256(text.encode()).hexdigest())

@@ -1,0 +1,37 @@
+"""The character model: embedding, recurrent layers, and a linear read-out of the next character's logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import nn
+from ..tensor import Tensor
+from .config import Config
+
+
+class CharModel(nn.Module):
+    """p(next character | characters so far).
+
+        x_t = embedding[ids_t],  h_t = recurrent(x_t, h_{t-1}),  logits_t = W h_t + b
+
+    with dropout on x and on h, and between layers where there are several. Follows A. Karpathy's char-rnn and
+    W. Zaremba, I. Sutskever, O. Vinyals, Recurrent Neural Network Regularization, 2014, section 3.
+    """
+
+    def __init__(self, vocabulary_size: int, config: Config):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary_size, config.embedding)
+        self.dropout = nn.Dropout(config.dropout)
+        self.recurrent = nn.Recurrent(
+            config.cell,
+            config.embedding,
+            config.hidden,
+            num_layers=config.layers,
+            dropout=config.dropout if config.layers > 1 else 0.0,
+        )
+        self.readout = nn.Linear(config.hidden, vocabulary_size)
+
+    def forward(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """(logits [T, N, V], state) from ids [T, N] and the state that an earlier call returned (None: zeros)."""
+        output, state = self.recurrent(self.dropout(self.embedding(ids)), state)
+        return self.readout(self.dropout(output)), state

@@ -1,0 +1,41 @@
+"""The picture of a run: bits per character over the steps."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from .checkpoint import write_atomically
+
+
+def plot_loss(path: Path, losses: np.ndarray, validations: np.ndarray, steps_per_epoch: int, title: str) -> None:
+    """Write a PNG of the training loss of every step, its running mean, and the validations.
+
+    losses: bits per character [steps]. validations: rows of (step, bits per character) [K, 2].
+    Raises ImportError where matplotlib is missing, OSError where the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    steps = np.arange(1, len(losses) + 1)
+    axes.plot(steps, losses, color="tab:blue", alpha=0.25, linewidth=0.8, label="training, each step")
+    window = max(1, len(losses) // 50)
+    mean = np.convolve(losses, np.ones(window) / window, mode="valid")
+    axes.plot(steps[window - 1 :], mean, color="tab:blue", label=f"training, mean of {window} steps")
+    if len(validations):
+        axes.plot(validations[:, 0], validations[:, 1], "o-", color="tab:orange", markersize=4, label="held-out text")
+        step, bits = validations[-1]
+        axes.annotate(f"{bits:.3f}", (step, bits), xytext=(0, 8), textcoords="offset points", ha="right")
+    axes.set(title=title, xlabel="optimiser step", ylabel="bits per character")
+    epochs = axes.secondary_xaxis("top", functions=(lambda s: s / steps_per_epoch, lambda e: e * steps_per_epoch))
+    epochs.set_xlabel("epoch")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    write_atomically(path, picture.getvalue())

@@ -1,0 +1,164 @@
+"""Training of a character model by truncated backpropagation through time, with its whole state in plain sight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from .. import nn, optim, random
+from ..data import Chunks, Vocabulary, split
+from ..tape import no_grad
+from ..tensor import Tensor
+from .checkpoint import CheckpointError
+from .config import Config
+from .model import CharModel
+
+OPTIMISERS: dict[str, Any] = {
+    "adam": optim.Adam,
+    "adamw": optim.AdamW,
+    "rmsprop": optim.RMSprop,
+    "adagrad": optim.Adagrad,
+    "sgd": optim.SGD,
+}
+
+
+class DivergedError(ArithmeticError):
+    """The loss or a gradient is no longer a number."""
+
+
+class Trainer:
+    """A model in training on a row of ids: everything that the next step depends on.
+
+    model, optimiser: with their own state.
+    state:       the recurrent state, carried from chunk to chunk; zeros where an epoch starts.
+    step:        optimiser steps done. Epoch and chunk follow from it, and so does the learning rate.
+    losses:      bits per character of every training step, before its update.
+    validations: (step, bits per character of the held-out tail) of every validation.
+    The package's random stream, which initial weights and dropout are drawn from, belongs to it too.
+
+    One trainer at a time: making one seeds that stream.
+    """
+
+    def __init__(self, config: Config, vocabulary: Vocabulary, ids: np.ndarray):
+        self.config = config
+        self.vocabulary = vocabulary
+        training, tail = split(ids, config.held_out)
+        self.chunks = Chunks(training, config.batch, config.bptt)
+        self.tail = Chunks(tail, config.batch, config.bptt)
+        self.validate_every = config.validate_every or max(50, len(self.chunks))
+        random.manual_seed(config.seed)
+        self.model = CharModel(len(vocabulary), config)
+        self.optimiser = OPTIMISERS[config.optimiser](self.model.parameters(), lr=config.lr)
+        self.state: Any = None
+        self.step = 0
+        self.losses: list[float] = []
+        self.validations: list[tuple[int, float]] = []
+
+    @property
+    def epoch(self) -> float:
+        """Times through the text."""
+        return self.step / len(self.chunks)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        return self.config.lr * self.config.decay**self.epoch
+
+    def train_step(self) -> int:
+        """One chunk forward and back, one step of the optimiser; returns how many characters were predicted.
+
+        Raises DivergedError, with nothing changed, where the loss or the gradient is not finite.
+        """
+        k = self.step % len(self.chunks)
+        inputs, targets = self.chunks[k]
+        self.model.train()
+        self.model.zero_grad()
+        logits, state = self.model(Tensor(inputs), self.state if k else None)
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), Tensor(targets.reshape(-1)))
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        if not math.isfinite(loss.item()) or not math.isfinite(float(norm)):
+            raise DivergedError(
+                f"step {self.step + 1}: expected a finite loss and gradient, got {loss.item():.3g} and {float(norm):.3g}"
+            )
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate
+        self.optimiser.step()
+        self.state = state.detach() if isinstance(state, Tensor) else tuple(part.detach() for part in state)
+        self.step += 1
+        self.losses.append(loss.item() / math.log(2))
+        return targets.size
+
+    @property
+    def needs_validation(self) -> bool:
+        """Whether a validation is due at this step and has not been made."""
+        return self.step > 0 and self.step % self.validate_every == 0 and not self.is_validated
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether the weights as they are have been validated."""
+        return bool(self.validations) and self.validations[-1][0] == self.step
+
+    def validate(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Add the bits per character of the held-out tail to `validations`; nothing if `stop()` says so on the way.
+
+        Dropout is off, the recurrent state is carried along the tail from zeros, and the random stream is not touched.
+        """
+        self.model.eval()
+        state, nats = None, 0.0
+        with no_grad():
+            for inputs, targets in self.tail:
+                if stop():
+                    return
+                logits, state = self.model(Tensor(inputs), state)
+                loss = nn.functional.cross_entropy(logits.flatten(0, 1), Tensor(targets.reshape(-1)))
+                nats += loss.item() * targets.size
+        self.validations.append((self.step, nats / self.tail.targets.size / math.log(2)))
+
+    def tree(self) -> dict[str, Any]:
+        """The whole state, for `checkpoint.save`."""
+        own = self.optimiser.state_dict()
+        return {
+            "config": asdict(self.config),
+            "vocabulary": self.vocabulary.characters,
+            "model": self.model.state_dict(),
+            "optimiser": {str(key): value for key, value in own["state"].items()},
+            "recurrent_state": self.state,
+            "random_state": random.get_rng_state(),
+            "step": self.step,
+            "losses": np.array(self.losses),
+            "validations": np.array(self.validations).reshape(-1, 2),
+        }
+
+    def restore(self, tree: dict[str, Any]) -> None:
+        """Take over the state that `tree` gave, so that the next step is the one that would have followed, to the bit."""
+        self.model.load_state_dict(tree["model"])
+        own = self.optimiser.state_dict()
+        own["state"] = {int(key): value for key, value in tree["optimiser"].items()}
+        self.optimiser.load_state_dict(own)
+        state = tree["recurrent_state"]
+        self.state = tuple(map(Tensor, state)) if isinstance(state, list) else None if state is None else Tensor(state)
+        random.set_rng_state(tree["random_state"])
+        self.step = int(tree["step"])
+        self.losses = tree["losses"].tolist()
+        self.validations = [(int(step), bits) for step, bits in tree["validations"].tolist()]
+
+
+def model_of(tree: dict[str, Any]) -> tuple[CharModel, Vocabulary]:
+    """The trained model of a checkpoint and its vocabulary, ready to be sampled from."""
+    vocabulary = Vocabulary(tree["vocabulary"])
+    model = CharModel(len(vocabulary), config_of(tree))
+    model.load_state_dict(tree["model"])
+    return model.eval(), vocabulary
+
+
+def config_of(tree: dict[str, Any]) -> Config:
+    """The options of a checkpoint; CheckpointError where they are not all there."""
+    try:
+        return Config(**tree["config"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"config: expected the options of a run, got others ({error})") from error

@@ -1,0 +1,109 @@
+"""Initial values of weights. Every function overwrites the tensor it is given and returns it.
+
+All draw from the one stream of `tinygrad_rnn.manual_seed`, in float64 and then rounded: a model made in float32
+and one made in float64 from the same seed have the same weights, but for that rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import tape
+from ..random import generator
+from ..tensor import Tensor
+
+_GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3.0, "relu": math.sqrt(2.0)}
+
+
+def _overwrite(tensor: Tensor, values: Any) -> Tensor:
+    with tape.no_grad():
+        return tensor.copy_(values)
+
+
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
+    """Drawn evenly from [a, b)."""
+    return _overwrite(tensor, generator().uniform(a, b, tensor.shape))
+
+
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+    """Drawn from the normal distribution of this mean and standard deviation."""
+    return _overwrite(tensor, generator().normal(mean, std, tensor.shape))
+
+
+def constant_(tensor: Tensor, val: float) -> Tensor:
+    """One number everywhere."""
+    return _overwrite(tensor, val)
+
+
+def zeros_(tensor: Tensor) -> Tensor:
+    """0 everywhere."""
+    return constant_(tensor, 0.0)
+
+
+def ones_(tensor: Tensor) -> Tensor:
+    """1 everywhere."""
+    return constant_(tensor, 1.0)
+
+
+def fans(name: str, tensor: Tensor) -> tuple[int, int]:
+    """(fan_in, fan_out) of a weight [out, in, ...]: how many inputs an output sums up, and the reverse."""
+    if tensor.ndim < 2:
+        raise ValueError(f"{name}: tensor: expected at least two dimensions, got shape {tensor.shape}")
+    window = math.prod(tensor.shape[2:])
+    return tensor.shape[1] * window, tensor.shape[0] * window
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """How much a weight must grow to make up for what a nonlinearity takes; `param` is leaky_relu's slope below 0."""
+    if nonlinearity == "leaky_relu":
+        return math.sqrt(2.0 / (1.0 + (0.01 if param is None else param) ** 2))
+    if nonlinearity not in _GAINS:
+        expected = ", ".join([*_GAINS, "leaky_relu"])
+        raise ValueError(f"calculate_gain: nonlinearity: expected one of {expected}, got {nonlinearity!r}")
+    return _GAINS[nonlinearity]
+
+
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+    """Drawn evenly from [-b, b), b = gain sqrt(6 / (fan_in + fan_out)): the variance of signals and gradients stays.
+
+    Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks (2010), eq. 16.
+    """
+    bound = gain * math.sqrt(6.0 / max(1, sum(fans("xavier_uniform_", tensor))))
+    return uniform_(tensor, -bound, bound)
+
+
+def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+    """Normal with standard deviation gain sqrt(2 / (fan_in + fan_out)); Glorot and Bengio (2010), eq. 12."""
+    return normal_(tensor, 0.0, gain * math.sqrt(2.0 / max(1, sum(fans("xavier_normal_", tensor)))))
+
+
+def kaiming_uniform_(
+    tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
+) -> Tensor:
+    """Drawn evenly from [-b, b), b = gain sqrt(3 / fan); `a` is the slope below 0 that gain is computed for.
+
+    With a = sqrt(5), b = 1 / sqrt(fan_in). He et al., Delving deep into rectifiers (2015), section 2.2.
+    """
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"kaiming_uniform_: mode: expected 'fan_in' or 'fan_out', got {mode!r}")
+    fan = fans("kaiming_uniform_", tensor)[mode == "fan_out"]
+    bound = calculate_gain(nonlinearity, a) * math.sqrt(3.0 / max(1, fan))
+    return uniform_(tensor, -bound, bound)
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+    """gain Q, Q drawn evenly from the matrices with orthonormal rows (or columns, if there are more rows).
+
+    Dimensions from the second on count as one. Saxe et al., Exact solutions to the nonlinear dynamics of
+    learning in deep linear neural networks (2014); the signs make the draw even: Mezzadri, How to generate
+    random matrices from the classical compact groups (2007), section 5.
+    """
+    if tensor.ndim < 2:
+        raise ValueError(f"orthogonal_: tensor: expected at least two dimensions, got shape {tensor.shape}")
+    rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
+    q, r = np.linalg.qr(generator().standard_normal((max(rows, columns), min(rows, columns))))
+    q *= np.where(np.diagonal(r) < 0.0, -1.0, 1.0)
+    return _overwrite(tensor, gain * (q if rows >= columns else q.T).reshape(tensor.shape))

@@ -1,0 +1,186 @@
+"""Layers that hold weights: Linear, Embedding, LayerNorm, Conv2d."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor, as_dtype
+from . import functional as F
+from . import init
+from .module import Module, Parameter
+
+
+def _sizes(layer: str, least: int = 1, **sizes: Any) -> None:
+    """Raise unless each is a whole number from `least` up."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < least:
+            raise ValueError(f"{layer}: {name}: expected a whole number from {least} up, got {size!r}")
+
+
+def _unset(shape: Sequence[int], dtype: Any) -> Parameter:
+    """A parameter that `reset_parameters` is yet to fill."""
+    return Parameter(Tensor(np.zeros(shape, as_dtype(dtype))))
+
+
+def _reset_affine(layer: Linear | Conv2d) -> None:
+    """Weight and bias from U(-b, b), b = 1 / sqrt(fan_in)."""
+    init.kaiming_uniform_(layer.weight, a=math.sqrt(5.0))
+    if layer.bias is not None:
+        bound = 1.0 / math.sqrt(max(1, init.fans("reset_parameters", layer.weight)[0]))
+        init.uniform_(layer.bias, -bound, bound)
+
+
+class Linear(Module):
+    """y = x W^T + b; x [..., in_features] -> y [..., out_features].
+
+    weight [out_features, in_features] and bias [out_features] (None with bias=False) are drawn from U(-b, b),
+    b = 1 / sqrt(in_features).
+    """
+
+    weight: Parameter
+    bias: Parameter | None
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = "float32"):
+        super().__init__()
+        _sizes("Linear", 0, in_features=in_features, out_features=out_features)
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = _unset((out_features, in_features), dtype)
+        self.register_parameter("bias", _unset((out_features,), dtype) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias anew."""
+        _reset_affine(self)
+
+    def forward(self, x: Any) -> Any:
+        return F.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class Embedding(Module):
+    """y = weight[index]; index: integers of any shape [...] -> y [..., embedding_dim].
+
+    weight [num_embeddings, embedding_dim] is drawn from N(0, 1). The row `padding_idx`, where given (a negative one
+    counts from the end), begins as zeros and gets no gradient.
+    """
+
+    weight: Parameter
+
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, *, dtype: Any = "float32"
+    ):
+        super().__init__()
+        _sizes("Embedding", 0, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.padding_idx = F.row_of("Embedding", padding_idx, num_embeddings)
+        self.weight = _unset((num_embeddings, embedding_dim), dtype)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weight anew."""
+        init.normal_(self.weight)
+        if self.padding_idx is not None:
+            self.weight.data[self.padding_idx] = 0.0  # the array that normal_ has just made is nobody else's
+
+    def forward(self, index: Any) -> Any:
+        return F.embedding(index, self.weight, self.padding_idx)
+
+    def extra_repr(self) -> str:
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+
+
+class LayerNorm(Module):
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, over the last dimensions, those of `normalized_shape`.
+
+    x [..., *normalized_shape] -> y of the same shape; var is the mean square distance (over n, not n - 1).
+    weight begins as 1 and bias as 0; both are None with elementwise_affine=False, the bias with bias=False.
+    Ba et al., Layer Normalization (2016), section 3.
+    """
+
+    weight: Parameter | None
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        *,
+        dtype: Any = "float32",
+    ):
+        super().__init__()
+        shape = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+        if not shape:
+            raise ValueError("LayerNorm: normalized_shape: expected at least one size, got none")
+        _sizes("LayerNorm", **{"normalized_shape" + f"[{i}]" * (len(shape) > 1): n for i, n in enumerate(shape)})
+        self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
+        self.register_parameter("weight", _unset(shape, dtype) if elementwise_affine else None)
+        self.register_parameter("bias", _unset(shape, dtype) if elementwise_affine and bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Weight to 1 and bias to 0."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+        if self.bias is not None:
+            init.zeros_(self.bias)
+
+    def forward(self, x: Any) -> Any:
+        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
+class Conv2d(Module):
+    """Two-dimensional convolution; x [N, in_channels, height, width] -> [N, out_channels, height', width'].
+
+    See `functional.conv2d` for the equation. weight [out_channels, in_channels, *kernel_size] and bias [out_channels] are drawn
+    from U(-b, b), b = 1 / sqrt(in_channels * kernel height * kernel width).
+    """
+
+    weight: Parameter
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        *,
+        bias: bool = True,
+        dtype: Any = "float32",
+    ):
+        super().__init__()
+        kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
+        _sizes("Conv2d", in_channels=in_channels, out_channels=out_channels)
+        if len(kernel) != 2 or any(not isinstance(n, int) or n < 1 for n in kernel):
+            raise ValueError(f"Conv2d: kernel_size: expected one or two whole numbers from 1 up, got {kernel_size!r}")
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size, self.stride, self.padding = kernel, stride, padding
+        self.weight = _unset((out_channels, in_channels, *kernel), dtype)
+        self.register_parameter("bias", _unset((out_channels,), dtype) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias anew."""
+        _reset_affine(self)
+
+    def forward(self, x: Any) -> Any:
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
+            f"stride={self.stride}, padding={self.padding}, bias={self.bias is not None}"
+        )

@@ -1,0 +1,65 @@
+"""Losses as modules; the equations are those of the functions of the same names in `functional`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..tensor import Tensor
+from . import functional as F
+from .module import Module
+
+
+class MSELoss(Module):
+    """(input - target)^2, averaged or summed; see `functional.mse_loss`."""
+
+    def __init__(self, reduction: str = "mean"):
+        super().__init__()
+        self.reduction = F.check_reduction("MSELoss", reduction)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.mse_loss(input, target, self.reduction)
+
+
+class CrossEntropyLoss(Module):
+    """-log softmax(input)[target], averaged or summed; see `functional.cross_entropy`.
+
+    weight: a tensor [C], saved with the module's parameters but not trained.
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ):
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.ignore_index = ignore_index
+        self.reduction = F.check_reduction("CrossEntropyLoss", reduction)
+        self.label_smoothing = F.probability("CrossEntropyLoss", label_smoothing, "label_smoothing")
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.cross_entropy(input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
+
+
+class BCEWithLogitsLoss(Module):
+    """-target log sigmoid(input) - (1 - target) log(1 - sigmoid(input)), averaged or summed.
+
+    weight, pos_weight: tensors that broadcast to the input, saved with the parameters but not trained; see
+    `functional.binary_cross_entropy_with_logits`.
+    """
+
+    weight: Tensor | None
+    pos_weight: Tensor | None
+
+    def __init__(self, weight: Tensor | None = None, reduction: str = "mean", pos_weight: Tensor | None = None):
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("pos_weight", pos_weight)
+        self.reduction = F.check_reduction("BCEWithLogitsLoss", reduction)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.binary_cross_entropy_with_logits(input, target, self.weight, self.pos_weight, self.reduction)

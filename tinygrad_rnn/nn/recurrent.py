@@ -1,0 +1,320 @@
+"""Recurrent layers: a cell run over sequences, in layers and directions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import fused
+from ..cells import Cell, find_cell
+from ..device import check_device
+from ..kernels.sequence import Sequence as Arguments
+from ..primitives.shape import broadcast_to, concat, reshape, stack, transpose, unbind
+from ..random import generator
+from ..tensor import Tensor, as_dtype
+from ..trace import trace
+from .functional import dropout as drop
+from .module import Module, Parameter
+
+
+class Recurrent(Module):
+    """Any cell over sequences, stacked in layers, in one direction or both.
+
+    For each layer and direction and t = 1..T: state_t = cell(W x_t + b_ih, U h_(t-1) + b_hh, state_(t-1)); a layer's
+    outputs h are the next layer's x, those of both directions side by side.
+
+    cell: a function under `@cell`, or a built-in's name: rnn_tanh, rnn_relu, lstm, gru, gru_reset_before,
+        peephole_lstm, cifg_lstm.
+    bias: with b_ih and b_hh. batch_first: x and output are [N, T, ...]. dropout: probability that an output of any
+        layer but the last is dropped in training. bidirectional: a second run from each sequence's end, its
+        output beside the first's. proj_size: h is multiplied by weight_hr and has that size (0: not).
+    learn_initial_state: the initial states are parameters (h_0_l0, ...) where none are given.
+    return_states: also return the sequences of all states.
+
+    Parameters, for layer l and G gates (suffix _reverse for the second direction): weight_ih_l [G H, I],
+    weight_hh_l [G H, P], bias_ih_l, bias_hh_l [G H], weight_hr_l [P, H], p_<name>_l [H] for a cell's params; all
+    drawn from U(-1/sqrt(H), 1/sqrt(H)). A gate has rows only in those weights that the cell's equations use.
+    """
+
+    def __init__(
+        self,
+        cell: str | Cell,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        *,
+        learn_initial_state: bool = False,
+        return_states: bool = False,
+        device: Any = None,
+        dtype: Any = "float32",
+    ):
+        super().__init__()
+        name = type(self).__name__
+        check_device(name, device)
+        for argument, value in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(f"{name}: {argument}: expected a whole number from 1 up, got {value!r}")
+        if not 0 <= proj_size < hidden_size or isinstance(proj_size, bool):
+            raise ValueError(f"{name}: proj_size: expected a number from 0 to hidden_size - 1, got {proj_size!r}")
+        if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
+            raise ValueError(f"{name}: dropout: expected a probability from 0 to 1, got {dropout!r}")
+        self.cell = find_cell(cell)
+        self.step = trace(self.cell)
+        if proj_size and (self.step.reads_h or not self.step.recurrent_gates):
+            raise ValueError(f"{name}: proj_size: expected 0, as {self.cell.name} uses h beside its product, got {proj_size}")
+        self.input_size, self.hidden_size, self.num_layers = int(input_size), int(hidden_size), int(num_layers)
+        self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
+        self.dropout, self.proj_size = float(dropout), int(proj_size)
+        self.learn_initial_state, self.return_states = learn_initial_state, return_states
+        self.output_size = proj_size or self.hidden_size
+        self.suffixes = [f"_l{k}{way}" for k in range(num_layers) for way in self._ways]
+        self._make_parameters(as_dtype(dtype))
+
+    @property
+    def _ways(self) -> tuple[str, ...]:
+        return ("", "_reverse") if self.bidirectional else ("",)
+
+    def _state_size(self, i: int) -> int:
+        return self.output_size if i == 0 else self.hidden_size
+
+    def _make_parameters(self, dtype: np.dtype) -> None:
+        hidden, step = self.hidden_size, self.step
+        bound = 1 / math.sqrt(hidden)
+        for suffix in self.suffixes:
+            below = self.input_size if suffix.startswith("_l0") else self.output_size * len(self._ways)
+            x_rows, h_rows = len(step.input_gates) * hidden, len(step.recurrent_gates) * hidden
+            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (x_rows, below), "weight_hh": (h_rows, self.output_size)}
+            if self.bias:
+                shapes |= {"bias_ih": (x_rows,), "bias_hh": (h_rows,)}
+            if self.proj_size:
+                shapes["weight_hr"] = (self.proj_size, hidden)
+            shapes |= {f"p_{name}": (hidden,) for name in step.params}
+            for name, shape in shapes.items():
+                if shape[0]:
+                    drawn = generator().uniform(-bound, bound, shape).astype(dtype)
+                    self.register_parameter(name + suffix, Parameter(drawn))
+            if self.learn_initial_state:
+                for i, state in enumerate(step.states):
+                    self.register_parameter(f"{state}_0{suffix}", Parameter(np.zeros(self._state_size(i), dtype)))
+
+    def extra_repr(self) -> str:
+        parts = [] if type(self) is not Recurrent else [self.cell.name]
+        parts += [str(self.input_size), str(self.hidden_size)]
+        shown = (("num_layers", 1), ("bias", True), ("batch_first", False), ("dropout", 0.0), ("bidirectional", False))
+        for name, default in (*shown, ("proj_size", 0), ("learn_initial_state", False), ("return_states", False)):
+            if getattr(self, name) != default:
+                parts.append(f"{name}={getattr(self, name)}")
+        return ", ".join(parts)
+
+    def forward(
+        self,
+        x: Any,
+        state: Any = None,
+        lengths: Any = None,
+        inputs: Mapping[str, Any] | None = None,
+    ) -> tuple[Any, ...]:
+        """Run over sequences.
+
+        x [T, N, I], or [N, T, I] with batch_first, or one sequence [T, I].
+        state: the initial states [layers * directions, N, size], one tensor, or a tuple for a cell of several; 0 if None.
+        lengths: the real length of each sequence, N whole numbers from 0 to T in any order. Outputs past the end are
+            0, and the last state is that of the last real step, in both directions.
+        inputs: what the cell asks for by name, [T, N, H] (or [N, T, H]) for each step, [N, H] for each sequence or
+            [H]; a list holds one for each layer and direction.
+
+        Returns (output, state): output [T, N, P * directions], state shaped as the argument; with return_states a third,
+        a tuple with the sequence of each state, [layers * directions, T, N, size].
+        """
+        call = _Call(self, x, lengths)
+        initial = call.initial(state)
+        below = call.x
+        per_run = self._side_inputs(inputs, call)
+        finals: list[list[Tensor]] = []
+        sequences: list[list[Tensor]] = []
+        for layer in range(self.num_layers):
+            if layer and self.dropout:
+                below = drop(below, self.dropout, self.training)
+            outs = []
+            for way in range(len(self._ways)):
+                k = layer * len(self._ways) + way
+                arguments = self._arguments(k, below, initial[k], per_run[k], call.lengths, bool(way))
+                outputs, final = fused.run(self.cell, arguments, self.return_states)
+                outs.append(outputs[0])
+                sequences.append(outputs)
+                finals.append(final)
+            below = outs[0] if len(outs) == 1 else concat(outs, 2)
+        last = tuple(stack([f[i] for f in finals]) for i in range(len(self.step.states)))
+        every = None
+        if self.return_states:
+            every = tuple(stack([s[i] for s in sequences]) for i in range(len(self.step.states)))
+        return call.results(below, last, every)
+
+    def _arguments(self, k: int, x: Any, initial: Any, inputs: Any, lengths: Any, reverse: bool) -> Arguments:
+        suffix = self.suffixes[k]
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+        weights = {name: getattr(self, name + suffix, None) for name in names}
+        params = {name: getattr(self, f"p_{name}{suffix}") for name in self.step.params}
+        return Arguments(
+            x, **weights, params=params, inputs=inputs, initial=initial, lengths=lengths, reverse=reverse
+        )
+
+    def _side_inputs(self, given: Mapping[str, Any] | None, call: _Call) -> list[dict[str, Any]]:
+        """For each layer and direction, the cell's own inputs as [T, N, H]."""
+        name, runs = type(self).__name__, len(self.suffixes)
+        given = given or {}
+        if set(given) != set(self.step.inputs):
+            raise ValueError(f"{name}: inputs: expected {list(self.step.inputs)} as the cell names them, got {list(given)}")
+        each = {}
+        for key, value in given.items():
+            values = list(value) if isinstance(value, (list, tuple)) else [value] * runs
+            if len(values) != runs:
+                raise ValueError(f"{name}: inputs[{key!r}]: expected one, or one for each of {runs} runs, got {len(values)}")
+            each[key] = [call.side_input(key, v) for v in values]
+        return [{key: values[k] for key, values in each.items()} for k in range(runs)]
+
+
+class _Call:
+    """One call of a layer: its arguments checked and brought to [T, N, ...], and its results brought back."""
+
+    def __init__(self, layer: Recurrent, x: Any, lengths: Any):
+        self.layer, self.name = layer, type(layer).__name__
+        self.dtype = layer.weight_ih_l0.dtype
+        x = x if isinstance(x, Tensor) else Tensor(np.asarray(x))
+        if x.ndim not in (2, 3):
+            raise ValueError(f"{self.name}: x: expected shape [T, N, I], or [T, I] for one sequence, got {x.shape}")
+        if x.shape[-1] != layer.input_size:
+            raise ValueError(f"{self.name}: x has {x.shape[-1]} features, input_size is {layer.input_size}")
+        if x.dtype != self.dtype:
+            raise TypeError(f"{self.name}: x: expected {self.dtype} as the weights are, got {x.dtype}")
+        self.batched = x.ndim == 3
+        self.x = self.time_first(x)
+        self.time, self.batch = self.x.shape[:2]
+        self.lengths = self._checked_lengths(lengths)
+
+    def time_first(self, x: Any) -> Any:
+        """[T, N, ...] of what came as [N, T, ...] or as one sequence."""
+        if not self.batched:
+            return reshape(x, (x.shape[0], 1, x.shape[1]))
+        return transpose(x, 0, 1) if self.layer.batch_first else x
+
+    def _checked_lengths(self, lengths: Any) -> np.ndarray | None:
+        if lengths is None:
+            return None
+        found = np.atleast_1d(np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths))
+        if found.size == 0:
+            found = found.astype(np.int64)
+        if found.shape != (self.batch,) or found.dtype.kind not in "iu":
+            raise ValueError(
+                f"{self.name}: lengths: expected {self.batch} whole numbers, got {found.dtype} of shape {found.shape}"
+            )
+        if found.size and not 0 <= found.min() <= found.max() <= self.time:
+            raise ValueError(
+                f"{self.name}: lengths: expected numbers from 0 to {self.time}, got {found.min()} to {found.max()}"
+            )
+        return None if (found == self.time).all() else found.astype(np.int64)
+
+    def initial(self, state: Any) -> list[tuple[Any, ...]]:
+        """For each layer and direction its initial states, [N, size] each."""
+        layer = self.layer
+        names = layer.step.states
+        if state is None:
+            return [tuple(self._default(i, suffix) for i in range(len(names))) for suffix in layer.suffixes]
+        given = tuple(state) if isinstance(state, (tuple, list)) else (state,)
+        if len(given) != len(names):
+            raise ValueError(f"{self.name}: state: expected {len(names)} tensors ({', '.join(names)}), got {len(given)}")
+        rows = []
+        for i, (name, value) in enumerate(zip(names, given)):
+            value = value if isinstance(value, Tensor) else Tensor(np.asarray(value))
+            shape = (len(layer.suffixes), *((self.batch,) if self.batched else ()), layer._state_size(i))
+            if value.shape != shape or value.dtype != self.dtype:
+                raise ValueError(
+                    f"{self.name}: {name}_0: expected {self.dtype} of shape {shape}, got {value.dtype} of shape {value.shape}"
+                )
+            rows.append(unbind(reshape(value, (shape[0], self.batch, shape[-1]))))
+        return list(zip(*rows))
+
+    def _default(self, i: int, suffix: str) -> Any:
+        shape = (self.batch, self.layer._state_size(i))
+        if self.layer.learn_initial_state:
+            return broadcast_to(getattr(self.layer, f"{self.layer.step.states[i]}_0{suffix}"), shape)
+        return Tensor(np.zeros(shape, self.dtype))
+
+    def side_input(self, key: str, value: Any) -> Any:
+        """A cell's own input as [T, N, H]."""
+        value = value if isinstance(value, Tensor) else Tensor(np.asarray(value))
+        hidden = self.layer.hidden_size
+        full = (self.time, self.batch, hidden)
+        if value.ndim == 3 or (value.ndim == 2 and not self.batched and value.shape[0] == self.time):
+            value = self.time_first(value)
+        fits = value.ndim <= 3 and all(n in (1, m) for n, m in zip(value.shape[::-1], full[::-1]))
+        if not fits or value.dtype != self.dtype:
+            raise ValueError(
+                f"{self.name}: inputs[{key!r}]: expected {self.dtype} of shape {full}, {full[1:]} or {full[2:]}, "
+                f"got {value.dtype} of shape {value.shape}"
+            )
+        return broadcast_to(value, full)
+
+    def results(self, output: Any, last: tuple, every: tuple | None) -> tuple[Any, ...]:
+        """(output, state) and, where asked for, the sequences of all states, in the shapes that the caller uses."""
+        if not self.batched:
+            output = reshape(output, (self.time, output.shape[2]))
+            last = tuple(reshape(s, (s.shape[0], s.shape[2])) for s in last)
+            every = every and tuple(reshape(s, (s.shape[0], self.time, s.shape[3])) for s in every)
+        elif self.layer.batch_first:
+            output = transpose(output, 0, 1)
+            every = every and tuple(transpose(s, 1, 2) for s in every)
+        state = last[0] if len(last) == 1 else last
+        return (output, state) if every is None else (output, state, every)
+
+
+class RNN(Recurrent):
+    """Elman network, h_t = tanh(W x_t + b_ih + U h_(t-1) + b_hh), or with ReLU; see `Recurrent` for the arguments."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        **options: Any,
+    ):
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f"RNN: nonlinearity: expected 'tanh' or 'relu', got {nonlinearity!r}")
+        super().__init__(
+            f"rnn_{nonlinearity}", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options
+        )
+        self.nonlinearity = nonlinearity
+
+
+class LSTM(Recurrent):
+    """Long short-term memory, gates in the order i, f, g, o; see `cells.lstm` and, for the arguments, `Recurrent`.
+
+    The state is (h, c). With proj_size, h_t = weight_hr (o * tanh c_t): Sak, Senior and Beaufays (2014), section 3.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, *args: Any, **options: Any):
+        super().__init__("lstm", input_size, hidden_size, *args, **options)
+
+
+class GRU(Recurrent):
+    """Gated recurrent unit, gates in the order r, z, n; see `cells.gru` and, for the arguments, `Recurrent`.
+
+    reset_after: the reset gate multiplies the recurrent product, as in PyTorch; False: it multiplies h before
+    the product, as in the paper of Cho et al.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, *args: Any, reset_after: bool = True, **options: Any):
+        super().__init__("gru" if reset_after else "gru_reset_before", input_size, hidden_size, *args, **options)
+        self.reset_after = reset_after

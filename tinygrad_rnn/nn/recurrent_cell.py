@@ -1,0 +1,83 @@
+"""Single steps of recurrent layers, for loops that need the state at hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import fused
+from ..cells import Cell
+from ..kernels.sequence import Sequence as Arguments
+from ..primitives.shape import reshape
+from ..tensor import Tensor
+from .module import Module
+from .recurrent import Recurrent
+
+
+class RecurrentCell(Module):
+    """One step of any cell: `cell(x, state) -> state`, x [N, I] or [I], states [N, H] or [H].
+
+    Parameters are those of a layer without its suffix: weight_ih, weight_hh, bias_ih, bias_hh.
+    """
+
+    def __init__(
+        self, cell: str | Cell, input_size: int, hidden_size: int, bias: bool = True, *, device: Any = None, dtype: Any = "float32"
+    ):
+        super().__init__()
+        layer = Recurrent(cell, input_size, hidden_size, bias=bias, device=device, dtype=dtype)
+        self.cell, self.step = layer.cell, layer.step
+        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
+        for name, parameter in list(layer.named_parameters()):
+            self.register_parameter(name.removesuffix("_l0"), parameter)
+
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
+
+    def forward(self, x: Any, state: Any = None) -> Any:
+        """The state after the step: one tensor, or a tuple for a cell of several states."""
+        name = type(self).__name__
+        if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
+            raise ValueError(f"{name}: x: expected shape [N, {self.input_size}] or [{self.input_size}], got {x.shape}")
+        batch = x.shape[0] if x.ndim == 2 else 1
+        shape = (*x.shape[:-1], self.hidden_size)
+        if state is None:
+            state = [Tensor(np.zeros(shape, self.weight_ih.dtype))] * len(self.step.states)
+        states = list(state) if isinstance(state, (tuple, list)) else [state]
+        if len(states) != len(self.step.states) or any(s.shape != shape for s in states):
+            raise ValueError(
+                f"{name}: state: expected {len(self.step.states)} of shape {shape}, got {[s.shape for s in states]}"
+            )
+        weights = {n: getattr(self, n, None) for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+        arguments = Arguments(
+            reshape(x, (1, batch, self.input_size)),
+            **weights,
+            params={n: getattr(self, "p_" + n) for n in self.step.params},
+            initial=tuple(reshape(s, (batch, self.hidden_size)) for s in states),
+        )
+        _, final = fused.run(self.cell, arguments)
+        new = tuple(reshape(s, shape) for s in final)
+        return new[0] if len(new) == 1 else new
+
+
+class RNNCell(RecurrentCell):
+    """One step of `RNN`."""
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", **options: Any):
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f"RNNCell: nonlinearity: expected 'tanh' or 'relu', got {nonlinearity!r}")
+        super().__init__(f"rnn_{nonlinearity}", input_size, hidden_size, bias, **options)
+
+
+class LSTMCell(RecurrentCell):
+    """One step of `LSTM`: `(h, c) = cell(x, (h, c))`."""
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, **options: Any):
+        super().__init__("lstm", input_size, hidden_size, bias, **options)
+
+
+class GRUCell(RecurrentCell):
+    """One step of `GRU`."""
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, reset_after: bool = True, **options: Any):
+        super().__init__("gru" if reset_after else "gru_reset_before", input_size, hidden_size, bias, **options)

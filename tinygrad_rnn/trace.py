@@ -1,0 +1,242 @@
+"""From a cell's equations to its Programs: the equations run once on the tape, with symbols in place of arrays.
+
+A `Symbol` stands for a value of the step. Where a primitive is given one, it writes down an operation instead of
+computing; so the equations write down the forward, and the tape's own walk, which only ever calls primitives and
+operators, writes down the adjoint. No derivative of a cell is written by hand anywhere.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from . import tape
+from .cells import Cell, Gate
+from .kernels.pointwise import OPERATIONS
+from .kernels.program import Constant, Op, Program, Ref, Step
+from .primitive import Rule, primitive
+from .tensor import Tensor
+
+
+class Symbol:
+    """A value of a step that is being traced: its number in the graph, or a constant."""
+
+    __slots__ = ("graph", "ref")
+    shape = ()
+    dtype = np.dtype("float32")
+
+    def __init__(self, graph: Graph, ref: Ref):
+        self.graph, self.ref = graph, ref
+
+    @staticmethod
+    def __tape_primitive__(rule: Rule, args: list[Any]) -> Symbol:
+        graph = next(a.graph for a in args if isinstance(a, Symbol))
+        return graph.apply(rule.name, args)
+
+    def __add__(self, other: Any) -> Symbol:
+        return self.graph.apply("add", [self, other])
+
+    def __radd__(self, other: Any) -> Symbol:
+        return self.graph.apply("add", [other, self])
+
+    def __sub__(self, other: Any) -> Symbol:
+        return self.graph.apply("sub", [self, other])
+
+    def __rsub__(self, other: Any) -> Symbol:
+        return self.graph.apply("sub", [other, self])
+
+    def __mul__(self, other: Any) -> Symbol:
+        return self.graph.apply("mul", [self, other])
+
+    def __rmul__(self, other: Any) -> Symbol:
+        return self.graph.apply("mul", [other, self])
+
+    def __truediv__(self, other: Any) -> Symbol:
+        return self.graph.apply("div", [self, other])
+
+    def __rtruediv__(self, other: Any) -> Symbol:
+        return self.graph.apply("div", [other, self])
+
+    def __pow__(self, other: Any) -> Symbol:
+        return self.graph.apply("pow", [self, other])
+
+    def __neg__(self) -> Symbol:
+        return self.graph.apply("neg", [self])
+
+
+class Graph:
+    """The operations written down so far, each once: equal operations on equal values are one value."""
+
+    def __init__(self, cell: Cell):
+        self.cell = cell
+        self.inputs: list[str] = []
+        self.ops: dict[int, Op] = {}
+        self.known: dict[Op, int] = {}
+        self.products: list[tuple[str, Ref]] = []  # (gate, what it multiplied) of each further product
+        self.product_cotangents: dict[int, Ref] = {}
+
+    def input(self, name: str) -> Symbol:
+        """A new value from outside."""
+        self.inputs.append(name)
+        return Symbol(self, len(self.inputs) - 1)
+
+    def apply(self, name: str, args: list[Any]) -> Symbol:
+        """Write an operation down, or refuse it by name."""
+        if name == "clip":
+            return self._clip(*args)
+        if name == "product":
+            v, gate = args
+            return self._product(v, gate)
+        if name == "product_t":
+            g, j = args
+            self.product_cotangents[j] = g.ref
+            return self._emit(Op("product_t", (g.ref,), self.products[j][0]))
+        if name == "alias":
+            return args[0]
+        if name not in OPERATIONS:
+            raise TypeError(
+                f"cell {self.cell.name}: expected operations on each unit by itself ({', '.join(OPERATIONS)}), got {name!r}"
+            )
+        return self._emit(_simplified(Op(name, tuple(self._ref(name, a) for a in args))))
+
+    def _ref(self, name: str, a: Any) -> Ref:
+        if isinstance(a, Symbol):
+            return a.ref
+        if isinstance(a, (bool, int, float, np.number)):
+            return Constant(float(a))
+        raise TypeError(
+            f"cell {self.cell.name}: {name}: expected gates, states, params, inputs and numbers, got {type(a).__name__}: "
+            "name an array among the cell's params or inputs"
+        )
+
+    def _emit(self, op: Op | Ref) -> Symbol:
+        if not isinstance(op, Op):
+            return Symbol(self, op)
+        if op not in self.known:
+            # Inputs are all made before the first operation, so that numbers can be counted on from them.
+            self.known[op] = ref = len(self.inputs) + len(self.ops)
+            self.ops[ref] = op
+        return Symbol(self, self.known[op])
+
+    def _product(self, v: Symbol, gate: str) -> Symbol:
+        if (gate, v.ref) not in self.products:
+            self.products.append((gate, v.ref))
+        return self._emit(Op("product", (v.ref,), gate))
+
+    def _clip(self, x: Symbol, low: float | None, high: float | None) -> Symbol:
+        x = x if low is None else self.apply("maximum", [x, low])
+        return x if high is None else self.apply("minimum", [x, high])
+
+    def needed(self, refs: Iterable[Ref], stop: frozenset[int] = frozenset()) -> list[int]:
+        """The operations that values are computed from, oldest first, not going past those in `stop`."""
+        found: set[int] = set()
+        stack = [r for r in refs if type(r) is int]
+        while stack:
+            ref = stack.pop()
+            if ref in self.ops and ref not in found and ref not in stop:
+                found.add(ref)
+                stack += [a for a in self.ops[ref].args if type(a) is int]
+        return sorted(found)
+
+    def program(self, sources: dict[int, str], outputs: dict[str, Ref], stop: frozenset[int] = frozenset()) -> Program:
+        """The operations that the outputs need, from values that are given: number -> name."""
+        refs = self.needed(outputs.values(), stop)
+        read = {a for r in refs for a in self.ops[r].args if type(a) is int} | {o for o in outputs.values() if type(o) is int}
+        given = [ref for ref in sorted(sources) if ref in read and ref not in refs]
+        number = {ref: i for i, ref in enumerate([*given, *refs])}
+        renumbered = lambda ref: number[ref] if type(ref) is int else ref
+        return Program(
+            tuple(sources[ref] for ref in given),
+            tuple(Op(op.name, tuple(map(renumbered, op.args)), op.gate) for op in (self.ops[ref] for ref in refs)),
+            tuple((name, renumbered(ref)) for name, ref in outputs.items()),
+        )
+
+
+def _simplified(op: Op) -> Op | Ref:
+    """An operation as a simpler one, or as the value it is known to have."""
+    zero, one = Constant(0.0), Constant(1.0)
+    numbers = [a.value for a in op.args if isinstance(a, Constant)]
+    if len(numbers) == len(op.args):
+        return Constant(float(OPERATIONS[op.name](*map(np.float64, numbers))))
+    match op.name, op.args:
+        case "add", (x, y) if x == zero or y == zero:
+            return y if x == zero else x
+        case "mul", (x, y) if x == one or y == one:
+            return y if x == one else x
+        case "sub", (x, y) if y == zero:
+            return x
+        case "div", (x, y) if y == one:
+            return x
+        case ("add" | "mul"), (x, y) if repr(y) < repr(x):
+            return Op(op.name, (y, x))  # one order, so that x + y and y + x are found equal
+    return op
+
+
+_product = primitive("product", lambda v, gate: None, lambda g, v, gate: _product_t(g, v.graph.products.index((gate, v.ref))))
+_product_t = primitive("product_t", lambda g, j: None)
+
+
+@functools.cache
+def trace(cell: Cell) -> Step:
+    """The Step of a cell: its equations, and the adjoint that the tape derives from them.
+
+    Raises TypeError naming the operation where the equations do what a step cannot.
+    """
+    graph = Graph(cell)
+    groups = (("x.", cell.gates), ("h.", cell.gates), ("s.", cell.states), ("p.", cell.params), ("e.", cell.inputs))
+    names = [prefix + name for prefix, group in groups for name in group]
+    given = {name: Tensor(graph.input(name), tape.leaf(())) for name in names}
+    cotangents = [graph.input("d." + state) for state in cell.states]
+
+    a = {g: Gate(given["x." + g], given["h." + g], functools.partial(_multiply, g)) for g in cell.gates}
+    s, p, e = ({n: given[prefix + n] for n in group} for prefix, group in groups[2:])
+    with tape.enable_grad():
+        new = cell(a, s, p, e)
+    roots = [(state.node, d) for state, d in zip(new, cotangents) if state.node is not None]
+    leaves = {name: box.node for name, box in given.items()}
+    found = tape.walk(roots, list(leaves.values()))  # type: ignore[arg-type]
+
+    forward = {name: state.data.ref for name, state in zip(cell.states, new)}
+    forward |= {f"v.{j}": v for j, (_, v) in enumerate(graph.products)}
+    backward = {name: found[node].ref for name, node in leaves.items() if node in found}  # type: ignore[index]
+    backward |= {f"v.{j}": g for j, g in graph.product_cotangents.items()}
+    return _split(graph, forward, backward)
+
+
+def _multiply(gate: str, v: Any) -> Any:
+    return _product(v, gate)
+
+
+def _split(graph: Graph, forward: dict[str, Ref], backward: dict[str, Ref]) -> Step:
+    """One graph as two Programs, with the values that pass from the forward to the backward kept."""
+    cell = graph.cell
+    ahead = graph.needed(forward.values())
+    always = {i: name for i, name in enumerate(graph.inputs) if name[0] in "sped"}
+    behind = graph.needed(backward.values(), frozenset(ahead))
+    read = {a for r in behind for a in graph.ops[r].args} | set(backward.values())
+    kept = sorted(r for r in read if type(r) is int and r not in behind and r not in always)
+    forward = forward | {f"k.{i}": ref for i, ref in enumerate(kept)}
+    inputs = dict(enumerate(graph.inputs))
+    ahead_program = graph.program(inputs, forward)
+    behind_program = graph.program(always | {ref: f"k.{i}" for i, ref in enumerate(kept)}, backward, frozenset(kept))
+
+    gates_of = lambda prefix: tuple(g for g in cell.gates if prefix + g in ahead_program.inputs)
+    if not gates_of("x."):
+        raise TypeError(f"cell {cell.name}: expected equations that use the input's part of some gate, got none")
+    products = tuple(gate for gate, _ in graph.products)
+    return Step(
+        name=cell.name,
+        gates=cell.gates,
+        states=cell.states,
+        params=cell.params,
+        inputs=cell.inputs,
+        input_gates=gates_of("x."),
+        recurrent_gates=tuple(g for g in cell.gates if "h." + g in ahead_program.inputs or g in products),
+        direct_gates=gates_of("h."),
+        products=products,
+        forward=ahead_program,
+        backward=behind_program,
+    )

@@ -1,0 +1,83 @@
+"""A layer's sequence as ordinary primitives, step by step: the plainest meaning of a cell, and the way to higher orders.
+
+Each time step leaves its twenty or so nodes on the tape, so this is slow and asks for no kernel. The fused node
+(`fused.py`) computes the same; it comes back here when its backward is itself to be differentiated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from .cells import Cell, Gate
+from .kernels.program import Step
+from .kernels.sequence import Sequence
+from .primitives.elementwise import where
+from .primitives.products import matmul
+from .primitives.shape import split, stack, unbind
+from .tensor import Tensor
+
+
+def unrolled(cell: Cell, step: Step, arrays: Sequence) -> tuple[list[Tensor], list[Tensor]]:
+    """The sequence of each state [T, N, P or H], and each state after the last real step [N, P or H].
+
+    arrays: tensors, or arrays for constants.
+    """
+    seq = _as_tensors(arrays)
+    hidden = seq.weight_ih.shape[0] // len(step.input_gates)
+    nothing = Tensor(np.zeros((seq.x.shape[1], hidden), seq.x.dtype))
+    weight = dict(zip(step.recurrent_gates, split(seq.weight_hh, hidden))) if step.recurrent_gates else {}
+    bias = dict(zip(step.recurrent_gates, split(seq.bias_hh, hidden))) if seq.bias_hh is not None else {}
+
+    def product(gate: str, v: Tensor) -> Tensor:
+        return _affine(v, weight[gate], bias.get(gate))
+
+    def gates(x: Tensor, h: Tensor) -> dict[str, Gate]:
+        parts = dict(zip(step.input_gates, split(_affine(x, seq.weight_ih, seq.bias_ih), hidden, 1)))
+        direct = {g: product(g, h) for g in step.direct_gates}
+        return {
+            g: Gate(parts.get(g, nothing), direct.get(g, nothing), functools.partial(product, g)) for g in step.gates
+        }
+
+    inputs = {name: unbind(seq.in_step_order(e)) for name, e in seq.inputs.items()}
+    states = list(seq.initial)
+    outputs: list[list[Tensor]] = [[] for _ in states]
+    for t, x in enumerate(unbind(seq.in_step_order(seq.x))):
+        before = dict(zip(step.states, states))
+        new = list(cell(gates(x, states[0]), before, seq.params, {name: e[t] for name, e in inputs.items()}))
+        new = [state + nothing if state.shape != nothing.shape else state for state in new]
+        if seq.weight_hr is not None:
+            new[0] = matmul(new[0], seq.weight_hr.mT)
+        shown = new
+        if seq.lengths is not None:
+            active = (seq.lengths > t)[:, None]
+            new = [where(active, after, old) for after, old in zip(new, states)]
+            shown = [where(active, after, 0.0) for after in new]
+        for output, state in zip(outputs, shown):
+            output.append(state)
+        states = new
+    return [_joined(seq, output, state) for output, state in zip(outputs, states)], states
+
+
+def _as_tensors(seq: Sequence) -> Sequence:
+    box = lambda a: Tensor(a) if isinstance(a, np.ndarray) else a
+    return dataclasses.replace(
+        seq,
+        **{n: box(getattr(seq, n)) for n in ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")},
+        params={name: box(p) for name, p in seq.params.items()},
+        inputs={name: box(e) for name, e in seq.inputs.items()},
+        initial=[box(state) for state in seq.initial],
+    )
+
+
+def _affine(v: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    out = matmul(v, weight.mT)
+    return out if bias is None else out + bias
+
+
+def _joined(seq: Sequence, steps: list[Tensor], state: Tensor) -> Tensor:
+    if not steps:
+        return Tensor(np.zeros((0, *state.shape), state.dtype))
+    return seq.in_step_order(stack(steps))
