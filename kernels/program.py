@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -48,11 +49,11 @@ class Program:
 
     def run(
         self, given: Mapping[str, np.ndarray], product: Callable[[Op, np.ndarray], np.ndarray]
-    ) -> dict[str, np.ndarray | float]:
+    ) -> dict[str, Any]:
         """Compute all outputs with NumPy; `product` carries out a matrix product."""
         values: list = [given[name] for name in self.inputs]
         for op in self.ops:
-            args = [a.value if isinstance(a, Constant) else values[a] for a in op.args]
+            args: list[Any] = [a.value if isinstance(a, Constant) else values[a] for a in op.args]
             values.append(product(op, args[0]) if op.gate else OPERATIONS[op.name](*args))
         return {name: r.value if isinstance(r, Constant) else values[r] for name, r in self.outputs}
 

@@ -8,102 +8,71 @@ are worked on. Products with the input weights are done once for all steps. Shap
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from .program import Op, Step
 from .sequence import Sequence
 
-Array = np.ndarray
+Array = Any
 
 
 @dataclass
 class Saved:
-    """What the forward leaves for the backward, in step order: for each step its kept values and the states before it."""
+    """What the forward leaves for the backward: for each step, in step order, arrays of the rows at work.
 
-    kept: list[dict[str, Array]] = field(default_factory=list)
-    before: list[tuple[Array, ...]] = field(default_factory=list)
-    unprojected: list[Array] = field(default_factory=list)
+    Under their names in `Step`: the kept values k.*, the products' sources v.*, the states before the step s.*; and
+    "unprojected", h before its projection.
+    """
+
+    steps: list[dict[str, Array]] = field(default_factory=list)
 
 
 class _Weights:
     """The recurrent weights cut up by gate: the blocks of rows that direct products and further products use."""
 
-    def __init__(self, step: Step, seq: Sequence, hidden: int):
+    def __init__(self, step: Step, seq: Sequence):
+        hidden = seq.weight_ih.shape[0] // len(step.input_gates)
         self.block = {g: slice(i * hidden, (i + 1) * hidden) for i, g in enumerate(step.recurrent_gates)}
-        self.weight, self.bias = seq.weight_hh, seq.bias_hh
+        self.weight: Array = seq.weight_hh
+        self.bias: Array = seq.bias_hh
+        mask = np.repeat([g in step.direct_gates for g in step.recurrent_gates], hidden)
+        self.direct_rows: Any = slice(None) if mask.all() else np.flatnonzero(mask)
+        self.direct = None if self.weight is None else self.weight[self.direct_rows]
+        self.direct_bias = None if self.bias is None else self.bias[self.direct_rows]
 
     def product(self, op: Op, v: Array) -> Array:
         """Carry out an operation "product" or "product_t" of a Program."""
-        assert self.weight is not None
         rows = self.block[op.gate]
         if op.name == "product_t":
             return v @ self.weight[rows]
-        out = v @ self.weight[rows].T
-        return out if self.bias is None else out + self.bias[rows]
+        return _affine(v, self.weight[rows], None if self.bias is None else self.bias[rows])
 
-    def direct(self, gates: tuple[str, ...], h: Array) -> dict[str, Array]:
-        """h.g for each gate that reads it: one product for all where they are all there are."""
-        if not gates or self.weight is None:
-            return {}
-        if len(gates) < len(self.block):
-            return {"h." + g: self.product(Op("product", (), g), h) for g in gates}
-        out = h @ self.weight.T
-        if self.bias is not None:
-            out += self.bias
-        return {"h." + g: out[:, self.block[g]] for g in gates}
+
+def _affine(v: Array, weight: Array, bias: Array | None) -> Array:
+    out = v @ weight.T
+    if bias is not None:
+        out += bias
+    return out
 
 
 def _blocks(prefix: str, gates: tuple[str, ...], joined: Array) -> dict[str, Array]:
     """[N, G H] as one [N, H] for each gate, named."""
-    return {prefix + g: part for g, part in zip(gates, np.split(joined, len(gates), -1))}
+    return {prefix + g: part for g, part in zip(gates, np.split(joined, len(gates), -1))} if gates else {}
 
 
-def _side_inputs(step: Step, seq: Sequence, ordered: Mapping[str, Array], t: int, rows: slice | Array) -> dict[str, Array]:
+def _gather(into: Array, rows: Any, prefix: str, gates: tuple[str, ...], out: Mapping[str, Array]) -> None:
+    """The other way round: write each gate's [N, H] to its place in some rows of [N, G H]."""
+    for g, part in _blocks(prefix, gates, into).items():
+        part[rows] = out.get(g, 0)
+
+
+def _side_inputs(step: Step, seq: Sequence, ordered: Mapping[str, Array], t: int, rows: Any) -> dict[str, Array]:
     given = {"p." + name: seq.params[name] for name in step.params}
     return given | {"e." + name: ordered[name][t][rows] for name in step.inputs}
-
-
-def forward(step: Step, seq: Sequence, keep: bool) -> tuple[tuple[Array, ...], tuple[Array, ...], Saved | None]:
-    """Run the step over the sequence.
-
-    Returns the sequence of each state [T, N, P or H] (0 past a sequence's end), each state after the last real step
-    [N, P or H], and, if `keep`, what the backward wants.
-    """
-    hidden = seq.weight_ih.shape[0] // len(step.input_gates)
-    time, batch = seq.x.shape[:2]
-    weights = _Weights(step, seq, hidden)
-    x = seq.in_step_order(seq.x)
-    projected = x.reshape(time * batch, -1) @ seq.weight_ih.T
-    if seq.bias_ih is not None:
-        projected += seq.bias_ih
-    projected = projected.reshape(time, batch, -1)
-    ordered = {name: seq.in_step_order(e) for name, e in seq.inputs.items()}
-    states = seq.initial
-    outputs = tuple(np.zeros((time, *state.shape), state.dtype) for state in states)
-    saved = Saved() if keep else None
-
-    for t in range(time):
-        rows = seq.rows(t)
-        before = tuple(state[rows] for state in states)
-        given = _blocks("x.", step.input_gates, projected[t][rows])
-        given |= weights.direct(step.direct_gates, before[0])
-        given |= {"s." + name: state for name, state in zip(step.states, before)}
-        given |= _side_inputs(step, seq, ordered, t, rows)
-        out = step.forward.run(given, weights.product)
-        after = [np.broadcast_to(out[name], (len(before[0]), hidden)) for name in step.states]
-        if saved is not None:
-            saved.before.append(before)
-            saved.kept.append({n: np.asarray(v) for n, v in out.items() if n[0] in "kv" and n[1] == "."})
-        if seq.weight_hr is not None:
-            if saved is not None:
-                saved.unprojected.append(after[0])
-            after[0] = after[0] @ seq.weight_hr.T
-        for sequence, state in zip(outputs, after):
-            sequence[t][rows] = state
-        states = tuple(_with_rows(old, rows, new) for old, new in zip(states, after))
-    return tuple(seq.in_step_order(o) for o in outputs), states, saved
 
 
 def _with_rows(old: Array, rows: slice | Array, new: Array) -> Array:
@@ -115,62 +84,103 @@ def _with_rows(old: Array, rows: slice | Array, new: Array) -> Array:
     return out
 
 
+def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Array], Saved | None]:
+    """Run the step over the sequence.
+
+    Returns the sequence of each state [T, N, P or H] (0 past a sequence's end), each state after the last real step
+    [N, P or H], and, if `keep`, what the backward wants.
+    """
+    time, batch = seq.x.shape[:2]
+    weights = _Weights(step, seq)
+    x = seq.in_step_order(seq.x).reshape(time * batch, -1)
+    projected = _affine(x, seq.weight_ih, seq.bias_ih).reshape(time, batch, -1)
+    hidden = projected.shape[2] // len(step.input_gates)
+    ordered = {name: seq.in_step_order(e) for name, e in seq.inputs.items()}
+    states = list(seq.initial)
+    outputs = [np.zeros((time, *state.shape), state.dtype) for state in states]
+    saved = Saved() if keep else None
+
+    for t in range(time):
+        rows = seq.rows(t)
+        before = {"s." + name: state[rows] for name, state in zip(step.states, states)}
+        given = before | _blocks("x.", step.input_gates, projected[t][rows])
+        if step.direct_gates:
+            direct = _affine(before["s." + step.states[0]], weights.direct, weights.direct_bias)
+            given |= _blocks("h.", step.direct_gates, direct)
+        given |= _side_inputs(step, seq, ordered, t, rows)
+        out = step.forward.run(given, weights.product)
+        shape = (projected[t][rows].shape[0], hidden)
+        after = [np.broadcast_to(out[name], shape) for name in step.states]
+        if saved is not None:
+            kept = {name: np.asarray(v) for name, v in out.items() if name not in step.states}
+            saved.steps.append(before | kept | {"unprojected": after[0]})
+        if seq.weight_hr is not None:
+            after[0] = after[0] @ seq.weight_hr.T
+        for sequence, state in zip(outputs, after):
+            sequence[t][rows] = state
+        states = [_with_rows(old, rows, new) for old, new in zip(states, after)]
+    return [seq.in_step_order(o) for o in outputs], states, saved
+
+
 def backward(
-    step: Step, seq: Sequence, saved: Saved, d_outputs: tuple[Array | None, ...], d_final: tuple[Array | None, ...]
+    step: Step, seq: Sequence, saved: Saved, d_outputs: Ordered[Array | None], d_final: Ordered[Array | None]
 ) -> Sequence:
     """The cotangents of all arrays of the sequence, as a Sequence, from those of the outputs and the last states.
 
     None among d_outputs and d_final stands for zero.
     """
-    hidden = seq.weight_ih.shape[0] // len(step.input_gates)
+    zeros = lambda a: None if a is None else np.zeros(a.shape, a.dtype)
     time, batch = seq.x.shape[:2]
-    weights = _Weights(step, seq, hidden)
-    zero = lambda a: None if a is None else np.zeros_like(a)
+    hidden = seq.weight_ih.shape[0] // len(step.input_gates)
+    h = "s." + step.states[0]
+    weights = _Weights(step, seq)
     ordered = {name: seq.in_step_order(e) for name, e in seq.inputs.items()}
     d_ordered = [None if d is None else seq.in_step_order(d) for d in d_outputs]
-    d_states = [np.zeros_like(s) if d is None else d.copy() for s, d in zip(seq.initial, d_final)]
-    d_projected = np.zeros((time, batch, seq.weight_ih.shape[0]), seq.x.dtype)
-    d_params = {name: np.zeros_like(p) for name, p in seq.params.items()}
-    d_inputs = {name: np.zeros(e.shape, e.dtype) for name, e in seq.inputs.items()}
-    d_hh, d_bias, d_hr = zero(seq.weight_hh), zero(seq.bias_hh), zero(seq.weight_hr)
+    d_states = [zeros(s) if d is None else d for s, d in zip(seq.initial, d_final)]
+    # Cotangents of the pre-activations and the h that they came from, for one product over all steps at the end.
+    d_projected = np.zeros((time, batch, len(step.input_gates) * hidden), seq.x.dtype)
+    d_direct = np.zeros((time, batch, len(step.direct_gates) * hidden), seq.x.dtype)
+    h_before = np.zeros((time, *seq.initial[0].shape), seq.x.dtype)
+    d_params = {name: zeros(p) for name, p in seq.params.items()}
+    d_inputs = {name: zeros(e) for name, e in seq.inputs.items()}
+    d_hh, d_bias, d_hr = zeros(seq.weight_hh), zeros(seq.bias_hh), zeros(seq.weight_hr)
 
     for t in reversed(range(time)):
-        rows = seq.rows(t)
-        before, kept = saved.before[t], saved.kept[t]
+        rows, known = seq.rows(t), saved.steps[t]
         d = [ds[rows] if do is None else ds[rows] + do[t][rows] for ds, do in zip(d_states, d_ordered)]
         if seq.weight_hr is not None:
-            d_hr += d[0].T @ saved.unprojected[t]
+            d_hr += d[0].T @ known["unprojected"]
             d[0] = d[0] @ seq.weight_hr
-        given = kept | {"s." + name: state for name, state in zip(step.states, before)}
-        given |= {"d." + name: cotangent for name, cotangent in zip(step.states, d)}
+        given = known | {"d." + name: cotangent for name, cotangent in zip(step.states, d)}
         given |= _side_inputs(step, seq, ordered, t, rows)
-        out = {name: np.asarray(v, seq.x.dtype) for name, v in step.backward.run(given, weights.product).items()}
+        out = step.backward.run(given, weights.product)
 
-        for i, g in enumerate(step.input_gates):
-            d_projected[t, :, i * hidden : (i + 1) * hidden][rows] = out.get("x." + g, 0)
-        d_before = [np.broadcast_to(out.get("s." + n, 0), b.shape) for n, b in zip(step.states, before)]
-        into = [("h." + g, g, before[0]) for g in step.direct_gates]
-        into += [(f"v.{j}", g, kept[f"v.{j}"]) for j, g in enumerate(step.products)]
-        for name, g, source in into:
-            if name in out:
-                block = weights.block[g]
-                d_hh[block] += out[name].T @ source
-                if d_bias is not None:
-                    d_bias[block] += out[name].sum(0)
-                if name[0] == "h":
-                    d_before[0] = d_before[0] + out[name] @ seq.weight_hh[block]  # type: ignore[index]
-        for name in step.params:
-            d_params[name] += out.get("p." + name, np.zeros((1, hidden), seq.x.dtype)).sum(0)
-        for name in step.inputs:
+        _gather(d_projected[t], rows, "x.", step.input_gates, out)
+        _gather(d_direct[t], rows, "h.", step.direct_gates, out)
+        h_before[t][rows] = known[h]
+        for j, g in enumerate(step.products):
+            block, cotangent = weights.block[g], out[f"v.{j}"]
+            d_hh[block] += cotangent.T @ known[f"v.{j}"]
+            if d_bias is not None:
+                d_bias[block] += cotangent.sum(0)
+        for name in d_params.keys() & {key[2:] for key in out if key.startswith("p.")}:
+            d_params[name] += out["p." + name].sum(0)
+        for name in d_inputs:
             d_inputs[name][t][rows] = out.get("e." + name, 0)
+        d_before = [np.broadcast_to(out.get("s." + n, 0), known["s." + n].shape) for n in step.states]
+        if step.direct_gates:
+            d_before[0] = d_before[0] + d_direct[t][rows] @ weights.direct
         d_states = [_with_rows(old, rows, new) for old, new in zip(d_states, d_before)]
 
-    x = seq.in_step_order(seq.x).reshape(time * batch, -1)
     flat = d_projected.reshape(time * batch, -1)
-    d_x = (flat @ seq.weight_ih).reshape(seq.x.shape)
+    if step.direct_gates:
+        flat_direct = d_direct.reshape(time * batch, -1)
+        d_hh[weights.direct_rows] += flat_direct.T @ h_before.reshape(time * batch, -1)
+        if d_bias is not None:
+            d_bias[weights.direct_rows] += flat_direct.sum(0)
     return Sequence(
-        x=seq.in_step_order(d_x),
-        weight_ih=flat.T @ x,
+        x=seq.in_step_order((flat @ seq.weight_ih).reshape(seq.x.shape)),
+        weight_ih=flat.T @ seq.in_step_order(seq.x).reshape(time * batch, -1),
         weight_hh=d_hh,
         bias_ih=None if seq.bias_ih is None else flat.sum(0),
         bias_hh=d_bias,

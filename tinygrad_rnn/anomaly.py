@@ -17,6 +17,9 @@ _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 class _Watching(threading.local):
     on = False
 
+    def __init__(self) -> None:
+        self.outer: list[bool] = []  # of this thread: a decorated function may run on several at once
+
 
 watching = _Watching()
 
@@ -33,19 +36,16 @@ class detect_anomaly(ContextDecorator):
     expect things to run several times slower.
     """
 
-    def __init__(self) -> None:
-        self.outer: list[bool] = []
-
     def __enter__(self) -> None:
-        self.outer.append(watching.on)
+        watching.outer.append(watching.on)
         watching.on = True
 
     def __exit__(self, *_: object) -> None:
-        watching.on = self.outer.pop()
+        watching.on = watching.outer.pop()
 
 
 def user_line() -> str:
-    """`file:line (source)` of the innermost frame that is not this package's own."""
+    """`file:line in function` of the innermost frame that is not this package's own."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back

@@ -83,7 +83,8 @@ class Cell:
 
 
 def _names(what: str, given: str | Sequence[str]) -> tuple[str, ...]:
-    names = tuple(given.replace(",", " ").split() if set(given) & set(", ") else given)
+    spaced = isinstance(given, str) and set(given) & set(", ")
+    names = tuple(str(given).replace(",", " ").split() if spaced else given)
     if len(set(names)) != len(names) or not all(name.isidentifier() for name in names):
         raise ValueError(f"cell: {what}: expected different names, e.g. 'ifgo' or 'reset update', got {given!r}")
     return names
@@ -100,7 +101,8 @@ def cell(
     Names are given as a string of letters, as words, or as a list. The equations may use arithmetic,
     comparison, `where`, `maximum`, `minimum`, `clip` and the elementwise functions of `tinygrad_rnn`.
     """
-    names = [_names(what, given) for what, given in zip(("gates", "states", "params", "inputs"), (gates, states, params, inputs))]
+    given = {"gates": gates, "states": states, "params": params, "inputs": inputs}
+    names = [_names(what, value) for what, value in given.items()]
     if not names[0] or not names[1]:
         raise ValueError(f"cell: expected at least one gate and one state, got gates {gates!r} and states {states!r}")
     return lambda equations: Cell(equations, *names)
@@ -149,7 +151,7 @@ def lstm(a: Any, s: Any) -> Any:
 @_built_in
 @cell(gates="rzn")
 def gru(a: Any, s: Any) -> Any:
-    """Reset and update gates, the reset after the product. Cho et al. (2014), in the form that cuDNN computes."""
+    """Reset and update gates, the reset after the product: Cho et al. (2014), in the form that cuDNN computes."""
     r, z = sigmoid(a.r), sigmoid(a.z)
     n = tanh(a.n.x + r * a.n.h)
     return n + z * (s.h - n)
@@ -158,7 +160,7 @@ def gru(a: Any, s: Any) -> Any:
 @_built_in
 @cell(gates="rzn")
 def gru_reset_before(a: Any, s: Any) -> Any:
-    """Reset and update gates, the reset before the product. Cho et al., Learning phrase representations (2014), eq. 5-8."""
+    """The reset before the product. Cho et al., Learning phrase representations (2014), eq. 5-8."""
     r, z = sigmoid(a.r), sigmoid(a.z)
     n = tanh(a.n.x + a.n.of(r * s.h))
     return n + z * (s.h - n)

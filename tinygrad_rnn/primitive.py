@@ -18,7 +18,6 @@ What a primitive gets tells which: given arrays it computes, given tensors it re
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,6 +30,7 @@ from .tape import Box, Node, Notes, mode
 
 _ndarray = np.ndarray
 _SCALARS = frozenset({float, int, bool})
+_REFUSALS = (IndexError, ValueError, TypeError, OverflowError)  # how NumPy refuses arguments
 
 
 class Rule:
@@ -91,6 +91,8 @@ def primitive(
             else:
                 if numeric and type(a) not in _SCALARS:
                     unsettled = True
+                    if isinstance(a, _ndarray):
+                        a = np.array(a)  # the caller may write into it before the backward
                 raw.append(a)
                 parents.append(None)
         if dtype is None:
@@ -120,8 +122,9 @@ def compute(rule: Rule, raw: list) -> Any:
                 return handler(rule, raw)
     try:
         return rule.forward(*raw)
-    except (ValueError, TypeError, IndexError) as error:
-        raise type(error)(f"{rule.name}: expected {rule.expects}, got {_described(rule, raw)} ({error})") from error
+    except _REFUSALS as error:
+        kind = next(k for k in _REFUSALS if isinstance(error, k))
+        raise kind(f"{rule.name}: expected {rule.expects}, got {_described(rule, raw)} ({error})") from error
 
 
 def _record(rule: Rule, parents: list, raw: list, out: Any) -> Any:
@@ -133,35 +136,37 @@ def _record(rule: Rule, parents: list, raw: list, out: Any) -> Any:
         node.notes = Notes(line=anomaly.user_line())
     if not several:
         return mode.box(out, node)
-    return tuple(mode.box(o, Node(_one_of(i, len(out)), (node,), (), o.shape)) for i, o in enumerate(out))
+    n = len(out)
+    return tuple(mode.box(o, Node(_ONE_OF, (node, None, None), (i, n), o.shape)) for i, o in enumerate(out))
 
 
 class Bundle:
-    """The cotangent of a primitive with several results: one part for each, None where nothing arrived."""
+    """The cotangent of a primitive with several results; `parts` has one for each, None where nothing arrived."""
 
-    __slots__ = ("parts",)
+    __slots__ = ("arrived", "count")
     shape = "bundle"  # of the node and of its cotangent alike: there is nothing to broadcast
 
-    def __init__(self, parts: tuple):
-        self.parts = parts
+    def __init__(self, arrived: dict[int, Any], count: int):
+        self.arrived, self.count = arrived, count
+
+    @property
+    def parts(self) -> tuple:
+        return tuple(map(self.arrived.get, range(self.count)))
 
     def __add__(self, other: Bundle) -> Bundle:
-        return Bundle(tuple(b if a is None else a if b is None else a + b for a, b in zip(self.parts, other.parts)))
+        # In place, so that n results bring theirs in n steps: a bundle is made for one walk, and each part comes once.
+        self.arrived.update(other.arrived)
+        return self
 
 
-@functools.cache
-def _one_of(i: int, n: int) -> Rule:
-    """The rule of the i-th of n results: its cotangent takes its place in the bundle."""
-
-    def vjp(g: Any) -> Bundle:
-        return Bundle((None,) * i + (g,) + (None,) * (n - 1 - i))
-
-    return Rule(f"result {i}", lambda x: x, (vjp,), False, False, "")
+# The i-th of n results: its cotangent takes its place in the bundle.
+_ONE_OF = Rule("result", lambda x, i, n: x, (lambda g, i, n: Bundle({i: g}, n),), False, False, "")
 
 
 def _described(rule: Rule, raw: list) -> str:
-    names = [*inspect.signature(rule.forward).parameters.values()]
-    names = [f"{p.name.rstrip('_')}" for p in names if p.kind is not p.VAR_POSITIONAL]
+    """The arguments of a primitive for an error message: shapes of arrays, values of what is static."""
+    parameters = inspect.signature(rule.forward).parameters.values()
+    names = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
     names += [f"argument {i}" for i in range(len(names), len(raw))]
     return ", ".join(
         f"{name} of shape {a.shape}" if hasattr(a, "shape") else f"{name} = {a!r}" for name, a in zip(names, raw)
@@ -204,6 +209,8 @@ def _settled_result(rule: Rule, out: Any, raw: list) -> Any:
         return out
     if isinstance(out, np.generic):
         out = np.asarray(out)
+    if out.dtype == np.float16:  # NumPy's choice for functions of 8-bit integers
+        out = compute(rule, [a.astype(np.float32) if _is_array(a) else a for a in raw])
     if rule.numeric and out.dtype == np.float64 and not any(_is_array(a) and a.dtype == np.float64 for a in raw):
         out = out.astype(np.float32)
     return out

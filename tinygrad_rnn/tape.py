@@ -14,7 +14,6 @@ Reference: A. Griewank and A. Walther, Evaluating Derivatives, 2nd ed., chapter 
 
 from __future__ import annotations
 
-import functools
 import itertools
 import operator
 import threading
@@ -39,6 +38,9 @@ class Box:
 class _Mode(threading.local):
     recording = True
     box: type[Box] = Box  # what cotangents are shown as to a person: `Tensor`, once it is defined
+
+    def __init__(self) -> None:
+        self.outer: list[bool] = []  # of this thread: a decorated function may run on several at once
 
 
 mode = _Mode()
@@ -95,14 +97,13 @@ class set_grad_enabled(ContextDecorator):
 
     def __init__(self, enabled: bool):
         self.enabled = bool(enabled)
-        self.outer: list[bool] = []
 
     def __enter__(self) -> None:
-        self.outer.append(mode.recording)
+        mode.outer.append(mode.recording)
         mode.recording = self.enabled
 
     def __exit__(self, *_: object) -> None:
-        mode.recording = self.outer.pop()
+        mode.recording = mode.outer.pop()
 
 
 class no_grad(set_grad_enabled):
@@ -169,23 +170,38 @@ def _lifted(node: Node, saved: tuple) -> tuple:
 def _report(notes: Notes, node: Node, g: Any) -> Any:
     """Show the finished cotangent of a node to its hooks; the last word they return goes on down the tape."""
     boxed = isinstance(g, Box)
-    box = g if boxed else mode.box(g)
+    box = g if boxed else mode.box(g.reshape(node.shape))  # reshape: NumPy's scalars become arrays
     for hook in tuple(notes.hooks.values()):
         changed = hook(box)
         if changed is not None:
-            if not isinstance(changed, Box) or changed.data.shape != node.shape:
-                got = getattr(changed, "shape", changed)
-                raise ValueError(f"hook on '{node.name}': expected None or a tensor of shape {node.shape}, got {got}")
+            if not isinstance(changed, Box) or changed.data.shape != node.shape or changed.data.dtype != box.data.dtype:
+                raise ValueError(
+                    f"hook on '{node.name}': expected None or a tensor, {box.data.dtype} of shape {node.shape}, "
+                    f"got {getattr(changed, 'dtype', type(changed).__name__)} of shape {getattr(changed, 'shape', ())}"
+                )
             box = changed
     return box if boxed else box.data
 
 
-def _deposit(notes: Notes, g: Any, owned: bool) -> None:
+def _deposit(notes: Notes, g: Any, owned: bool, shape: Any) -> None:
     """Add g to the grad. Leaves accumulate over calls of backward; an array that others hold is copied first."""
-    if not isinstance(g, Box):
-        g = mode.box(g if owned else g.copy())
+    if isinstance(g, Box):
+        g = mode.box(g.data.copy(), g.node)
+    else:
+        g = mode.box((g if owned else g.copy()).reshape(shape))  # reshape: NumPy's scalars become arrays
     with _deposit_lock:
         notes.grad = g if notes.grad is None else notes.grad + g
+
+
+def _shares(rule: Any, needs: list[bool], g: Any, saved: Any) -> list[Any]:
+    """What a joint VJP gives to each parent; an array given twice is copied, for each is to own what it gets."""
+    shares = list(rule.joint(needs, g, *saved))
+    given: set[int] = set()
+    for i, share in enumerate(shares):
+        if needs[i] and share is not None and not isinstance(share, Box):
+            shares[i] = share.copy() if id(share) in given else share
+            given.add(id(share))
+    return shares
 
 
 def walk(
@@ -223,20 +239,22 @@ def walk(
                     g = _report(node.notes, node, g)
                     owned.discard(node)
                 if node.notes.keeps_grad and inputs is None:
-                    _deposit(node.notes, g, node in owned)
+                    _deposit(node.notes, g, node in owned, node.shape)
+            owned.discard(node)
             if inputs is not None and node in inputs:
                 found[node] = g
             if rule is None:
                 continue
             if create:
                 saved = _lifted(node, saved)  # type: ignore[arg-type]
-            if rule.joint:
-                needs = [p is not None and (wanted is None or p in wanted) for p in parents]
-                shares = rule.joint(needs, g, *saved)
+            needs = [p is not None and (wanted is None or p in wanted) for p in parents]
+            shares = _shares(rule, needs, g, saved) if rule.joint else None
             for i, parent in enumerate(parents):
-                if parent is None or wanted is not None and parent not in wanted:
+                if not needs[i]:
                     continue
-                product = shares[i] if rule.joint else rule.vjps[i](g, *saved)
+                product = rule.vjps[i](g, *saved) if shares is None else shares[i]
+                if product is None:
+                    continue
                 if watching.on:
                     anomaly.check_vjp(node, g, product)
                 fresh = product is not g and getattr(product, "base", g) is None
@@ -259,5 +277,10 @@ def add_hook(node: Node, hook: Callable[[Any], Any]) -> Callable[[], None]:
     if node.notes is None:
         node.notes = Notes()
     key = next(_clock)
-    node.notes.hooks[key] = hook
-    return functools.partial(node.notes.hooks.pop, key, None)
+    hooks = node.notes.hooks
+    hooks[key] = hook
+
+    def remove() -> None:
+        hooks.pop(key, None)
+
+    return remove

@@ -98,7 +98,7 @@ class Graph:
             return args[0]
         if name not in OPERATIONS:
             raise TypeError(
-                f"cell {self.cell.name}: expected operations on each unit by itself ({', '.join(OPERATIONS)}), got {name!r}"
+                f"cell {self.cell.name}: {name}: expected an operation on each unit by itself: {', '.join(OPERATIONS)}"
             )
         return self._emit(_simplified(Op(name, tuple(self._ref(name, a) for a in args))))
 
@@ -108,8 +108,8 @@ class Graph:
         if isinstance(a, (bool, int, float, np.number)):
             return Constant(float(a))
         raise TypeError(
-            f"cell {self.cell.name}: {name}: expected gates, states, params, inputs and numbers, got {type(a).__name__}: "
-            "name an array among the cell's params or inputs"
+            f"cell {self.cell.name}: {name}: expected gates, states, params, inputs and numbers, "
+            f"got {type(a).__name__}: name an array among the cell's params or inputs"
         )
 
     def _emit(self, op: Op | Ref) -> Symbol:
@@ -144,7 +144,7 @@ class Graph:
     def program(self, sources: dict[int, str], outputs: dict[str, Ref], stop: frozenset[int] = frozenset()) -> Program:
         """The operations that the outputs need, from values that are given: number -> name."""
         refs = self.needed(outputs.values(), stop)
-        read = {a for r in refs for a in self.ops[r].args if type(a) is int} | {o for o in outputs.values() if type(o) is int}
+        read = {a for r in refs for a in self.ops[r].args} | set(outputs.values())
         given = [ref for ref in sorted(sources) if ref in read and ref not in refs]
         number = {ref: i for i, ref in enumerate([*given, *refs])}
         renumbered = lambda ref: number[ref] if type(ref) is int else ref
@@ -175,8 +175,12 @@ def _simplified(op: Op) -> Op | Ref:
     return op
 
 
-_product = primitive("product", lambda v, gate: None, lambda g, v, gate: _product_t(g, v.graph.products.index((gate, v.ref))))
 _product_t = primitive("product_t", lambda g, j: None)
+_product = primitive(
+    "product",
+    lambda v, gate: None,
+    lambda g, v, gate: _product_t(g, v.graph.products.index((gate, v.ref))),
+)
 
 
 @functools.cache
@@ -201,7 +205,7 @@ def trace(cell: Cell) -> Step:
 
     forward = {name: state.data.ref for name, state in zip(cell.states, new)}
     forward |= {f"v.{j}": v for j, (_, v) in enumerate(graph.products)}
-    backward = {name: found[node].ref for name, node in leaves.items() if node in found}  # type: ignore[index]
+    backward = {name: found[node].ref for name, node in leaves.items() if node in found}
     backward |= {f"v.{j}": g for j, g in graph.product_cotangents.items()}
     return _split(graph, forward, backward)
 

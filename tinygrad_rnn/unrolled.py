@@ -1,4 +1,5 @@
-"""A layer's sequence as ordinary primitives, step by step: the plainest meaning of a cell, and the way to higher orders.
+"""A layer's sequence as ordinary primitives, step by step: the plainest meaning of a cell, and the way to higher
+orders.
 
 Each time step leaves its twenty or so nodes on the tape, so this is slow and asks for no kernel. The fused node
 (`fused.py`) computes the same; it comes back here when its backward is itself to be differentiated.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -128,8 +128,11 @@ class Chunks:
     def __len__(self) -> int:
         return -(-self.length // self.bptt)
 
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return (self[k] for k in range(len(self)))
+
     def __getitem__(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        if not 0 <= k < len(self):  # also what ends a `for` over the chunks
+        if not 0 <= k < len(self):
             raise IndexError(f"Chunks: expected a number from 0 to {len(self) - 1}, got {k}")
         rows = slice(k * self.bptt, (k + 1) * self.bptt)
         return self.inputs[rows], self.targets[rows]

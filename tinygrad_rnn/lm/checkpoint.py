@@ -1,8 +1,8 @@
 """Checkpoints: one safetensors file that holds a tree of tensors and plain values, and is always whole.
 
-A tree is nested dicts (with text keys), lists and tuples of arrays, tensors, numbers, text, booleans and None. Its arrays
-become the tensors of the file, under dotted names; the rest is JSON in the file's metadata, together with the
-name and version of the format. Nothing is pickled: to load a file runs no code of it.
+A tree is nested dicts (with text keys), lists and tuples of arrays, tensors, numbers, text, booleans and None. Its
+arrays become the tensors of the file, under dotted names; the rest is JSON in the file's metadata, together with
+the name and version of the format. Nothing is pickled: to load a file runs no code of it.
 
 Format: https://huggingface.co/docs/safetensors
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +84,25 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{name}: expected a checkpoint, got a truncated file or one of another kind ({error})") from error
+        raise CheckpointError(f"{name}: expected a checkpoint, got a file truncated or of another kind ({error})") from error
     if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{name}: expected a checkpoint of tinygrad-rnn train, got a safetensors file of another origin")
+        raise CheckpointError(f"{name}: expected a checkpoint of tinygrad-rnn train, got tensors of another origin")
     if metadata.get("version") != str(VERSION):
         raise CheckpointError(f"{name}: expected version {VERSION} of the format, got {metadata.get('version')}")
-    try:
+    with reading(name):
         return _unpack(json.loads(metadata["tree"]), tensors)
-    except (KeyError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{name}: expected a whole checkpoint, got one with parts missing ({error!r})") from error
+    raise AssertionError  # not reached: `reading` lets nothing through
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Within the block, parts that a checkpoint lacks or that do not fit are a CheckpointError."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{name}: expected a whole checkpoint, got parts that are missing or do not fit ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _pack(tree: Any, name: str, tensors: dict[str, np.ndarray]) -> Any:

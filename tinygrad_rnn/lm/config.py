@@ -8,7 +8,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu", "gru_reset_before", "peephole_lstm", "cifg_lstm")
+from ..cells import BUILT_IN
+
 OPTIMISERS = ("adam", "adamw", "rmsprop", "adagrad", "sgd")
 
 
@@ -28,11 +29,11 @@ class Allowed:
         """In words."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
-        start = f"{'above' if self.above else 'from'} {self.low}" + ("" if math.isinf(self.high) else f" to {self.high}")
-        return f"a {'whole ' if self.kind is int else ''}number {start}"
+        start = f"a {'whole ' if self.kind is int else ''}number {'above' if self.above else 'from'} {self.low}"
+        return start + (" up" if math.isinf(self.high) else f" to {self.high}")
 
-    def check(self, name: str, value: Any) -> None:
-        """Raise ValueError unless the value is allowed."""
+    def check(self, value: Any) -> Any:
+        """The value itself; ValueError unless it is allowed."""
         if self.choices:
             fits = value in self.choices
         else:
@@ -40,18 +41,18 @@ class Allowed:
             fits = isinstance(value, kinds) and not isinstance(value, bool) and self.low <= value <= self.high
             fits = fits and not (self.above and value == self.low)
         if not fits:
-            raise ValueError(f"{name}: expected {self.wanted}, got {value!r}")
+            raise ValueError(f"expected {self.wanted}, got {value!r}")
+        return value
 
     def parse(self, text: str) -> Any:
         """The value that a word of the command line stands for; ValueError where it is not allowed."""
-        value: Any = text
-        if not self.choices:
-            try:
-                value = self.kind(text)
-            except ValueError:
-                raise ValueError(f"expected {self.wanted}, got {text!r}") from None
-        self.check("", value)
-        return value
+        if self.choices:
+            return self.check(text)
+        try:
+            value = self.kind(text)
+        except ValueError:
+            raise ValueError(f"expected {self.wanted}, got {text!r}") from None
+        return self.check(value)
 
 
 def option(default: Any, help: str, **limits: Any) -> Any:
@@ -59,13 +60,20 @@ def option(default: Any, help: str, **limits: Any) -> Any:
     return dataclasses.field(default=default, metadata={"allowed": Allowed(help, **limits)})
 
 
+class OptionError(ValueError):
+    """An option that contradicts another or an earlier run, with the reason in one line."""
+
+
 class Options:
     """Base of dataclasses of `option`s: all are checked when one is made; None stands for one not given."""
 
     def __post_init__(self) -> None:
         for name, allowed in self.allowed().items():
-            if getattr(self, name) is not None:
-                allowed.check(name, getattr(self, name))
+            try:
+                if getattr(self, name) is not None:
+                    allowed.check(getattr(self, name))
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
 
     @classmethod
     def allowed(cls) -> dict[str, Allowed]:
@@ -81,14 +89,14 @@ class Config(Options):
     longer run could change, so a run that is extended goes on as if it had been planned so.
     """
 
-    cell: str = option("lstm", "recurrent cell", choices=CELLS)
+    cell: str = option("lstm", "recurrent cell", choices=tuple(BUILT_IN))
     layers: int = option(1, "recurrent layers, one above the other", high=64)
     hidden: int = option(256, "hidden units of a layer")
     embedding: int = option(64, "numbers that stand for a character")
     dropout: float = option(0.1, "dropout before, between and after the layers", kind=float, low=0, high=0.99)
     batch: int = option(32, "streams of text that run side by side")
     bptt: int = option(64, "characters that a gradient goes back through")
-    held_out: float = option(0.1, "fraction of the text, its tail, for validation", kind=float, low=0, high=0.9, above=True)
+    held_out: float = option(0.1, "fraction of the text held out, its tail", kind=float, low=0, high=0.9, above=True)
     validate_every: int = option(0, "steps between validations; 0: an epoch, at least 50 steps", low=0, high=10**9)
     optimiser: str = option("adam", "how weights follow gradients", choices=OPTIMISERS)
     lr: float = option(4e-3, "learning rate at the start", kind=float, low=0, high=1000, above=True)

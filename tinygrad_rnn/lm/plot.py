@@ -32,7 +32,8 @@ def plot_loss(path: Path, losses: np.ndarray, validations: np.ndarray, steps_per
         step, bits = validations[-1]
         axes.annotate(f"{bits:.3f}", (step, bits), xytext=(0, 8), textcoords="offset points", ha="right")
     axes.set(title=title, xlabel="optimiser step", ylabel="bits per character")
-    epochs = axes.secondary_xaxis("top", functions=(lambda s: s / steps_per_epoch, lambda e: e * steps_per_epoch))
+    per = float(steps_per_epoch)
+    epochs = axes.secondary_xaxis("top", functions=(lambda s: np.divide(s, per), lambda e: np.multiply(e, per)))
     epochs.set_xlabel("epoch")
     axes.grid(alpha=0.3)
     axes.legend()

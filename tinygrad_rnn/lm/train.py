@@ -13,7 +13,6 @@ from .. import nn, optim, random
 from ..data import Chunks, Vocabulary, split
 from ..tape import no_grad
 from ..tensor import Tensor
-from .checkpoint import CheckpointError
 from .config import Config
 from .model import CharModel
 
@@ -83,7 +82,8 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         if not math.isfinite(loss.item()) or not math.isfinite(float(norm)):
             raise DivergedError(
-                f"step {self.step + 1}: expected a finite loss and gradient, got {loss.item():.3g} and {float(norm):.3g}"
+                f"step {self.step + 1}: expected a finite loss and gradient, got {loss.item():.3g} and {float(norm):.3g}: "
+                "a lower learning rate may help"
             )
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate
@@ -135,7 +135,7 @@ class Trainer:
         }
 
     def restore(self, tree: dict[str, Any]) -> None:
-        """Take over the state that `tree` gave, so that the next step is the one that would have followed, to the bit."""
+        """Take over the state that `tree` gave: the next step is the one that would have followed, to the bit."""
         self.model.load_state_dict(tree["model"])
         own = self.optimiser.state_dict()
         own["state"] = {int(key): value for key, value in tree["optimiser"].items()}
@@ -149,16 +149,8 @@ class Trainer:
 
 
 def model_of(tree: dict[str, Any]) -> tuple[CharModel, Vocabulary]:
-    """The trained model of a checkpoint and its vocabulary, ready to be sampled from."""
+    """The trained model of a checkpoint's tree and its vocabulary, ready to be sampled from."""
     vocabulary = Vocabulary(tree["vocabulary"])
-    model = CharModel(len(vocabulary), config_of(tree))
+    model = CharModel(len(vocabulary), Config(**tree["config"]))
     model.load_state_dict(tree["model"])
     return model.eval(), vocabulary
-
-
-def config_of(tree: dict[str, Any]) -> Config:
-    """The options of a checkpoint; CheckpointError where they are not all there."""
-    try:
-        return Config(**tree["config"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"config: expected the options of a run, got others ({error})") from error

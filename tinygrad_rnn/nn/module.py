@@ -9,22 +9,30 @@ from typing import Any
 import numpy as np
 
 from .. import tape
+from ..creation import tensor
 from ..device import check_device
 from ..tensor import Tensor, as_dtype
 
 
 class Parameter(Tensor):
-    """A leaf that a module owns and an optimiser changes. Assigning one to a module's attribute registers it."""
+    """A leaf that a module owns and an optimiser changes. Assigning one to a module's attribute registers it.
+
+    data: a tensor, whose numbers it takes over, or what `tensor` makes one of. Floating, if requires_grad.
+    """
 
     __slots__ = ()
 
     def __init__(self, data: Any, requires_grad: bool = True):
-        array = data.data if isinstance(data, Tensor) else np.asarray(data)
-        super().__init__(array, tape.leaf(array.shape) if requires_grad else None)
+        super().__init__(data.data if isinstance(data, Tensor) else tensor(data).data)
+        self.requires_grad = requires_grad
 
 
 class Module:
     """Base of layers and models: assign parameters, buffers and modules as attributes, define `forward`.
+
+    A `Parameter` or a `Module` that is assigned to an attribute is registered under its name; None keeps the
+    name and empties its place. A tensor that is assigned where a parameter was (a weight computed from others,
+    for weight drop or normalisation) takes its place: it is used, but no longer trained or saved.
 
     `training` says whether dropout and the like are on: see `train` and `eval`.
     """
@@ -32,10 +40,12 @@ class Module:
     training: bool
 
     def __init__(self) -> None:
-        for name, value in (("_parameters", {}), ("_buffers", {}), ("_modules", {}), ("training", True)):
+        own = {"_parameters": {}, "_buffers": {}, "_modules": {}, "_not_saved": set(), "training": True}
+        for name, value in own.items():
             object.__setattr__(self, name, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What a call of the module computes; each kind of module defines its own."""
         raise TypeError(f"{type(self).__name__}: expected a subclass that defines forward, got none")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -43,23 +53,35 @@ class Module:
 
     # Registration
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def _register(self, registry: str, name: str, value: Any) -> None:
+        """Put a value into one registry, in its place if the name is there, and out of all else that has the name."""
         if "_parameters" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__}.{name}: expected super().__init__() to be called first")
-        if isinstance(value, (Parameter, Module)):
+        if not isinstance(name, str) or not name or "." in name:
+            raise KeyError(f"{type(self).__name__}: expected a name without dots, got {name!r}")
+        for other in ("_parameters", "_modules", "_buffers"):
+            if other != registry:
+                self.__dict__[other].pop(name, None)
+        self._not_saved.discard(name)
+        self.__dict__.pop(name, None)
+        self.__dict__[registry][name] = value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Parameter):
+            self._register("_parameters", name, value)
+        elif isinstance(value, Module):
+            self._register("_modules", name, value)
+        elif value is None and (name in self._parameters or name in self._modules):
+            (self._parameters if name in self._parameters else self._modules)[name] = None
+        elif name in self._buffers and (value is None or isinstance(value, Tensor)):
+            self._buffers[name] = value
+        elif name in self._parameters and not isinstance(value, Tensor):
+            raise TypeError(
+                f"{type(self).__name__}.{name}: expected a Parameter, a tensor or None, got {type(value).__name__}"
+            )
+        else:
             for registry in (self._parameters, self._modules, self._buffers):
                 registry.pop(name, None)
-            (self._parameters if isinstance(value, Parameter) else self._modules)[name] = value
-        elif name in self._parameters and value is not None and not isinstance(value, Tensor):
-            raise TypeError(f"{type(self).__name__}.{name}: expected a Parameter or None, got {type(value).__name__}")
-        elif name in self._buffers and isinstance(value, Tensor):
-            self._buffers[name] = value
-        else:
-            if value is not None and name in self._parameters:  # a computed weight takes the parameter's place
-                del self._parameters[name]
-            if name in self._parameters or name in self._modules:
-                (self._parameters if name in self._parameters else self._modules)[name] = value
-                return
             object.__setattr__(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
@@ -67,7 +89,8 @@ class Module:
             found = self.__dict__.get(registry, {})
             if name in found:
                 return found[name]
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        before = "" if "_parameters" in self.__dict__ else ": expected super().__init__() to be called first"
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{before}")
 
     def __delattr__(self, name: str) -> None:
         for registry in (self._parameters, self._modules, self._buffers):
@@ -76,59 +99,67 @@ class Module:
                 return
         object.__delattr__(self, name)
 
-    def register_parameter(self, name: str, value: Parameter | None) -> None:
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter under a name; None reserves the name without a parameter."""
-        self._parameters[name] = value
+        self._register("_parameters", name, _of("register_parameter", name, Parameter, param))
 
-    def register_buffer(self, name: str, value: Tensor | None) -> None:
-        """Add a tensor that is saved with the parameters but not trained."""
-        self._buffers[name] = value
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Add a tensor that is not trained; it is saved with the parameters unless persistent=False."""
+        self._register("_buffers", name, _of("register_buffer", name, Tensor, tensor))
+        if not persistent:
+            self._not_saved.add(name)
 
-    def add_module(self, name: str, module: Module) -> None:
+    def add_module(self, name: str, module: Module | None) -> None:
         """Add a sub-module under a name, which need not be an identifier."""
-        self._modules[name] = module
+        self._register("_modules", name, _of("add_module", name, Module, module))
 
     # The tree
 
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """(name, sub-module), one level deep."""
+        return ((name, module) for name, module in self._modules.items() if module is not None)
+
     def children(self) -> Iterator[Module]:
         """The sub-modules, one level deep."""
-        return (module for module in self._modules.values() if module is not None)
+        return (module for _, module in self.named_children())
 
-    def named_modules(self, prefix: str = "", _seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
-        """This module and all below it, each once, with dotted names."""
-        seen = set() if _seen is None else _seen
-        if id(self) not in seen:
-            seen.add(id(self))
-            yield prefix, self
-            for name, module in self._modules.items():
-                if module is not None:
-                    yield from module.named_modules(f"{prefix}.{name}" if prefix else name, seen)
+    def _walk(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all below it with dotted names; a shared one under each of its names."""
+        yield prefix, self
+        for name, module in self.named_children():
+            yield from module._walk(f"{prefix}.{name}" if prefix else name)
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """(dotted name, module) of this module, under the name `prefix`, and of all below; a shared one comes once."""
+        return _each_once(self._walk(prefix))
 
     def modules(self) -> Iterator[Module]:
         """This module and all below it, each once."""
         return (module for _, module in self.named_modules())
 
-    def _named(self, registry: str) -> Iterator[tuple[str, Any]]:
-        for prefix, module in self.named_modules():
-            for name, value in module.__dict__[registry].items():
-                if value is not None:
-                    yield (f"{prefix}.{name}" if prefix else name), value
+    def _named(self, prefix: str, *registries: str) -> Iterator[tuple[str, Any]]:
+        """(dotted name, value) of what is in the registries, here and below; a shared value under each of its names."""
+        for path, module in self._walk(prefix):
+            for registry in registries:
+                for name, value in module.__dict__[registry].items():
+                    if value is not None:
+                        yield (f"{path}.{name}" if path else name), value
 
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """(name, parameter) of this module and all below; a shared parameter comes once."""
-        seen: set[int] = set()
-        for name, value in self._named("_parameters"):
-            if id(value) not in seen:
-                seen.add(id(value))
-                yield name, value
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        """(dotted name, parameter) of this module and all below; a shared parameter comes once."""
+        return _each_once(self._named(prefix, "_parameters"))
 
     def parameters(self) -> Iterator[Parameter]:
-        """All parameters, for an optimiser."""
+        """All parameters, each once, for an optimiser."""
         return (value for _, value in self.named_parameters())
 
-    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
-        """(name, buffer) of this module and all below."""
-        return self._named("_buffers")
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """(dotted name, buffer) of this module and all below; a shared buffer comes once."""
+        return _each_once(self._named(prefix, "_buffers"))
+
+    def buffers(self) -> Iterator[Tensor]:
+        """All buffers, each once."""
+        return (value for _, value in self.named_buffers())
 
     # Modes
 

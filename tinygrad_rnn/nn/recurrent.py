@@ -69,7 +69,9 @@ class Recurrent(Module):
         self.cell = find_cell(cell)
         self.step = trace(self.cell)
         if proj_size and (self.step.reads_h or not self.step.recurrent_gates):
-            raise ValueError(f"{name}: proj_size: expected 0, as {self.cell.name} uses h beside its product, got {proj_size}")
+            raise ValueError(
+                f"{name}: proj_size: expected 0, as {self.cell.name} uses h beside its product, got {proj_size}"
+            )
         self.input_size, self.hidden_size, self.num_layers = int(input_size), int(hidden_size), int(num_layers)
         self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
         self.dropout, self.proj_size = float(dropout), int(proj_size)
@@ -124,14 +126,15 @@ class Recurrent(Module):
         """Run over sequences.
 
         x [T, N, I], or [N, T, I] with batch_first, or one sequence [T, I].
-        state: the initial states [layers * directions, N, size], one tensor, or a tuple for a cell of several; 0 if None.
+        state: the initial states [layers * directions, N, size], one tensor, or a tuple for a cell of several;
+            None: 0.
         lengths: the real length of each sequence, N whole numbers from 0 to T in any order. Outputs past the end are
             0, and the last state is that of the last real step, in both directions.
         inputs: what the cell asks for by name, [T, N, H] (or [N, T, H]) for each step, [N, H] for each sequence or
             [H]; a list holds one for each layer and direction.
 
-        Returns (output, state): output [T, N, P * directions], state shaped as the argument; with return_states a third,
-        a tuple with the sequence of each state, [layers * directions, T, N, size].
+        Returns (output, state): output [T, N, P * directions], state shaped as the argument; with return_states a
+        third, a tuple with the sequence of each state, [layers * directions, T, N, size].
         """
         call = _Call(self, x, lengths)
         initial = call.initial(state)
@@ -171,12 +174,12 @@ class Recurrent(Module):
         name, runs = type(self).__name__, len(self.suffixes)
         given = given or {}
         if set(given) != set(self.step.inputs):
-            raise ValueError(f"{name}: inputs: expected {list(self.step.inputs)} as the cell names them, got {list(given)}")
+            raise ValueError(f"{name}: inputs: expected {list(self.step.inputs)}, as the cell has, got {list(given)}")
         each = {}
         for key, value in given.items():
             values = list(value) if isinstance(value, (list, tuple)) else [value] * runs
             if len(values) != runs:
-                raise ValueError(f"{name}: inputs[{key!r}]: expected one, or one for each of {runs} runs, got {len(values)}")
+                raise ValueError(f"{name}: inputs[{key!r}]: expected one, or a list of {runs}, got {len(values)}")
             each[key] = [call.side_input(key, v) for v in values]
         return [{key: values[k] for key, values in each.items()} for k in range(runs)]
 
@@ -229,14 +232,15 @@ class _Call:
             return [tuple(self._default(i, suffix) for i in range(len(names))) for suffix in layer.suffixes]
         given = tuple(state) if isinstance(state, (tuple, list)) else (state,)
         if len(given) != len(names):
-            raise ValueError(f"{self.name}: state: expected {len(names)} tensors ({', '.join(names)}), got {len(given)}")
+            raise ValueError(f"{self.name}: state: expected {', '.join(names)}, got {len(given)} tensors")
         rows = []
         for i, (name, value) in enumerate(zip(names, given)):
             value = value if isinstance(value, Tensor) else Tensor(np.asarray(value))
             shape = (len(layer.suffixes), *((self.batch,) if self.batched else ()), layer._state_size(i))
             if value.shape != shape or value.dtype != self.dtype:
                 raise ValueError(
-                    f"{self.name}: {name}_0: expected {self.dtype} of shape {shape}, got {value.dtype} of shape {value.shape}"
+                    f"{self.name}: {name}_0: expected {self.dtype} of shape {shape}, "
+                    f"got {value.dtype} of shape {value.shape}"
                 )
             rows.append(unbind(reshape(value, (shape[0], self.batch, shape[-1]))))
         return list(zip(*rows))
@@ -292,8 +296,9 @@ class RNN(Recurrent):
     ):
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"RNN: nonlinearity: expected 'tanh' or 'relu', got {nonlinearity!r}")
+        cell = f"rnn_{nonlinearity}"
         super().__init__(
-            f"rnn_{nonlinearity}", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options
         )
         self.nonlinearity = nonlinearity
 

@@ -22,7 +22,14 @@ class RecurrentCell(Module):
     """
 
     def __init__(
-        self, cell: str | Cell, input_size: int, hidden_size: int, bias: bool = True, *, device: Any = None, dtype: Any = "float32"
+        self,
+        cell: str | Cell,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        device: Any = None,
+        dtype: Any = "float32",
     ):
         super().__init__()
         layer = Recurrent(cell, input_size, hidden_size, bias=bias, device=device, dtype=dtype)
@@ -63,7 +70,9 @@ class RecurrentCell(Module):
 class RNNCell(RecurrentCell):
     """One step of `RNN`."""
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", **options: Any):
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", **options: Any
+    ):
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"RNNCell: nonlinearity: expected 'tanh' or 'relu', got {nonlinearity!r}")
         super().__init__(f"rnn_{nonlinearity}", input_size, hidden_size, bias, **options)

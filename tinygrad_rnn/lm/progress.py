@@ -1,0 +1,88 @@
+"""How far a run is: a bar on a terminal, a line now and then in a file or a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .run import Run
+
+
+class Progress:
+    """Shows bits per character, characters per second and the time left.
+
+    On a terminal a bar is redrawn four times a second at most; elsewhere a line is written when a minute has gone by
+    since the last. Every validation writes a line on both.
+    """
+
+    def __init__(self, out: TextIO | None = None):
+        self.out = sys.stderr if out is None else out
+        self.pause = 0.25 if self.out.isatty() else 60.0
+        self.bar: Any = None
+        self.origin: tuple[float, float] | None = None  # time and part of the run done, after the first step
+        self.shown = 0.0
+        self.characters = 0
+
+    def stepped(self, run: Run, characters: int) -> None:
+        """A training step is done."""
+        now = time.perf_counter()
+        if self.origin is None:  # the first step may compile kernels: neither speed nor time left count it
+            self.origin, self.shown = (now, run.done), now
+            return
+        self.characters += characters
+        if now - self.shown >= self.pause:
+            self.shown = now
+            if self.out.isatty():
+                self._draw(run)
+            else:
+                self.line(self.summary(run))
+
+    def validated(self, run: Run) -> None:
+        """A validation is done, or was stopped on the way."""
+        if run.trainer.is_validated:
+            self.shown = time.perf_counter()
+            self.line(f"{self.summary(run)}, held-out {run.trainer.validations[-1][1]:.3f}")
+
+    def summary(self, run: Run) -> str:
+        """Where the run is, in one line; the loss is the mean of the last 100 steps."""
+        trainer = run.trainer
+        words = [f"step {trainer.step:,} (epoch {trainer.epoch:.2f})"]
+        if self.origin is not None and self.characters:
+            passed, done = time.perf_counter() - self.origin[0], run.done - self.origin[1]
+            words.append(f"{self.characters / passed:,.0f} char/s")
+            if done > 0:
+                words.append(f"{clock(passed * (1 - run.done) / done)} left")
+        return ", ".join([*words, f"{np.mean(trainer.losses[-100:]):.3f} bits/char"])
+
+    def line(self, text: str) -> None:
+        """A line of text, above the bar where there is one."""
+        if self.bar is not None:
+            self.bar.clear()
+        print(text, file=self.out, flush=True)
+        if self.bar is not None:
+            self.bar.refresh()
+
+    def close(self) -> None:
+        """Leave the terminal in order."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def _draw(self, run: Run) -> None:
+        if self.bar is None:
+            from tqdm import tqdm
+
+            form = "{percentage:3.0f}%|{bar:20}| {desc}"
+            self.bar = tqdm(total=1.0, file=self.out, bar_format=form, leave=False, dynamic_ncols=True)
+        self.bar.n = run.done
+        self.bar.set_description_str(self.summary(run))
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
