@@ -52,10 +52,12 @@ class Program:
     ) -> dict[str, Any]:
         """Compute all outputs with NumPy; `product` carries out a matrix product."""
         values: list = [given[name] for name in self.inputs]
+        number = np.result_type(*given.values()).type  # constants too are in the arrays' dtype
+        value = lambda ref: number(ref.value) if isinstance(ref, Constant) else values[ref]
         for op in self.ops:
-            args: list[Any] = [a.value if isinstance(a, Constant) else values[a] for a in op.args]
+            args = [value(a) for a in op.args]
             values.append(product(op, args[0]) if op.gate else OPERATIONS[op.name](*args))
-        return {name: r.value if isinstance(r, Constant) else values[r] for name, r in self.outputs}
+        return {name: value(ref) for name, ref in self.outputs}
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,10 @@ def _blocks(prefix: str, gates: tuple[str, ...], joined: Array) -> dict[str, Arr
     return {prefix + g: part for g, part in zip(gates, np.split(joined, len(gates), -1))} if gates else {}
 
 
+def _zeros(a: Array) -> Array:
+    return None if a is None else np.zeros(a.shape, a.dtype)
+
+
 def _gather(into: Array, rows: Any, prefix: str, gates: tuple[str, ...], out: Mapping[str, Array]) -> None:
     """The other way round: write each gate's [N, H] to its place in some rows of [N, G H]."""
     for g, part in _blocks(prefix, gates, into).items():
@@ -73,6 +77,19 @@ def _gather(into: Array, rows: Any, prefix: str, gates: tuple[str, ...], out: Ma
 def _side_inputs(step: Step, seq: Sequence, ordered: Mapping[str, Array], t: int, rows: Any) -> dict[str, Array]:
     given = {"p." + name: seq.params[name] for name in step.params}
     return given | {"e." + name: ordered[name][t][rows] for name in step.inputs}
+
+
+def _full(value: Array, shape: tuple[int, int]) -> Array:
+    """A value of a step for every row and unit, where it may be one for all rows or a constant."""
+    return value if value.shape == shape else np.broadcast_to(value, shape).copy()
+
+
+def _without_padding(seq: Sequence) -> Array:
+    """x in step order, 0 past the end of each sequence: 0 times what stands there could be NaN."""
+    x = seq.in_step_order(seq.x)
+    if seq.lengths is None:
+        return x
+    return np.where((np.arange(len(x))[:, None] < seq.lengths)[:, :, None], x, x.dtype.type(0))
 
 
 def _with_rows(old: Array, rows: slice | Array, new: Array) -> Array:
@@ -92,9 +109,9 @@ def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Ar
     """
     time, batch = seq.x.shape[:2]
     weights = _Weights(step, seq)
-    x = seq.in_step_order(seq.x).reshape(time * batch, -1)
-    projected = _affine(x, seq.weight_ih, seq.bias_ih).reshape(time, batch, -1)
-    hidden = projected.shape[2] // len(step.input_gates)
+    x = seq.in_step_order(seq.x).reshape(time * batch, seq.x.shape[2])
+    projected = _affine(x, seq.weight_ih, seq.bias_ih).reshape(time, batch, len(seq.weight_ih))
+    hidden = len(seq.weight_ih) // len(step.input_gates)
     ordered = {name: seq.in_step_order(e) for name, e in seq.inputs.items()}
     states = list(seq.initial)
     outputs = [np.zeros((time, *state.shape), state.dtype) for state in states]
@@ -110,9 +127,9 @@ def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Ar
         given |= _side_inputs(step, seq, ordered, t, rows)
         out = step.forward.run(given, weights.product)
         shape = (projected[t][rows].shape[0], hidden)
-        after = [np.broadcast_to(out[name], shape) for name in step.states]
+        after = [_full(out[name], shape) for name in step.states]
         if saved is not None:
-            kept = {name: np.asarray(v) for name, v in out.items() if name not in step.states}
+            kept = {name: v for name, v in out.items() if name not in step.states}
             saved.steps.append(before | kept | {"unprojected": after[0]})
         if seq.weight_hr is not None:
             after[0] = after[0] @ seq.weight_hr.T
@@ -129,21 +146,20 @@ def backward(
 
     None among d_outputs and d_final stands for zero.
     """
-    zeros = lambda a: None if a is None else np.zeros(a.shape, a.dtype)
     time, batch = seq.x.shape[:2]
     hidden = seq.weight_ih.shape[0] // len(step.input_gates)
     h = "s." + step.states[0]
     weights = _Weights(step, seq)
     ordered = {name: seq.in_step_order(e) for name, e in seq.inputs.items()}
     d_ordered = [None if d is None else seq.in_step_order(d) for d in d_outputs]
-    d_states = [zeros(s) if d is None else d for s, d in zip(seq.initial, d_final)]
+    d_states = [_zeros(s) if d is None else d for s, d in zip(seq.initial, d_final)]
     # Cotangents of the pre-activations and the h that they came from, for one product over all steps at the end.
     d_projected = np.zeros((time, batch, len(step.input_gates) * hidden), seq.x.dtype)
     d_direct = np.zeros((time, batch, len(step.direct_gates) * hidden), seq.x.dtype)
     h_before = np.zeros((time, *seq.initial[0].shape), seq.x.dtype)
-    d_params = {name: zeros(p) for name, p in seq.params.items()}
-    d_inputs = {name: zeros(e) for name, e in seq.inputs.items()}
-    d_hh, d_bias, d_hr = zeros(seq.weight_hh), zeros(seq.bias_hh), zeros(seq.weight_hr)
+    d_params = {name: _zeros(p) for name, p in seq.params.items()}
+    d_inputs = {name: _zeros(e) for name, e in seq.inputs.items()}
+    d_hh, d_bias, d_hr = _zeros(seq.weight_hh), _zeros(seq.bias_hh), _zeros(seq.weight_hr)
 
     for t in reversed(range(time)):
         rows, known = seq.rows(t), saved.steps[t]
@@ -159,28 +175,32 @@ def backward(
         _gather(d_direct[t], rows, "h.", step.direct_gates, out)
         h_before[t][rows] = known[h]
         for j, g in enumerate(step.products):
-            block, cotangent = weights.block[g], out[f"v.{j}"]
-            d_hh[block] += cotangent.T @ known[f"v.{j}"]
+            block, cotangent = weights.block[g], out.get(f"v.{j}")
+            if cotangent is None:
+                continue
+            d_hh[block] += cotangent.T @ np.broadcast_to(known[f"v.{j}"], cotangent.shape)
             if d_bias is not None:
                 d_bias[block] += cotangent.sum(0)
         for name in d_params.keys() & {key[2:] for key in out if key.startswith("p.")}:
             d_params[name] += out["p." + name].sum(0)
         for name in d_inputs:
             d_inputs[name][t][rows] = out.get("e." + name, 0)
-        d_before = [np.broadcast_to(out.get("s." + n, 0), known["s." + n].shape) for n in step.states]
+        before = {name: known[name] for name in ("s." + state for state in step.states)}
+        d_before = [_full(out[n], s.shape) if n in out else _zeros(s) for n, s in before.items()]
         if step.direct_gates:
             d_before[0] = d_before[0] + d_direct[t][rows] @ weights.direct
         d_states = [_with_rows(old, rows, new) for old, new in zip(d_states, d_before)]
 
-    flat = d_projected.reshape(time * batch, -1)
+    flatten = lambda a: a.reshape(time * batch, a.shape[2])
+    flat = flatten(d_projected)
     if step.direct_gates:
-        flat_direct = d_direct.reshape(time * batch, -1)
-        d_hh[weights.direct_rows] += flat_direct.T @ h_before.reshape(time * batch, -1)
+        flat_direct = flatten(d_direct)
+        d_hh[weights.direct_rows] += flat_direct.T @ flatten(h_before)
         if d_bias is not None:
             d_bias[weights.direct_rows] += flat_direct.sum(0)
     return Sequence(
         x=seq.in_step_order((flat @ seq.weight_ih).reshape(seq.x.shape)),
-        weight_ih=flat.T @ seq.in_step_order(seq.x).reshape(time * batch, -1),
+        weight_ih=flat.T @ flatten(_without_padding(seq)),
         weight_hh=d_hh,
         bias_ih=None if seq.bias_ih is None else flat.sum(0),
         bias_hh=d_bias,

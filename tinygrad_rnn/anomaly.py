@@ -79,5 +79,8 @@ def check_vjp(node: Any, g: Any, product: Any) -> None:
     fault = _fault(product)
     if fault:
         made = node.notes and node.notes.line or "a line that ran outside detect_anomaly()"
-        blame = "the gradient that reached it was not finite" if _fault(g) else "the gradient that reached it was finite"
-        raise FloatingPointError(f"{node.name}: its backward made the first {fault}; recorded at {made}; {blame}")
+        blame = "not finite" if _fault(g) else "finite"
+        raise FloatingPointError(
+            f"{node.name}: its backward made the first {fault}; recorded at {made}; "
+            f"the gradient that reached it was {blame}"
+        )

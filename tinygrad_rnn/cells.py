@@ -40,6 +40,18 @@ class Gate(Tensor):
         return self.product(v)
 
 
+class _Named(SimpleNamespace):
+    """Values by name; `a.i` in a cell's equations."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(
+            f"cell: expected one of {', '.join(vars(self)) or 'no names'}, got {name}: a name of several letters is "
+            f"declared in a list, e.g. [{name!r}]"
+        )
+
+
 class Cell:
     """A cell's equations and the names they use; made by the decorator `cell`.
 
@@ -60,6 +72,9 @@ class Cell:
         self.name = equations.__name__
         self.__doc__ = equations.__doc__
 
+    def __deepcopy__(self, memo: dict) -> Cell:
+        return self  # nothing in it changes; a copy would be traced and compiled anew
+
     def __repr__(self) -> str:
         return f"<cell {self.name}: gates {' '.join(self.gates)}, states {' '.join(self.states)}>"
 
@@ -71,9 +86,9 @@ class Cell:
         e: Mapping[str, Any] | None = None,
     ) -> tuple[Any, ...]:
         """The new states, computed by the equations on whatever is given: tensors, or symbols on the tape."""
-        spaces = [SimpleNamespace(**a), SimpleNamespace(**s)]
-        spaces += [SimpleNamespace(**(p or {}))] if self.params else []
-        spaces += [SimpleNamespace(**(e or {}))] if self.inputs else []
+        spaces = [_Named(**a), _Named(**s)]
+        spaces += [_Named(**(p or {}))] if self.params else []
+        spaces += [_Named(**(e or {}))] if self.inputs else []
         new = self.equations(*spaces)
         new = new if isinstance(new, tuple) else (new,)
         if len(new) != len(self.states) or not all(isinstance(state, Tensor) for state in new):
@@ -84,6 +99,8 @@ class Cell:
 
 def _names(what: str, given: str | Sequence[str]) -> tuple[str, ...]:
     spaced = isinstance(given, str) and set(given) & set(", ")
+    if not isinstance(given, (str, list, tuple)) or not all(isinstance(name, str) for name in given):
+        raise TypeError(f"cell: {what}: expected names, e.g. 'ifgo' or 'reset update', got {given!r}")
     names = tuple(str(given).replace(",", " ").split() if spaced else given)
     if len(set(names)) != len(names) or not all(name.isidentifier() for name in names):
         raise ValueError(f"cell: {what}: expected different names, e.g. 'ifgo' or 'reset update', got {given!r}")

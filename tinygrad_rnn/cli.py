@@ -41,9 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # `| head` has read enough
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        return 128 + 13  # what a shell reports of SIGPIPE
     except KeyboardInterrupt:
         return _fail("interrupted", 128 + signal.SIGINT)
     except OSError as error:
@@ -52,11 +50,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"not enough memory: {error}")
     except (OptionError, TextError, checkpoint.CheckpointError, DivergedError) as error:
         return _fail(str(error))
+    finally:
+        _let_go(sys.stdout)
+        _let_go(sys.stderr)
 
 
 def _fail(reason: str, code: int = 1) -> int:
     print(f"tinygrad-rnn: error: {' '.join(reason.split())}", file=sys.stderr)
     return code
+
+
+def _let_go(stream: Any) -> None:
+    """Drop what a stream can no longer write (a closed pipe, a full disk), or Python's end would trip over it."""
+    try:
+        stream.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Parser(argparse.ArgumentParser):
@@ -92,9 +102,11 @@ def _option(parser: Any, name: str, allowed: Allowed, default: Any, said: str = 
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
-    metavar = "{" + ",".join(allowed.choices) + "}" if allowed.choices else "N" if allowed.kind is int else "X"
+    metavar = "NAME" if allowed.choices else "N" if allowed.kind is int else "X"
+    choices = f": {', '.join(allowed.choices)}" if allowed.choices else ""
     words = [f"--{name.replace('_', '-')}", *aliases]
-    parser.add_argument(*words, dest=name, metavar=metavar, type=parse, default=default, help=allowed.help + said)
+    said = allowed.help + choices + said
+    parser.add_argument(*words, dest=name, metavar=metavar, type=parse, default=default, help=said)
 
 
 # train
@@ -106,8 +118,8 @@ def _add_train(commands: Any) -> None:
         "train",
         _train,
         "train a character-level language model on text",
-        "Train a character-level language model on text: on Python's language reference, which comes with Python, or on "
-        "a file. Writes a checkpoint, a picture of the loss and a sample into a folder. Ctrl-C saves, then ends.",
+        "Train a character-level language model on text: on Python's language reference, which comes with Python, "
+        "or on a file. Writes a checkpoint, a picture of the loss and a sample into a folder. Ctrl-C saves, then ends.",
     )
     files = parser.add_argument_group("text and files")
     files.add_argument("--text", metavar="FILE", help="a UTF-8 file (default: Python's language reference)")

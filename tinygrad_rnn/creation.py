@@ -25,7 +25,8 @@ def _leaf(data: np.ndarray, requires_grad: bool) -> Tensor:
 def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: str = "cpu") -> Tensor:
     """A tensor with a copy of the data: a number, nested lists, an array or another tensor.
 
-    dtype: by default that of an array; float32 for Python's floats, int64 for its whole numbers.
+    dtype: by default that of an array; float32 for Python's floats, int64 for its whole numbers. It is a
+    constant or a leaf: no gradient passes to tensors in the data (`stack` and `concat` join those on the tape).
     Raises TypeError for what is not numbers, ValueError for lists of unequal lengths.
     """
     check_device("tensor", device)
@@ -35,11 +36,17 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: st
     except ValueError as error:
         raise ValueError(f"tensor: data: expected nested lists of equal lengths ({error})") from error
     if dtype is None:
-        typed = isinstance(source, (np.ndarray, np.generic)) or hasattr(source, "__array__")
-        dtype = array.dtype if typed or array.dtype.kind != "f" else "float32"
+        dtype = array.dtype if _is_typed(source) or array.dtype.kind != "f" else "float32"
     if array.dtype.kind not in "fiub":
         raise TypeError(f"tensor: data: expected numbers, got {array.dtype} from {type(data).__name__}")
     return _leaf(np.ascontiguousarray(array, as_dtype(dtype)).reshape(array.shape), requires_grad)
+
+
+def _is_typed(source: Any) -> bool:
+    """Whether the data brings a dtype of its own: an array, or lists of arrays."""
+    while isinstance(source, (list, tuple)) and source:
+        source = source[0]
+    return hasattr(source, "dtype") or hasattr(source, "__array__")
 
 
 def zeros(*shape: Any, dtype: Any = "float32", requires_grad: bool = False) -> Tensor:
@@ -73,14 +80,21 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: Any =
     return Tensor(array.astype(as_dtype(dtype or ("float32" if array.dtype.kind == "f" else "int64"))))
 
 
+def _floating(name: str, dtype: Any) -> np.dtype:
+    found = as_dtype(dtype)
+    if found.kind != "f":
+        raise TypeError(f"{name}: dtype: expected float32 or float64, got {found}")
+    return found
+
+
 def randn(*shape: Any, dtype: Any = "float32", requires_grad: bool = False) -> Tensor:
     """Drawn from the normal distribution of mean 0 and variance 1."""
-    return _leaf(generator().standard_normal(_shape(shape)).astype(as_dtype(dtype)), requires_grad)
+    return _leaf(generator().standard_normal(_shape(shape)).astype(_floating("randn", dtype)), requires_grad)
 
 
 def rand(*shape: Any, dtype: Any = "float32", requires_grad: bool = False) -> Tensor:
     """Drawn evenly from [0, 1)."""
-    return _leaf(generator().random(_shape(shape), as_dtype(dtype).type), requires_grad)
+    return _leaf(np.asarray(generator().random(_shape(shape), _floating("rand", dtype).type)), requires_grad)
 
 
 def randint(low: int, high: int, size: Shape) -> Tensor:

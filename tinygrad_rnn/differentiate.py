@@ -25,21 +25,32 @@ def grad(
     create_graph: record the walk, so that the result can be differentiated again.
     allow_unused: give None for an input that no output depends on, instead of raising RuntimeError.
     """
-    outs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    outs: list[Any] = list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
     ins = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    seeds = [grad_outputs] if isinstance(grad_outputs, Tensor) else list(grad_outputs or [None] * len(outs))
+    if grad_outputs is None:
+        grad_outputs = [None] * len(outs)
+    seeds = list(grad_outputs) if isinstance(grad_outputs, (tuple, list)) else [grad_outputs]
     if len(seeds) != len(outs):
         raise ValueError(f"grad: grad_outputs: expected one for each of {len(outs)} outputs, got {len(seeds)}")
     for i, x in enumerate(ins):
         if not isinstance(x, Tensor) or x.node is None:
             raise RuntimeError(f"grad: inputs[{i}]: expected a tensor with requires_grad, got {x!r}")
-    roots = [(out.node, cotangent("grad", out, seed, create_graph)) for out, seed in zip(outs, seeds)]
-    found = tape.walk(roots, [x.node for x in ins], retain_graph or create_graph, create_graph)  # type: ignore[misc]
-    results = [found.get(x.node) for x in ins]  # type: ignore[arg-type]
+    cotangents = [cotangent("grad", out, seed, create_graph) for out, seed in zip(outs, seeds)]
+    roots: Any = [(out.node, g) for out, g in zip(outs, cotangents)]
+    nodes: Any = [x.node for x in ins]
+    found = tape.walk(roots, nodes, retain_graph or create_graph, create_graph)
+    results = [found.get(node) for node in nodes]
     for i, g in enumerate(results):
         if g is None and not allow_unused:
-            raise RuntimeError(f"grad: inputs[{i}]: expected one that the outputs depend on; allow_unused=True gives None")
-    return tuple(g if g is None or isinstance(g, Tensor) else Tensor(np.asarray(g)) for g in results)
+            raise RuntimeError(
+                f"grad: inputs[{i}]: expected one that the outputs depend on, got none; allow_unused=True gives None"
+            )
+    return tuple(g if g is None else _own(g) for g in results)
+
+
+def _own(g: Any) -> Tensor:
+    """A gradient as a tensor with an array of its own: in x + y, one array is the gradient of both."""
+    return Tensor(g.data.copy(), g.node) if isinstance(g, Tensor) else Tensor(np.array(g))
 
 
 def gradcheck(
@@ -67,16 +78,15 @@ def gradcheck(
     rng = np.random.default_rng(seed)
     args = [Tensor(x.data.copy()).requires_grad_() if i in checked else x for i, x in enumerate(args)]
     outputs = _floating(f(*args))
-    weights = [rng.standard_normal(out.shape) for out in outputs]
+    weights = [np.asarray(rng.standard_normal(out.shape)) for out in outputs]
     recorded = [(out, w) for out, w in zip(outputs, weights) if out.requires_grad]
     if not recorded:
         raise AssertionError("gradcheck: expected an output that depends on the inputs, got none on the tape")
-    gradients = grad(
-        [out for out, _ in recorded], [args[i] for i in checked], [Tensor(w) for _, w in recorded], allow_unused=True
-    )
+    outs, seeds = [out for out, _ in recorded], [Tensor(w) for _, w in recorded]
+    gradients = grad(outs, [args[i] for i in checked], seeds, allow_unused=True)
 
     def projected(i: int, moved: np.ndarray) -> float:
-        shifted = [Tensor(moved).requires_grad_() if j == i else x for j, x in enumerate(args)]
+        shifted = [Tensor(np.asarray(moved)).requires_grad_() if j == i else x for j, x in enumerate(args)]
         with tape.no_grad():
             return sum(float((out.data * w).sum()) for out, w in zip(_floating(f(*shifted)), weights))
 
@@ -102,7 +112,7 @@ def gradgradcheck(
     checked = [i for i, x in enumerate(args) if isinstance(x, Tensor) and x.requires_grad]
     rng = np.random.default_rng(1)
     shapes = [out.shape for out in _floating(f(*args)) if out.requires_grad]
-    seeds = [Tensor(rng.standard_normal(shape)).requires_grad_() for shape in shapes]
+    seeds = [Tensor(np.asarray(rng.standard_normal(shape))).requires_grad_() for shape in shapes]
 
     def gradients(*both: Any) -> list[Tensor]:
         xs, us = list(both[: len(args)]), both[len(args) :]
@@ -116,5 +126,8 @@ def gradgradcheck(
 
 def _floating(outputs: Any) -> list[Tensor]:
     """The floating tensors among what a function returned."""
-    flat = outputs if isinstance(outputs, (tuple, list)) else [outputs]
-    return [out for part in flat for out in ([part] if isinstance(part, Tensor) else _floating(part)) if out.dtype.kind == "f"]
+    if isinstance(outputs, (tuple, list)):
+        return [out for part in outputs for out in _floating(part)]
+    if not isinstance(outputs, Tensor):
+        raise TypeError(f"gradcheck: f: expected it to return a tensor or several, got {type(outputs).__name__}")
+    return [outputs] if outputs.dtype.kind == "f" else []

@@ -95,8 +95,9 @@ def _recorded_vjp(needs: list[bool], g: Bundle, call: _Call, arrays: Ordered[Any
 
 
 @functools.cache
-def _node(step: Step) -> Callable[..., tuple[Tensor, ...]]:
-    """The primitive of a step, named after the cell, with its arguments under their names."""
+def _node(cell: Cell) -> Callable[..., tuple[Tensor, ...]]:
+    """The primitive of a cell's sequence, named after the cell, with its arguments under their names."""
+    step = trace(cell)
     names = ["call", *_WEIGHTS, *("p_" + n for n in step.params), *("e_" + n for n in step.inputs)]
     names += [s + "_0" for s in step.states]
     forward, vjp = functools.partial(_forward), functools.partial(_vjp)
@@ -119,6 +120,6 @@ def run(cell: Cell, seq: Sequence, every_state: bool = False) -> tuple[list[Tens
     call = _Call(cell, step, seq.lengths, seq.reverse, every_state, keep=False)
     arrays = call.arrays(seq)
     call.keep = tape.is_grad_enabled() and any(a is not None and a.requires_grad for a in arrays)
-    results = _node(step)(call, *arrays)
+    results = _node(cell)(call, *arrays)
     states = len(step.states)
     return list(results[:-states]), list(results[-states:])

@@ -59,6 +59,7 @@ def primitive(
     *vjps: Callable,
     joint: bool = False,
     numeric: bool = False,
+    floats: bool = False,
     expects: str = "arguments that fit each other",
 ) -> Callable[..., Any]:
     """Make a primitive; see the head of this file.
@@ -67,6 +68,7 @@ def primitive(
     vjps: one for each leading argument, or with `joint` one for all; none for what has no gradient.
     numeric: all arguments are numbers and share one dtype (bool goes with any); otherwise only the
         floating ones must agree.
+    floats: the result is floating; integers and booleans are taken as float32.
     expects: what to say of the arguments where the forward refuses them.
     """
     rule = Rule(name, forward, vjps, joint, numeric, expects)
@@ -99,6 +101,8 @@ def primitive(
             return compute(rule, raw)
         if unsettled:
             settle(rule, raw)
+        if floats and dtype.kind != "f":
+            raw = [a.astype(np.float32) if _is_array(a) else a for a in raw]
         out = compute(rule, raw)
         if type(out) is not _ndarray or out.dtype is not dtype:
             out = _settled_result(rule, out, raw)
@@ -183,7 +187,7 @@ def settle(rule: Rule, raw: list) -> None:
     NumPy's scalars become Python's, which take the dtype of the tensor that they meet; a list becomes an array.
     """
     arrays = [a for a in raw if _is_array(a)]
-    model = next((a for a in arrays if a.dtype.kind == "f"), arrays[0])
+    model = max(arrays, key=lambda a: (a.dtype.kind == "f", a.dtype.kind != "b"))
     for i, a in enumerate(raw):
         if rule.numeric and not _is_array(a):
             if isinstance(a, np.generic):
@@ -209,8 +213,6 @@ def _settled_result(rule: Rule, out: Any, raw: list) -> Any:
         return out
     if isinstance(out, np.generic):
         out = np.asarray(out)
-    if out.dtype == np.float16:  # NumPy's choice for functions of 8-bit integers
-        out = compute(rule, [a.astype(np.float32) if _is_array(a) else a for a in raw])
     if rule.numeric and out.dtype == np.float64 and not any(_is_array(a) and a.dtype == np.float64 for a in raw):
         out = out.astype(np.float32)
     return out

@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import operator
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ContextDecorator
 from typing import Any
 
@@ -128,9 +128,7 @@ def is_grad_enabled() -> bool:
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     """Sum a cotangent down to `shape`: the adjoint of NumPy's broadcasting, for all primitives at once."""
     extra = len(g.shape) - len(shape)
-    axes = tuple(range(extra)) + tuple(
-        extra + i for i, n in enumerate(shape) if n == 1 and g.shape[extra + i] != 1
-    )
+    axes = tuple(range(extra)) + tuple(extra + i for i, n in enumerate(shape) if n == 1 and g.shape[extra + i] != 1)
     return g.sum(axes).reshape(shape)
 
 
@@ -152,7 +150,7 @@ def _reachable(roots: Sequence[Node]) -> list[Node]:
     return sorted(seen, key=operator.attrgetter("order"))
 
 
-def _leading_to(targets: Sequence[Node], nodes: Sequence[Node]) -> set[Node]:
+def _leading_to(targets: Iterable[Node], nodes: Sequence[Node]) -> set[Node]:
     """Those of `nodes` (oldest first) through which a gradient must pass to reach the targets."""
     wanted = set(targets)
     for node in nodes:
@@ -170,7 +168,7 @@ def _lifted(node: Node, saved: tuple) -> tuple:
 def _report(notes: Notes, node: Node, g: Any) -> Any:
     """Show the finished cotangent of a node to its hooks; the last word they return goes on down the tape."""
     boxed = isinstance(g, Box)
-    box = g if boxed else mode.box(g.reshape(node.shape))  # reshape: NumPy's scalars become arrays
+    box = g if boxed else mode.box(g[...])  # [...] makes arrays of NumPy's scalars
     for hook in tuple(notes.hooks.values()):
         changed = hook(box)
         if changed is not None:
@@ -183,17 +181,17 @@ def _report(notes: Notes, node: Node, g: Any) -> Any:
     return box if boxed else box.data
 
 
-def _deposit(notes: Notes, g: Any, owned: bool, shape: Any) -> None:
+def _deposit(notes: Notes, g: Any, owned: bool) -> None:
     """Add g to the grad. Leaves accumulate over calls of backward; an array that others hold is copied first."""
     if isinstance(g, Box):
         g = mode.box(g.data.copy(), g.node)
     else:
-        g = mode.box((g if owned else g.copy()).reshape(shape))  # reshape: NumPy's scalars become arrays
+        g = mode.box((g if owned else g.copy())[...])  # [...] makes arrays of NumPy's scalars
     with _deposit_lock:
         notes.grad = g if notes.grad is None else notes.grad + g
 
 
-def _shares(rule: Any, needs: list[bool], g: Any, saved: Any) -> list[Any]:
+def _shares(rule: Any, needs: list[bool], g: Any, saved: tuple) -> list[Any]:
     """What a joint VJP gives to each parent; an array given twice is copied, for each is to own what it gets."""
     shares = list(rule.joint(needs, g, *saved))
     given: set[int] = set()
@@ -218,7 +216,8 @@ def walk(
     are boxes then, so that they can be differentiated again.
     """
     nodes = _reachable([node for node, _ in roots])
-    wanted = None if inputs is None else _leading_to(inputs, nodes)
+    targets = frozenset(inputs or ())
+    wanted = None if inputs is None else _leading_to(targets, nodes)
     found: dict[Node, Any] = {}
     pending: dict[Node, Any] = {}
     owned: set[Node] = set()  # nodes whose pending cotangent is an array of our own, to be added to in place
@@ -228,7 +227,7 @@ def walk(
     with set_grad_enabled(create):
         while nodes:
             node = nodes.pop()
-            rule, parents, saved = node.rule, node.parents, node.saved
+            rule, parents, saved = node.rule, node.parents, node.saved or ()
             if not retain and rule is not None:
                 node.parents, node.saved = (), None
             g = pending.pop(node, None)
@@ -239,20 +238,21 @@ def walk(
                     g = _report(node.notes, node, g)
                     owned.discard(node)
                 if node.notes.keeps_grad and inputs is None:
-                    _deposit(node.notes, g, node in owned, node.shape)
+                    _deposit(node.notes, g, node in owned)
             owned.discard(node)
-            if inputs is not None and node in inputs:
+            if node in targets:
                 found[node] = g
             if rule is None:
                 continue
             if create:
-                saved = _lifted(node, saved)  # type: ignore[arg-type]
-            needs = [p is not None and (wanted is None or p in wanted) for p in parents]
-            shares = _shares(rule, needs, g, saved) if rule.joint else None
+                saved = _lifted(node, saved)
+            if rule.joint:
+                needs = [p is not None and (wanted is None or p in wanted) for p in parents]
+                shares = _shares(rule, needs, g, saved)
             for i, parent in enumerate(parents):
-                if not needs[i]:
+                if parent is None or wanted is not None and parent not in wanted:
                     continue
-                product = rule.vjps[i](g, *saved) if shares is None else shares[i]
+                product = shares[i] if rule.joint else rule.vjps[i](g, *saved)
                 if product is None:
                     continue
                 if watching.on:

@@ -17,17 +17,17 @@ from .primitives import shape as sh
 from .tape import Box, mode
 
 DTYPES = tuple(np.dtype(d) for d in ("float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"))
+_NUMBERS = (Box, int, float, np.ndarray, np.generic, list)
 
 
 def as_dtype(dtype: Any) -> np.dtype:
     """A dtype by name, type or itself; TypeError where tensors do not have it."""
     try:
-        found = np.dtype(dtype)
-    except TypeError:
-        found = None
-    if found not in DTYPES or dtype is None:
-        raise TypeError(f"dtype: expected one of {', '.join(map(str, DTYPES))}, got {dtype!r}")
-    return found  # type: ignore[return-value]
+        if dtype is not None:  # which NumPy takes for float64
+            return DTYPES[DTYPES.index(np.dtype(dtype))]
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"dtype: expected one of {', '.join(map(str, DTYPES))}, got {dtype!r}")
 
 
 def _reflected(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -37,7 +37,7 @@ def _reflected(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any
 def _in_place(operation: Callable[[Any, Any], Any], sign: str) -> Callable[[Tensor, Any], Tensor]:
     def assign(self: Tensor, other: Any) -> Tensor:
         recorded = isinstance(other, Box) and other.node is not None
-        if mode.recording and (recorded or not self.is_leaf):
+        if mode.recording and (not self.is_leaf or recorded and self.node is None):
             return operation(self, other)  # on the tape `y += x` means `y = y + x`: nothing is overwritten
         with tape.no_grad():
             changed = operation(self.detach(), other)
@@ -45,6 +45,17 @@ def _in_place(operation: Callable[[Any, Any], Any], sign: str) -> Callable[[Tens
         return self
 
     return assign
+
+
+def _boolean(operation: Callable[..., Any], sign: str) -> Callable[..., Any]:
+    def checked(*values: Any) -> Any:
+        for value in values:
+            dtype = getattr(value, "dtype", np.dtype(type(value)))
+            if dtype != np.bool_:  # of numbers, the sign means bits elsewhere
+                raise TypeError(f"{sign}: expected booleans, got {dtype}: compare first, or use {operation.__name__}")
+        return operation(*values)
+
+    return checked
 
 
 class Tensor(Box):
@@ -85,7 +96,7 @@ class Tensor(Box):
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or its size along one dimension."""
-        return self.shape if dim is None else self.shape[dim]
+        return self.shape if dim is None else self.shape[sh.axis_of("size", dim, self.ndim)]
 
     def dim(self) -> int:
         """How many dimensions it has."""
@@ -101,6 +112,9 @@ class Tensor(Box):
             raise TypeError("iter: expected a tensor of at least one dimension, got a scalar")
         return iter(sh.unbind(self))
 
+    def __contains__(self, value: Any) -> bool:
+        return (self.data == getattr(value, "data", value)).any().item()
+
     def __repr__(self) -> str:
         body = np.array2string(self.data, separator=", ", prefix="tensor(", precision=4, threshold=1000)
         notes = [] if self.dtype in (np.float32, np.int64, np.bool_) else [f"dtype={self.dtype}"]
@@ -110,7 +124,7 @@ class Tensor(Box):
 
     def __reduce__(self) -> tuple:
         if not self.is_leaf:
-            raise RuntimeError("copy or pickle: expected a leaf or a constant, got a recorded tensor: detach() it first")
+            raise RuntimeError("copy or pickle: expected a leaf or constant, got a recorded tensor: detach() it first")
         return _rebuilt, (type(self), self.data, self.requires_grad)
 
     __hash__ = object.__hash__
@@ -161,11 +175,11 @@ class Tensor(Box):
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
-        if not self.is_leaf:
+        if not self.is_leaf and not wanted:
             raise RuntimeError("requires_grad: expected a leaf, got a recorded tensor: use detach() to leave the tape")
         if wanted and self.dtype.kind != "f":
             raise TypeError(f"requires_grad: expected a floating dtype, got {self.dtype}")
-        if wanted != self.requires_grad:
+        if bool(wanted) != self.requires_grad:
             self.node = tape.leaf(self.shape) if wanted else None
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
@@ -246,10 +260,13 @@ class Tensor(Box):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(value, Box) and value.node is not None and mode.recording:
-            raise RuntimeError("x[index] = value: expected a value without requires_grad: use where or concat on the tape")
-        data = self.data.copy()
-        data[ix._plain(index)] = value.data if isinstance(value, Box) else value
-        self._overwrite("x[index] = value", data)
+            raise RuntimeError("x[index] = value: expected a value without requires_grad: use where or concat")
+        self._overwrite("x[index] = value", self.data.copy())
+        try:
+            self.data[ix._plain(index)] = value.data if isinstance(value, Box) else value
+        except (IndexError, ValueError) as error:
+            kind = IndexError if isinstance(error, IndexError) else ValueError
+            raise kind(f"x[index] = value: expected both to fit in x of shape {self.shape}, got {error}") from error
 
     def copy_(self, other: Any) -> Tensor:
         """Take over the numbers of another tensor or array that broadcasts to this shape, converted to this dtype."""
@@ -312,14 +329,16 @@ class Tensor(Box):
     __neg__ = el.neg
     __abs__ = el.abs
     __lt__, __le__, __gt__, __ge__ = el.lt, el.le, el.gt, el.ge
-    __and__, __or__, __invert__ = el.logical_and, el.logical_or, el.logical_not
+    __and__ = __rand__ = _boolean(el.logical_and, "&")
+    __or__ = __ror__ = _boolean(el.logical_or, "|")
+    __invert__ = _boolean(el.logical_not, "~")
     __getitem__ = ix.getitem
 
     def __eq__(self, other: object) -> Any:
-        return el.eq(self, other) if _is_number(other) else NotImplemented
+        return el.eq(self, other) if isinstance(other, _NUMBERS) else NotImplemented
 
     def __ne__(self, other: object) -> Any:
-        return el.ne(self, other) if _is_number(other) else NotImplemented
+        return el.ne(self, other) if isinstance(other, _NUMBERS) else NotImplemented
 
     add, sub, mul, div, neg, pow, matmul = el.add, el.sub, el.mul, el.div, el.neg, el.pow, pr.matmul
     exp, log, sqrt, abs, sign, sin, cos = el.exp, el.log, el.sqrt, el.abs, el.sign, el.sin, el.cos
@@ -344,10 +363,6 @@ class Tensor(Box):
     def mT(self) -> Tensor:
         """The last two dimensions exchanged."""
         return sh.transpose(self, -2, -1)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (Box, int, float, np.ndarray, np.generic, list))
 
 
 def _rebuilt(kind: type[Tensor], data: Any, requires_grad: bool) -> Tensor:

@@ -7,29 +7,42 @@ operators, writes down the adjoint. No derivative of a cell is written by hand a
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from . import tape
+from .anomaly import watching
 from .cells import Cell, Gate
 from .kernels.pointwise import OPERATIONS
 from .kernels.program import Constant, Op, Program, Ref, Step
 from .primitive import Rule, primitive
+from .random import get_rng_state
 from .tensor import Tensor
+
+_CONDITIONS = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_not"})
 
 
 class Symbol:
     """A value of a step that is being traced: its number in the graph, or a constant."""
 
     __slots__ = ("graph", "ref")
+    __array_ufunc__ = None  # NumPy leaves `array * symbol` to the symbol, which refuses it by name
     shape = ()
     dtype = np.dtype("float32")
 
     def __init__(self, graph: Graph, ref: Ref):
         self.graph, self.ref = graph, ref
+
+    @property
+    def size(self) -> int:
+        raise TypeError(
+            f"cell {self.graph.cell.name}: expected equations for every value alike, got a branch on a value or a "
+            "number asked for: write where(condition, x, y)"
+        )
 
     @staticmethod
     def __tape_primitive__(rule: Rule, args: list[Any]) -> Symbol:
@@ -75,8 +88,7 @@ class Graph:
         self.inputs: list[str] = []
         self.ops: dict[int, Op] = {}
         self.known: dict[Op, int] = {}
-        self.products: list[tuple[str, Ref]] = []  # (gate, what it multiplied) of each further product
-        self.product_cotangents: dict[int, Ref] = {}
+        self.zeros: dict[Ref, Tensor] = {}  # what is added to each further product
 
     def input(self, name: str) -> Symbol:
         """A new value from outside."""
@@ -87,25 +99,32 @@ class Graph:
         """Write an operation down, or refuse it by name."""
         if name == "clip":
             return self._clip(*args)
-        if name == "product":
-            v, gate = args
-            return self._product(v, gate)
-        if name == "product_t":
-            g, j = args
-            self.product_cotangents[j] = g.ref
-            return self._emit(Op("product_t", (g.ref,), self.products[j][0]))
-        if name == "alias":
-            return args[0]
+        if name in ("product", "product_t"):
+            return self._emit(Op(name, (args[0].ref,), args[1]))
         if name not in OPERATIONS:
             raise TypeError(
                 f"cell {self.cell.name}: {name}: expected an operation on each unit by itself: {', '.join(OPERATIONS)}"
             )
-        return self._emit(_simplified(Op(name, tuple(self._ref(name, a) for a in args))))
+        refs = tuple(self._ref(name, a) for a in args)
+        for i, ref in enumerate(refs):
+            self._check_kind(name, ref, condition=name.startswith("logical") or name == "where" and i == 0)
+        return self._emit(_simplified(Op(name, refs)))
+
+    def _check_kind(self, name: str, ref: Ref, condition: bool) -> None:
+        """Refuse a number where a condition belongs and the reverse: compiled code keeps them apart."""
+        if isinstance(ref, Constant):
+            return
+        is_condition = ref in self.ops and self.ops[ref].name in _CONDITIONS
+        if is_condition != condition:
+            expected = "a condition such as x > 0, got a number" if condition else (
+                "numbers, got a condition: write where(condition, 1.0, 0.0)"
+            )
+            raise TypeError(f"cell {self.cell.name}: {name}: expected {expected}")
 
     def _ref(self, name: str, a: Any) -> Ref:
         if isinstance(a, Symbol):
             return a.ref
-        if isinstance(a, (bool, int, float, np.number)):
+        if isinstance(a, (bool, int, float, np.generic)):
             return Constant(float(a))
         raise TypeError(
             f"cell {self.cell.name}: {name}: expected gates, states, params, inputs and numbers, "
@@ -121,10 +140,25 @@ class Graph:
             self.ops[ref] = op
         return Symbol(self, self.known[op])
 
-    def _product(self, v: Symbol, gate: str) -> Symbol:
-        if (gate, v.ref) not in self.products:
-            self.products.append((gate, v.ref))
-        return self._emit(Op("product", (v.ref,), gate))
+    def product(self, gate: str, v: Any) -> Tensor:
+        """A gate's recurrent weights on another vector than h.
+
+        A zero of its own is added to each product, however often the equations ask for it: the cotangent of
+        that zero is the product's, which the gradient of the weights is made of.
+        """
+        if not isinstance(v, Tensor) or not isinstance(v.data, Symbol):
+            raise TypeError(
+                f"cell {self.cell.name}: {gate}.of: expected a vector computed from states, gates, params or inputs, "
+                f"got {type(v.data if isinstance(v, Tensor) else v).__name__}"
+            )
+        out = _product(v, gate)
+        return out + self.zeros.setdefault(out.data.ref, Tensor(Symbol(self, Constant(0.0)), tape.leaf(())))
+
+    def state(self, name: str, value: Any) -> Ref:
+        """What a state is after the step."""
+        ref = self._ref(f"state {name}", value)
+        self._check_kind(f"state {name}", ref, condition=False)
+        return ref
 
     def _clip(self, x: Symbol, low: float | None, high: float | None) -> Symbol:
         x = x if low is None else self.apply("maximum", [x, low])
@@ -170,17 +204,17 @@ def _simplified(op: Op) -> Op | Ref:
             return x
         case "div", (x, y) if y == one:
             return x
+        case "pow", (x, y) if y == one:
+            return x
+        case "pow", (x, y) if y == Constant(2.0):
+            return Op("mul", (x, x))
         case ("add" | "mul"), (x, y) if repr(y) < repr(x):
             return Op(op.name, (y, x))  # one order, so that x + y and y + x are found equal
     return op
 
 
-_product_t = primitive("product_t", lambda g, j: None)
-_product = primitive(
-    "product",
-    lambda v, gate: None,
-    lambda g, v, gate: _product_t(g, v.graph.products.index((gate, v.ref))),
-)
+_product_t = primitive("product_t", lambda g, gate: None)
+_product = primitive("product", lambda v, gate: None, lambda g, gate: _product_t(g, gate))
 
 
 @functools.cache
@@ -195,23 +229,49 @@ def trace(cell: Cell) -> Step:
     given = {name: Tensor(graph.input(name), tape.leaf(())) for name in names}
     cotangents = [graph.input("d." + state) for state in cell.states]
 
-    a = {g: Gate(given["x." + g], given["h." + g], functools.partial(_multiply, g)) for g in cell.gates}
     s, p, e = ({n: given[prefix + n] for n in group} for prefix, group in groups[2:])
-    with tape.enable_grad():
-        new = cell(a, s, p, e)
-    roots = [(state.node, d) for state, d in zip(new, cotangents) if state.node is not None]
-    leaves = {name: box.node for name, box in given.items()}
-    found = tape.walk(roots, list(leaves.values()))  # type: ignore[arg-type]
+    with tape.enable_grad(), _unwatched():
+        a = {g: Gate(given["x." + g], given["h." + g], functools.partial(graph.product, g)) for g in cell.gates}
+        new = _new_states(cell, a, s, p, e)
+        forward = {name: graph.state(name, state.data) for name, state in zip(cell.states, new)}
+        products = [ref for ref in graph.needed(forward.values()) if ref in graph.zeros]
+        leaves = {name: box.node for name, box in given.items()}
+        leaves |= {f"v.{j}": graph.zeros[ref].node for j, ref in enumerate(products)}
+        roots = [(state.node, d) for state, d in zip(new, cotangents) if state.node is not None]
+        found = tape.walk(roots, list(leaves.values()))  # type: ignore[arg-type]
 
-    forward = {name: state.data.ref for name, state in zip(cell.states, new)}
-    forward |= {f"v.{j}": v for j, (_, v) in enumerate(graph.products)}
+    forward |= {f"v.{j}": graph.ops[ref].args[0] for j, ref in enumerate(products)}
     backward = {name: found[node].ref for name, node in leaves.items() if node in found}
-    backward |= {f"v.{j}": g for j, g in graph.product_cotangents.items()}
     return _split(graph, forward, backward)
 
 
-def _multiply(gate: str, v: Any) -> Any:
-    return _product(v, gate)
+def _new_states(cell: Cell, *named: dict[str, Any]) -> tuple[Any, ...]:
+    """The states that the equations return for symbols; what goes wrong in them is said to come from the cell."""
+    drawn = get_rng_state()
+    try:
+        new = cell(*named)
+        if get_rng_state() != drawn:
+            raise TypeError(
+                f"cell {cell.name}: expected equations that draw no random numbers, as they are traced once: "
+                "draw masks outside and name them among the cell's inputs"
+            )
+    except Exception as error:
+        error.add_note(
+            f"While cell {cell.name} was traced: its equations are those of one unit, of shape (); an array belongs "
+            "among the cell's params or inputs."
+        )
+        raise
+    return new
+
+
+@contextlib.contextmanager
+def _unwatched() -> Iterator[None]:
+    """Anomaly mode has nothing to find in symbols."""
+    before, watching.on = watching.on, False
+    try:
+        yield
+    finally:
+        watching.on = before
 
 
 def _split(graph: Graph, forward: dict[str, Ref], backward: dict[str, Ref]) -> Step:
@@ -230,7 +290,7 @@ def _split(graph: Graph, forward: dict[str, Ref], backward: dict[str, Ref]) -> S
     gates_of = lambda prefix: tuple(g for g in cell.gates if prefix + g in ahead_program.inputs)
     if not gates_of("x."):
         raise TypeError(f"cell {cell.name}: expected equations that use the input's part of some gate, got none")
-    products = tuple(gate for gate, _ in graph.products)
+    products = tuple(op.gate for op in ahead_program.ops if op.name == "product")
     return Step(
         name=cell.name,
         gates=cell.gates,

@@ -15,7 +15,7 @@ import numpy as np
 from .cells import Cell, Gate
 from .kernels.program import Step
 from .kernels.sequence import Sequence
-from .primitives.elementwise import where
+from .primitives.elementwise import cast, where
 from .primitives.products import matmul
 from .primitives.shape import split, stack, unbind
 from .tensor import Tensor
@@ -42,20 +42,25 @@ def unrolled(cell: Cell, step: Step, arrays: Sequence) -> tuple[list[Tensor], li
             g: Gate(parts.get(g, nothing), direct.get(g, nothing), functools.partial(product, g)) for g in step.gates
         }
 
+    def real(t: int, value: Tensor) -> Tensor:
+        """0 in place of the rows that have no step t, so that what stands there reaches no gradient."""
+        return value if seq.lengths is None else where((seq.lengths > t)[:, None], value, 0.0)
+
     inputs = {name: unbind(seq.in_step_order(e)) for name, e in seq.inputs.items()}
     states = list(seq.initial)
     outputs: list[list[Tensor]] = [[] for _ in states]
     for t, x in enumerate(unbind(seq.in_step_order(seq.x))):
-        before = dict(zip(step.states, states))
-        new = list(cell(gates(x, states[0]), before, seq.params, {name: e[t] for name, e in inputs.items()}))
+        old = [real(t, state) for state in states]
+        given = {name: real(t, e[t]) for name, e in inputs.items()}
+        new = list(cell(gates(real(t, x), old[0]), dict(zip(step.states, old)), seq.params, given))
+        new = [cast(state, seq.x.dtype) for state in new]  # a choice between two numbers knows no dtype of the layer
         new = [state + nothing if state.shape != nothing.shape else state for state in new]
         if seq.weight_hr is not None:
             new[0] = matmul(new[0], seq.weight_hr.mT)
         shown = new
         if seq.lengths is not None:
-            active = (seq.lengths > t)[:, None]
-            new = [where(active, after, old) for after, old in zip(new, states)]
-            shown = [where(active, after, 0.0) for after in new]
+            shown = [real(t, after) for after in new]
+            new = [where((seq.lengths > t)[:, None], after, before) for after, before in zip(new, states)]
         for output, state in zip(outputs, shown):
             output.append(state)
         states = new

@@ -84,14 +84,16 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{name}: expected a checkpoint, got a file truncated or of another kind ({error})") from error
+        raise CheckpointError(f"{name}: expected a checkpoint, got a truncated or foreign file ({error})") from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{name}: expected a checkpoint of tinygrad-rnn train, got tensors of another origin")
     if metadata.get("version") != str(VERSION):
         raise CheckpointError(f"{name}: expected version {VERSION} of the format, got {metadata.get('version')}")
     with reading(name):
-        return _unpack(json.loads(metadata["tree"]), tensors)
-    raise AssertionError  # not reached: `reading` lets nothing through
+        tree = _unpack(json.loads(metadata["tree"]), tensors)
+        if not isinstance(tree, dict):
+            raise TypeError(f"expected a tree, got {type(tree).__name__}")
+    return tree
 
 
 @contextlib.contextmanager
@@ -100,9 +102,8 @@ def reading(name: str) -> Iterator[None]:
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{name}: expected a whole checkpoint, got parts that are missing or do not fit ({type(error).__name__}: {error})"
-        ) from error
+        reason = f"{type(error).__name__}: {error}"
+        raise CheckpointError(f"{name}: expected a whole checkpoint, got parts that do not fit ({reason})") from error
 
 
 def _pack(tree: Any, name: str, tensors: dict[str, np.ndarray]) -> Any:

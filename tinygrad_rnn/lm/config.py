@@ -10,6 +10,7 @@ from typing import Any
 
 from ..cells import BUILT_IN
 
+SHORTEST_PERIOD = 200  # steps that an epoch counts as at least, where something happens once in an epoch
 OPTIMISERS = ("adam", "adamw", "rmsprop", "adagrad", "sgd")
 
 
@@ -55,9 +56,9 @@ class Allowed:
         return self.check(value)
 
 
-def option(default: Any, help: str, **limits: Any) -> Any:
+def option(default: Any, help: str, low: float = 1, high: float = 2**16, **limits: Any) -> Any:
     """A field of an options class."""
-    return dataclasses.field(default=default, metadata={"allowed": Allowed(help, **limits)})
+    return dataclasses.field(default=default, metadata={"allowed": Allowed(help, low=low, high=high, **limits)})
 
 
 class OptionError(ValueError):
@@ -85,22 +86,23 @@ class Options:
 class Config(Options):
     """Everything that decides what a run computes. Raises ValueError for a value out of its limits.
 
-    The learning rate of step k is lr * decay ** (k / steps in an epoch): it depends on nothing that a later,
-    longer run could change, so a run that is extended goes on as if it had been planned so.
+    The learning rate of step k is lr * decay ** (k / steps in an epoch), an epoch counting as SHORTEST_PERIOD steps
+    at least. It depends on nothing that a later, longer run could change: a run that is extended goes on as if it
+    had been planned so.
     """
 
     cell: str = option("lstm", "recurrent cell", choices=tuple(BUILT_IN))
     layers: int = option(1, "recurrent layers, one above the other", high=64)
     hidden: int = option(256, "hidden units of a layer")
     embedding: int = option(64, "numbers that stand for a character")
-    dropout: float = option(0.1, "dropout before, between and after the layers", kind=float, low=0, high=0.99)
+    dropout: float = option(0.25, "dropout before, between and after the layers", kind=float, low=0, high=0.99)
     batch: int = option(32, "streams of text that run side by side")
     bptt: int = option(64, "characters that a gradient goes back through")
     held_out: float = option(0.1, "fraction of the text held out, its tail", kind=float, low=0, high=0.9, above=True)
-    validate_every: int = option(0, "steps between validations; 0: an epoch, at least 50 steps", low=0, high=10**9)
+    validate_every: int = option(0, f"steps between validations; 0: an epoch, at least {SHORTEST_PERIOD}", 0, 10**9)
     optimiser: str = option("adam", "how weights follow gradients", choices=OPTIMISERS)
-    lr: float = option(4e-3, "learning rate at the start", kind=float, low=0, high=1000, above=True)
-    decay: float = option(0.8, "factor on the learning rate in each epoch", kind=float, low=0, high=1, above=True)
+    lr: float = option(5e-3, "learning rate at the start", kind=float, low=0, high=1000, above=True)
+    decay: float = option(0.85, "factor on the learning rate in an epoch", kind=float, low=0, high=1, above=True)
     clip: float = option(1.0, "largest norm of a gradient", kind=float, low=0, high=math.inf, above=True)
     seed: int = option(0, "seed of weights, dropout and sample", low=0, high=2**63 - 1)
 
@@ -118,7 +120,7 @@ class Limits(Options):
         return self != Limits()
 
 
-DEFAULT_LIMITS = Limits(epochs=12)
+DEFAULT_LIMITS = Limits(epochs=16)
 
 
 @dataclass(frozen=True)

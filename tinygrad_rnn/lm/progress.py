@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 import numpy as np
 
@@ -19,9 +19,11 @@ class Progress:
     since the last. Every validation writes a line on both.
     """
 
+    PAUSES: ClassVar[dict[bool, float]] = {True: 0.25, False: 60.0}  # seconds, on a terminal and elsewhere
+
     def __init__(self, out: TextIO | None = None):
         self.out = sys.stderr if out is None else out
-        self.pause = 0.25 if self.out.isatty() else 60.0
+        self.pause = self.PAUSES[self.out.isatty()]
         self.bar: Any = None
         self.origin: tuple[float, float] | None = None  # time and part of the run done, after the first step
         self.shown = 0.0
@@ -76,10 +78,11 @@ class Progress:
         if self.bar is None:
             from tqdm import tqdm
 
-            form = "{percentage:3.0f}%|{bar:20}| {desc}"
-            self.bar = tqdm(total=1.0, file=self.out, bar_format=form, leave=False, dynamic_ncols=True)
-        self.bar.n = run.done
-        self.bar.set_description_str(self.summary(run))
+            look = {"bar_format": "{percentage:3.0f}%|{bar:20}| {desc}", "dynamic_ncols": True, "leave": False}
+            self.bar = tqdm(desc=self.summary(run), total=1.0, initial=run.done, file=self.out, **look)
+        else:
+            self.bar.n = run.done
+            self.bar.set_description_str(self.summary(run))
 
 
 def clock(seconds: float) -> str:

@@ -13,7 +13,7 @@ from .. import nn, optim, random
 from ..data import Chunks, Vocabulary, split
 from ..tape import no_grad
 from ..tensor import Tensor
-from .config import Config
+from .config import SHORTEST_PERIOD, Config
 from .model import CharModel
 
 OPTIMISERS: dict[str, Any] = {
@@ -33,6 +33,7 @@ class Trainer:
     """A model in training on a row of ids: everything that the next step depends on.
 
     model, optimiser: with their own state.
+    period:      steps in which the learning rate falls by its factor: an epoch, where that is long enough.
     state:       the recurrent state, carried from chunk to chunk; zeros where an epoch starts.
     step:        optimiser steps done. Epoch and chunk follow from it, and so does the learning rate.
     losses:      bits per character of every training step, before its update.
@@ -48,7 +49,8 @@ class Trainer:
         training, tail = split(ids, config.held_out)
         self.chunks = Chunks(training, config.batch, config.bptt)
         self.tail = Chunks(tail, config.batch, config.bptt)
-        self.validate_every = config.validate_every or max(50, len(self.chunks))
+        self.period = max(SHORTEST_PERIOD, len(self.chunks))
+        self.validate_every = config.validate_every or self.period
         random.manual_seed(config.seed)
         self.model = CharModel(len(vocabulary), config)
         self.optimiser = OPTIMISERS[config.optimiser](self.model.parameters(), lr=config.lr)
@@ -65,7 +67,7 @@ class Trainer:
     @property
     def learning_rate(self) -> float:
         """Of the next step."""
-        return self.config.lr * self.config.decay**self.epoch
+        return self.config.lr * self.config.decay ** (self.step / self.period)
 
     def train_step(self) -> int:
         """One chunk forward and back, one step of the optimiser; returns how many characters were predicted.
@@ -80,11 +82,9 @@ class Trainer:
         loss = nn.functional.cross_entropy(logits.flatten(0, 1), Tensor(targets.reshape(-1)))
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        if not math.isfinite(loss.item()) or not math.isfinite(float(norm)):
-            raise DivergedError(
-                f"step {self.step + 1}: expected a finite loss and gradient, got {loss.item():.3g} and {float(norm):.3g}: "
-                "a lower learning rate may help"
-            )
+        if not math.isfinite(loss.item() + float(norm)):
+            found = f"a loss of {loss.item():.3g} and a gradient of norm {float(norm):.3g}"
+            raise DivergedError(f"step {self.step + 1}: expected finite numbers, got {found}: a lower lr may help")
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate
         self.optimiser.step()

@@ -51,7 +51,10 @@ class GELU(Module):
 
 
 class Dropout(Module):
-    """In training each element becomes 0 with probability p and the others grow by 1 / (1 - p); see `functional.dropout`."""
+    """In training each element becomes 0 with probability p, and the others grow by 1 / (1 - p).
+
+    See `functional.dropout`.
+    """
 
     def __init__(self, p: float = 0.5):
         super().__init__()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..primitive import primitive
 from ..primitives import index as ix
-from ..primitives.elementwise import cast, gelu, relu, sigmoid, softplus, sqrt, tanh, where
+from ..primitives.elementwise import gelu, relu, sigmoid, softplus, sqrt, tanh, where
+from ..primitives.likelihood import softmax_nll
 from ..primitives.products import matmul
 from ..primitives.reduce import log_softmax, mean, softmax, sum
 from ..primitives.shape import pad, permute, reshape
@@ -56,7 +57,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """x W^T + b. x [..., I], weight [O, I], bias [O] or None -> [..., O]."""
     if len(weight.shape) != 2 or not x.shape or x.shape[-1] != weight.shape[1]:
         raise ValueError(
-            f"linear: expected x [..., I] and weight [O, I], got x of shape {x.shape} and weight of shape {weight.shape}"
+            f"linear: expected x [..., I] and weight [O, I], got x {tuple(x.shape)} and weight {tuple(weight.shape)}"
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: bias: expected shape {weight.shape[:1]} as weight has rows, got {bias.shape}")
@@ -90,7 +91,10 @@ def embedding(index: Any, weight: Any, padding_idx: int | None = None) -> Any:
 
 
 def one_hot(index: Any, num_classes: int = -1) -> Tensor:
-    """1 at the index, 0 elsewhere, as int64. index: integers [...] -> [..., num_classes], by default as many as needed."""
+    """1 at the index and 0 elsewhere, as int64. index: integers [...] -> [..., num_classes].
+
+    num_classes: -1 stands for as many as the largest index needs.
+    """
     at = _integers("one_hot: index", index)
     if num_classes == -1:
         if not at.size:
@@ -151,15 +155,9 @@ def check_reduction(name: str, reduction: str) -> str:
     return reduction
 
 
-def _reduced(losses: Any, reduction: str, count: float | None = None) -> Any:
-    """The losses as they are, their sum, or their sum over `count`, by default their number; NaN over none."""
-    if reduction == "none":
-        return losses
-    total = sum(losses)
-    if reduction == "sum":
-        return total
-    count = losses.numel() if count is None else count
-    return total * (1.0 / count if count else math.nan)
+def _reduced(losses: Any, reduction: str) -> Any:
+    """The losses as they are, their sum or their mean; a mean is over all but the classes, NaN over none."""
+    return losses if reduction == "none" else sum(losses) if reduction == "sum" else mean(losses)
 
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
@@ -187,17 +185,15 @@ def binary_cross_entropy_with_logits(
     return _reduced(losses if weight is None else losses * weight, reduction)
 
 
-def nll_loss(
-    input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
-) -> Any:
+def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Any:
     """-weight[target] input[target]: the negative log-likelihood, for an input of log-probabilities.
 
     Shapes and arguments are those of `cross_entropy` with class indices.
     """
-    check_reduction("nll_loss", reduction)
     log_p = _classes_last("nll_loss", input)
-    index, weights = _index_and_weights("nll_loss", log_p, target, weight, ignore_index)
-    return _reduced(_picked(log_p, index) * Tensor(-weights), reduction, float(weights.sum()))
+    chosen = _chosen("nll_loss", log_p, target, weight, ignore_index, reduction)
+    picked = reshape(ix.gather(log_p, -1, chosen.classes[..., None]), chosen.classes.shape)
+    return _summed(where(chosen.counted, picked, 0.0) * Tensor(-chosen.weights), chosen, reduction)
 
 
 def cross_entropy(
@@ -216,26 +212,74 @@ def cross_entropy(
     weight: a weight per class [C]; by default 1.
     ignore_index: an index whose places count for nothing.
     reduction: 'none', 'sum', or 'mean': over the weights of the targets (indices), over the rows (probabilities).
+        A mean over nothing is NaN.
     label_smoothing: e turns q into (1 - e) q + e / C. Szegedy et al., Rethinking the Inception architecture for
         computer vision (2016), section 7.
 
     Raises IndexError for an index outside [0, C), ValueError for shapes that do not fit.
     """
-    check_reduction("cross_entropy", reduction)
     smoothing = probability("cross_entropy", label_smoothing, "label_smoothing")
-    log_p = log_softmax(_classes_last("cross_entropy", input))
+    x = _classes_last("cross_entropy", input)
     if target.dtype.kind == "f":
+        check_reduction("cross_entropy", reduction)
         _same_shape("cross_entropy", input, target)
-        q = _classes_last("cross_entropy", target) * (1.0 - smoothing) + smoothing / log_p.shape[-1]
-        losses = -sum(log_p * (q if weight is None else q * _class_weight("cross_entropy", log_p, weight)), -1)
+        q = _classes_last("cross_entropy", target) * (1.0 - smoothing) + smoothing / x.shape[-1]
+        losses = -sum(_weighted(log_softmax(x), weight) * q, -1)
         return _reduced(losses, reduction)
-    index, weights = _index_and_weights("cross_entropy", log_p, target, weight, ignore_index)
-    losses = _picked(log_p, index) * Tensor(-(1.0 - smoothing) * weights)
+    chosen = _chosen("cross_entropy", x, target, weight, ignore_index, reduction)
+    rows = x if len(x.shape) == 2 else reshape(x, (chosen.classes.size, x.shape[-1]))
+    weights = chosen.weights * x.dtype.type(1.0 - smoothing)
+    losses = softmax_nll(rows, chosen.classes.reshape(-1), weights.reshape(-1))
+    losses = losses if chosen.classes.ndim == 1 else reshape(losses, chosen.classes.shape)
     if smoothing:
-        every = log_p if weight is None else log_p * _class_weight("cross_entropy", log_p, weight)
-        counted = Tensor((np.asarray(target) != ignore_index).astype(log_p.dtype))
-        losses = losses - sum(every, -1) * counted * (smoothing / log_p.shape[-1])
-    return _reduced(losses, reduction, float(weights.sum()))
+        every = where(chosen.counted, sum(_weighted(log_softmax(x), weight), -1), 0.0)
+        losses = losses - every * (chosen.scale * smoothing / x.shape[-1])
+    return _summed(losses, chosen, reduction)
+
+
+class _Chosen(NamedTuple):
+    """The targets of rows [..., C] of classes, all but `scale` of shape [...]; see `_chosen`."""
+
+    classes: np.ndarray  # the index of the class, within [0, C)
+    counted: np.ndarray  # whether the row counts
+    weights: np.ndarray  # what its loss is multiplied by, with the scale; 0 where it does not count
+    scale: float  # for a mean 1 over the sum of weights, 0 if that is 0; otherwise 1
+
+
+def _chosen(name: str, x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> _Chosen:
+    """What a target of class indices asks for, checked."""
+    check_reduction(name, reduction)
+    index = _integers(f"{name}: target", target)
+    if index.shape != x.shape[:-1]:
+        raise ValueError(f"{name}: target: expected class indices of shape {x.shape[:-1]}, got shape {index.shape}")
+    counted = index != ignore_index
+    index = np.where(counted, index, 0)
+    _check_classes(f"{name}: target", index, x.shape[-1])
+    weights = counted.astype(x.dtype)
+    if weight is not None:
+        weights *= _class_weight(x, weight)[index]
+    total = float(weights.sum()) if reduction == "mean" else 1.0
+    scale = 1.0 / total if total else 0.0
+    return _Chosen(index, counted, weights * x.dtype.type(scale), scale)
+
+
+def _summed(losses: Any, chosen: _Chosen, reduction: str) -> Any:
+    """The losses, scaled already, or their sum. A mean over nothing is NaN, but its gradient 0: a step does no harm."""
+    if reduction == "none":
+        return losses
+    return sum(losses) if chosen.scale else sum(losses) + math.nan
+
+
+def _class_weight(x: Any, weight: Any) -> np.ndarray:
+    array = np.asarray(weight)
+    if array.shape != x.shape[-1:]:
+        raise ValueError(f"weight: expected shape {x.shape[-1:]}, one for each class, got {array.shape}")
+    return array.astype(x.dtype)
+
+
+def _weighted(x: Any, weight: Any) -> Any:
+    """x [..., C] times the weight of each class."""
+    return x if weight is None else x * Tensor(_class_weight(x, weight))
 
 
 def _same_shape(name: str, input: Any, target: Any) -> None:
@@ -250,11 +294,6 @@ def _classes_last(name: str, x: Any) -> Any:
     return x if len(x.shape) <= 2 else permute(x, (0, *range(2, len(x.shape)), 1))
 
 
-def _picked(x: Any, index: np.ndarray) -> Any:
-    """x[..., index], one element of each row. x [..., C], index [...] -> [...]."""
-    return reshape(ix.gather(x, -1, index[..., None]), index.shape)
-
-
 def _integers(name: str, values: Any) -> np.ndarray:
     array = np.asarray(values)
     if array.dtype.kind not in "iu":
@@ -266,23 +305,3 @@ def _check_classes(name: str, index: np.ndarray, classes: int) -> None:
     if index.size and not 0 <= index.min() <= index.max() < classes:
         worst = index.min() if index.min() < 0 else index.max()
         raise IndexError(f"{name}: expected class indices from 0 to {classes - 1}, got {worst}")
-
-
-def _class_weight(name: str, x: Any, weight: Any) -> Tensor:
-    """The weight of each class as a constant of the dtype of x [..., C]."""
-    array = np.asarray(weight)
-    if array.shape != x.shape[-1:]:
-        raise ValueError(f"{name}: weight: expected shape {x.shape[-1:]}, one for each class, got {array.shape}")
-    return Tensor(array.astype(x.dtype))
-
-
-def _index_and_weights(name: str, x: Any, target: Any, weight: Any, ignore_index: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each row of x [..., C] the class to pick, and the weight of its loss: 0 where the target is ignore_index."""
-    index = _integers(f"{name}: target", target)
-    if index.shape != x.shape[:-1]:
-        raise ValueError(f"{name}: target: expected class indices of shape {x.shape[:-1]}, got shape {index.shape}")
-    counted = index != ignore_index
-    index = np.where(counted, index, 0)
-    _check_classes(f"{name}: target", index, x.shape[-1])
-    weights = counted.astype(x.dtype)
-    return index, weights if weight is None else weights * _class_weight(name, x, weight).data[index]

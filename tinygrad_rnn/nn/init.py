@@ -80,9 +80,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     return normal_(tensor, 0.0, gain * math.sqrt(2.0 / max(1, sum(fans("xavier_normal_", tensor)))))
 
 
-def kaiming_uniform_(
-    tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
-) -> Tensor:
+def kaiming_uniform_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
     """Drawn evenly from [-b, b), b = gain sqrt(3 / fan); `a` is the slope below 0 that gain is computed for.
 
     With a = sqrt(5), b = 1 / sqrt(fan_in). He et al., Delving deep into rectifiers (2015), section 2.2.

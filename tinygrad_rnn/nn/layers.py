@@ -143,8 +143,8 @@ class LayerNorm(Module):
 class Conv2d(Module):
     """Two-dimensional convolution; x [N, in_channels, height, width] -> [N, out_channels, height', width'].
 
-    See `functional.conv2d` for the equation. weight [out_channels, in_channels, *kernel_size] and bias [out_channels] are drawn
-    from U(-b, b), b = 1 / sqrt(in_channels * kernel height * kernel width).
+    See `functional.conv2d` for the equation. weight [out_channels, in_channels, *kernel_size] and bias [out_channels]
+    are drawn from U(-b, b), b = 1 / sqrt(in_channels * kernel height * kernel width).
     """
 
     weight: Parameter

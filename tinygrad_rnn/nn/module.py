@@ -179,10 +179,11 @@ class Module:
             parameter.requires_grad = requires_grad
         return self
 
-    def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters, or with set_to_none=False make them zeros."""
         for parameter in self.parameters():
-            parameter.grad = None
+            if parameter.grad is not None:
+                parameter.grad = None if set_to_none else Tensor(np.zeros_like(parameter.data))
 
     def apply(self, fn: Callable[[Module], Any]) -> Any:
         """Call fn on every module below and on this one; returns the module."""
@@ -192,7 +193,7 @@ class Module:
         return self
 
     def to(self, *targets: Any, dtype: Any = None, device: Any = None) -> Any:
-        """Convert the floating parameters and buffers to a dtype, in place; returns the module."""
+        """Convert floating parameters, their gradients and buffers to float32 or float64; returns the module."""
         for target in targets:
             if isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda"):
                 device = target
@@ -201,11 +202,12 @@ class Module:
         check_device("to", device)
         if dtype is not None:
             found = as_dtype(dtype)
-            for registry in ("_parameters", "_buffers"):
-                for _, value in self._named(registry):
-                    if value.dtype.kind == "f" and value.dtype != found:
-                        value.data = value.data.astype(found)
-                        value.grad = None
+            if found.kind != "f":
+                raise TypeError(f"to: dtype: expected float32 or float64 for a module, got {found}")
+            for _, value in self._named("", "_parameters", "_buffers"):
+                if value.dtype.kind == "f" and value.dtype != found:
+                    grad, value.data = value.grad, value.data.astype(found)
+                    value.grad = None if grad is None else Tensor(grad.data.astype(found))
         return self
 
     def double(self) -> Any:
@@ -218,27 +220,39 @@ class Module:
 
     # Saving
 
+    def _saved(self) -> Iterator[tuple[str, Any]]:
+        for path, module in self._walk():
+            for registry in (module._parameters, module._buffers):
+                for name, value in registry.items():
+                    if value is not None and name not in module._not_saved:
+                        yield (f"{path}.{name}" if path else name), value
+
     def state_dict(self) -> dict[str, Tensor]:
-        """Name -> tensor of all parameters and buffers: copies, without gradients."""
-        both = [*self._named("_parameters"), *self._named("_buffers")]
-        return OrderedDict((name, value.detach().clone()) for name, value in both)
+        """Name -> tensor of all parameters and buffers: copies, without gradients; a shared one under each name."""
+        return OrderedDict((name, value.detach().clone()) for name, value in self._saved())
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
-        """Take over parameters and buffers by name: tensors or arrays, PyTorch's among them.
+        """Take over parameters and buffers by name: tensors or arrays, PyTorch's among them, in this module's dtype.
 
-        Everything is checked before anything changes. Raises KeyError for names that are missing or unknown
-        (not with strict=False), ValueError for a shape that does not fit.
+        Everything is checked before anything changes. Raises KeyError for names that are missing or unknown (not
+        with strict=False), ValueError for shapes that do not fit, TypeError for what is not numbers.
         """
-        own = dict([*self._named("_parameters"), *self._named("_buffers")])
-        missing, unknown = sorted(own.keys() - state_dict.keys()), sorted(state_dict.keys() - own.keys())
+        own = dict(self._saved())
+        missing, unknown = [n for n in own if n not in state_dict], [n for n in state_dict if n not in own]
         if strict and (missing or unknown):
-            raise KeyError(f"load_state_dict: expected the names of this module, got missing {missing}, unknown {unknown}")
-        arrays = {name: np.asarray(value) for name, value in state_dict.items() if name in own}
+            name = type(self).__name__
+            raise KeyError(f"load_state_dict: expected the names of {name}, got missing {missing}, unknown {unknown}")
+        arrays = {name: np.asarray(value, order="C") for name, value in state_dict.items() if name in own}
         for name, array in arrays.items():
-            if array.shape != own[name].shape:
-                raise ValueError(f"load_state_dict: {name}: expected shape {own[name].shape}, got {array.shape}")
             if array.dtype.kind not in "fiub":
                 raise TypeError(f"load_state_dict: {name}: expected numbers, got {array.dtype}")
+        misfits = [
+            f"{name}: expected shape {own[name].shape}, got {array.shape}"
+            for name, array in arrays.items()
+            if array.shape != own[name].shape
+        ]
+        if misfits:
+            raise ValueError("load_state_dict: " + "; ".join(misfits))
         with tape.no_grad():
             for name, array in arrays.items():
                 own[name].copy_(array)
@@ -254,47 +268,93 @@ class Module:
         return f"{type(self).__name__}({self.extra_repr()}" + ("\n" + "\n".join(below) + "\n)" if below else ")")
 
 
-class Sequential(Module):
-    """Modules applied one after the other."""
+def _each_once(named: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """The pairs whose value has not come before."""
+    seen: set[int] = set()
+    for name, value in named:
+        if id(value) not in seen:
+            seen.add(id(value))
+            yield name, value
 
-    def __init__(self, *modules: Module):
+
+def _of(caller: str, name: str, kind: type, value: Any) -> Any:
+    """value, or an error unless it is of this kind or None."""
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{caller}: {name}: expected a {kind.__name__} or None, got {type(value).__name__}")
+    return value
+
+
+class _Row(Module):
+    """Modules in an order, to be counted and indexed as a list is."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._modules.values())
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def _name_at(self, index: int) -> str:
+        n = len(self)
+        if not -n <= index < n:
+            raise IndexError(f"{type(self).__name__}: index: expected one from {-n} to {n - 1}, got {index}")
+        return list(self._modules)[index]
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self._of_some(list(self._modules.items())[index])
+        return self._modules[self._name_at(index)]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self.add_module(self._name_at(index), module)
+
+    def _of_some(self, named: list[tuple[str, Module]]) -> Any:
+        """A list of this kind with some of the modules."""
+        raise NotImplementedError
+
+    def append(self, module: Module) -> Any:
+        """Add a module at the end; returns the list."""
+        name = str(len(self))
+        if name in self._modules:
+            raise KeyError(f"{type(self).__name__}: append: expected the name {name!r} to be free, got it taken")
+        self.add_module(name, module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Any:
+        """Add modules at the end; returns the list."""
+        for module in list(modules):
+            self.append(module)
+        return self
+
+
+class Sequential(_Row):
+    """Modules applied one after the other: Sequential(a, b), or with names Sequential({"first": a, "second": b}).
+
+    A slice is a Sequential of the same modules under the same names.
+    """
+
+    def __init__(self, *modules: Module | Mapping[str, Module]):
         super().__init__()
-        for i, module in enumerate(modules):
-            self.add_module(str(i), module)
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            for name, module in modules[0].items():
+                self.add_module(name, module)
+        else:
+            self.extend(modules)  # type: ignore[arg-type]
 
     def forward(self, x: Any) -> Any:
         for module in self:
             x = module(x)
         return x
 
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules.values())
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __getitem__(self, index: int) -> Module:
-        return list(self._modules.values())[index]
+    def _of_some(self, named: list[tuple[str, Module]]) -> Sequential:
+        return Sequential(dict(named))
 
 
-class ModuleList(Module):
-    """A list of modules whose parameters are registered."""
+class ModuleList(_Row):
+    """A list of modules whose parameters are registered, under "0", "1", ...; a slice is a ModuleList."""
 
     def __init__(self, modules: Iterable[Module] = ()):
         super().__init__()
-        for module in modules:
-            self.append(module)
+        self.extend(modules)
 
-    def append(self, module: Module) -> ModuleList:
-        """Add a module at the end."""
-        self.add_module(str(len(self._modules)), module)
-        return self
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules.values())
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __getitem__(self, index: int) -> Module:
-        return list(self._modules.values())[index]
+    def _of_some(self, named: list[tuple[str, Module]]) -> ModuleList:
+        return ModuleList(module for _, module in named)

@@ -68,9 +68,9 @@ class Recurrent(Module):
             raise ValueError(f"{name}: dropout: expected a probability from 0 to 1, got {dropout!r}")
         self.cell = find_cell(cell)
         self.step = trace(self.cell)
-        if proj_size and (self.step.reads_h or not self.step.recurrent_gates):
+        if proj_size and (self.step.reads_h or self.step.products or not self.step.recurrent_gates):
             raise ValueError(
-                f"{name}: proj_size: expected 0, as {self.cell.name} uses h beside its product, got {proj_size}"
+                f"{name}: proj_size: expected 0, as {self.cell.name} needs an h of hidden_size, got {proj_size}"
             )
         self.input_size, self.hidden_size, self.num_layers = int(input_size), int(hidden_size), int(num_layers)
         self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
@@ -255,16 +255,18 @@ class _Call:
         """A cell's own input as [T, N, H]."""
         value = value if isinstance(value, Tensor) else Tensor(np.asarray(value))
         hidden = self.layer.hidden_size
-        full = (self.time, self.batch, hidden)
-        if value.ndim == 3 or (value.ndim == 2 and not self.batched and value.shape[0] == self.time):
-            value = self.time_first(value)
-        fits = value.ndim <= 3 and all(n in (1, m) for n, m in zip(value.shape[::-1], full[::-1]))
-        if not fits or value.dtype != self.dtype:
+        batch = (self.batch,) if self.batched else ()
+        each_step = (*batch, self.time, hidden) if self.layer.batch_first else (self.time, *batch, hidden)
+        shapes = (each_step, (*batch, hidden), (hidden,))[: 2 + self.batched]
+        fitting = [s for s in shapes if len(s) == value.ndim and all(n in (1, m) for n, m in zip(value.shape, s))]
+        if not fitting or value.dtype != self.dtype:
             raise ValueError(
-                f"{self.name}: inputs[{key!r}]: expected {self.dtype} of shape {full}, {full[1:]} or {full[2:]}, "
+                f"{self.name}: inputs[{key!r}]: expected {self.dtype} of shape {' or '.join(map(str, shapes))}, "
                 f"got {value.dtype} of shape {value.shape}"
             )
-        return broadcast_to(value, full)
+        if fitting[0] is each_step:
+            value = self.time_first(value)
+        return broadcast_to(value, (self.time, self.batch, hidden))
 
     def results(self, output: Any, last: tuple, every: tuple | None) -> tuple[Any, ...]:
         """(output, state) and, where asked for, the sequences of all states, in the shapes that the caller uses."""

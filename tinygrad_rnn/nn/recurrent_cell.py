@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from .. import fused
 from ..cells import Cell
 from ..kernels.sequence import Sequence as Arguments
-from ..primitives.shape import reshape
+from ..primitives.shape import broadcast_to, reshape
 from ..tensor import Tensor
 from .module import Module
 from .recurrent import Recurrent
@@ -18,6 +19,7 @@ from .recurrent import Recurrent
 class RecurrentCell(Module):
     """One step of any cell: `cell(x, state) -> state`, x [N, I] or [I], states [N, H] or [H].
 
+    inputs, in a call: what the cell asks for by name, [N, H] or [H].
     Parameters are those of a layer without its suffix: weight_ih, weight_hh, bias_ih, bias_hh.
     """
 
@@ -41,30 +43,59 @@ class RecurrentCell(Module):
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
 
-    def forward(self, x: Any, state: Any = None) -> Any:
+    def forward(self, x: Any, state: Any = None, inputs: Mapping[str, Any] | None = None) -> Any:
         """The state after the step: one tensor, or a tuple for a cell of several states."""
-        name = type(self).__name__
-        if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
-            raise ValueError(f"{name}: x: expected shape [N, {self.input_size}] or [{self.input_size}], got {x.shape}")
+        x = self._checked_x(x)
         batch = x.shape[0] if x.ndim == 2 else 1
         shape = (*x.shape[:-1], self.hidden_size)
-        if state is None:
-            state = [Tensor(np.zeros(shape, self.weight_ih.dtype))] * len(self.step.states)
-        states = list(state) if isinstance(state, (tuple, list)) else [state]
-        if len(states) != len(self.step.states) or any(s.shape != shape for s in states):
-            raise ValueError(
-                f"{name}: state: expected {len(self.step.states)} of shape {shape}, got {[s.shape for s in states]}"
-            )
+        states = self._checked_states(state, shape)
+        given = self._checked_inputs(inputs or {}, shape)
         weights = {n: getattr(self, n, None) for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
         arguments = Arguments(
             reshape(x, (1, batch, self.input_size)),
             **weights,
             params={n: getattr(self, "p_" + n) for n in self.step.params},
+            inputs={n: broadcast_to(given[n], (1, batch, self.hidden_size)) for n in self.step.inputs},
             initial=tuple(reshape(s, (batch, self.hidden_size)) for s in states),
         )
         _, final = fused.run(self.cell, arguments)
         new = tuple(reshape(s, shape) for s in final)
         return new[0] if len(new) == 1 else new
+
+    def _checked_x(self, x: Any) -> Tensor:
+        x, name, dtype = _tensor(x), type(self).__name__, self.weight_ih.dtype
+        if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
+            raise ValueError(f"{name}: x: expected shape [N, {self.input_size}] or [{self.input_size}], got {x.shape}")
+        if x.dtype != dtype:
+            raise TypeError(f"{name}: x: expected {dtype} as the weights are, got {x.dtype}")
+        return x
+
+    def _checked_states(self, state: Any, shape: tuple[int, ...]) -> list[Tensor]:
+        count, dtype = len(self.step.states), self.weight_ih.dtype
+        if state is None:
+            return [Tensor(np.zeros(shape, dtype))] * count
+        states = [_tensor(s) for s in (state if isinstance(state, (tuple, list)) else [state])]
+        if len(states) != count or any(s.shape != shape or s.dtype != dtype for s in states):
+            got = ", ".join(f"{s.dtype} of shape {s.shape}" for s in states)
+            raise ValueError(f"{type(self).__name__}: state: expected {count} {dtype} of shape {shape}, got {got}")
+        return states
+
+    def _checked_inputs(self, inputs: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Tensor]:
+        name, dtype = type(self).__name__, self.weight_ih.dtype
+        if set(inputs) != set(self.step.inputs):
+            raise ValueError(f"{name}: inputs: expected {list(self.step.inputs)}, as the cell has, got {list(inputs)}")
+        given = {key: _tensor(e) for key, e in inputs.items()}
+        for key, e in given.items():
+            if e.shape not in (shape, shape[-1:]) or e.dtype != dtype:
+                raise ValueError(
+                    f"{name}: inputs[{key!r}]: expected {dtype} of shape {shape} or {shape[-1:]}, "
+                    f"got {e.dtype} of shape {e.shape}"
+                )
+        return given
+
+
+def _tensor(value: Any) -> Tensor:
+    return value if isinstance(value, Tensor) else Tensor(np.asarray(value))
 
 
 class RNNCell(RecurrentCell):

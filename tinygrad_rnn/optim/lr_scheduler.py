@@ -12,8 +12,8 @@ from .optimizer import Optimizer
 class LRScheduler:
     """Base of schedules: `lr_at(base, epoch, group)` gives the learning rate after `epoch` calls of `step`.
 
-    Call `step()` after the optimiser's, once an epoch or once a batch, as the schedule is meant. The rate of a group is a
-    function of the rate it began with (kept in the group as "initial_lr") and of the epoch alone, so a run that
+    Call `step()` after the optimiser's, once an epoch or once a batch, as the schedule is meant. The rate of a group
+    is a function of the rate it began with (kept in the group as "initial_lr") and of the epoch alone, so a run that
     is resumed goes on with the same rates to the bit. For the same reason two schedules on one optimiser do not
     multiply: the last to step sets the rate. To follow one by another, use SequentialLR.
 
@@ -133,7 +133,7 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class LinearLR(LRScheduler):
-    """base times a factor that goes evenly from start_factor to end_factor in total_iters epochs and stays there: a warm-up."""
+    """A warm-up: base times a factor that goes evenly from start_factor to end_factor in total_iters epochs."""
 
     def __init__(
         self,
@@ -174,7 +174,8 @@ class SequentialLR(LRScheduler):
             raise ValueError(f"SequentialLR: milestones: expected them in rising order, got {self.milestones}")
         for i, scheduler in enumerate(self.schedulers):
             if not isinstance(scheduler, LRScheduler) or scheduler.optimizer is not optimizer:
-                raise ValueError(f"SequentialLR: schedulers[{i}]: expected a schedule of epochs for this optimizer, got {scheduler!r}")
+                got = type(scheduler).__name__
+                raise ValueError(f"SequentialLR: schedulers[{i}]: expected an LRScheduler of this optimizer, got {got}")
         super().__init__(optimizer, last_epoch)
 
     def lr_at(self, base: float, epoch: int, group: int) -> float:
@@ -212,7 +213,8 @@ class ReduceLROnPlateau:
         groups = len(optimizer.param_groups)
         self.min_lrs = list(min_lr) if isinstance(min_lr, Sequence) else [min_lr] * groups
         if len(self.min_lrs) != groups:
-            raise ValueError(f"ReduceLROnPlateau: min_lr: expected {groups}, one for each group, got {len(self.min_lrs)}")
+            got = len(self.min_lrs)
+            raise ValueError(f"ReduceLROnPlateau: min_lr: expected {groups}, one for each group, got {got}")
         self.optimizer = optimizer
         self.mode, self.factor, self.patience, self.eps = mode, factor, patience, eps
         self.threshold, self.threshold_mode, self.cooldown = threshold, threshold_mode, cooldown

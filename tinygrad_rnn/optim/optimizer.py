@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from .. import tape
 from ..tensor import Tensor
 
-_BLOCK = 1 << 14  # elements: a block of the parameter, its gradient, its state and the rule's scratch fit in the cache
+_BLOCK = 1 << 15  # elements: a block of the parameter, its gradient, its state and the rule's scratch fit in the cache
 
 
 class Optimizer:
@@ -24,12 +25,15 @@ class Optimizer:
     state: for each parameter that has been updated its arrays, and under "step" how often it was.
     """
 
+    flags: frozenset[str] = frozenset()  # the options that are True or False; the others are numbers from 0 up
+
     def __init__(self, params: Iterable[Any], **defaults: Any):
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Tensor, dict[str, Any]] = {}
         if isinstance(params, (Tensor, Mapping)):
-            raise TypeError(f"{self._name}: params: expected a list of parameters or of groups, got one {type(params).__name__}")
+            got = type(params).__name__
+            raise TypeError(f"{self._name}: params: expected a list of parameters or of groups, got one {got}")
         found = list(params)
         if not found:
             raise ValueError(f"{self._name}: params: expected at least one parameter, got none")
@@ -42,12 +46,31 @@ class Optimizer:
         """The names of the arrays that the rule keeps for a parameter, and what they are filled with at first."""
         raise NotImplementedError
 
-    def rule(self, x: np.ndarray, g: np.ndarray, group: dict[str, Any], step: int, **slots: np.ndarray) -> np.ndarray:
-        """The new value of a parameter x with gradient g, at its step-th update. Leaves x and g as they are; changes its slots in place.
+    def rule(self, x: Any, g: Any, group: dict[str, Any], step: int, *args: Any, **slots: Any) -> Any:
+        """The new value of a parameter x with gradient g at its step-th update, from 1.
 
-        It must work element by element: it is called for one block of a parameter after another.
+        Leaves x and g as they are and changes its slots in place. It must work element by element: it is called
+        for one block of a parameter after another.
         """
         raise NotImplementedError
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Raise ValueError unless the options of a group, all of which it has, are known and fit."""
+        for name, value in group.items():
+            if name in ("params", "initial_lr"):
+                continue
+            if name not in self.defaults:
+                known = ", ".join(self.defaults)
+                raise ValueError(f"{self._name}: expected options among {known}, got {name!r}")
+            if name in self.flags:
+                expected, fits = "True or False", isinstance(value, (bool, np.bool_))
+            elif name == "betas":
+                expected = "two numbers from 0 to below 1"
+                fits = isinstance(value, (tuple, list)) and len(value) == 2 and all(_is_number(b, 1) for b in value)
+            else:
+                expected, fits = "a number from 0 up", _is_number(value)
+            if not fits:
+                raise ValueError(f"{self._name}: {name}: expected {expected}, got {value!r}")
 
     # Groups
 
@@ -56,12 +79,15 @@ class Optimizer:
         return type(self).__name__
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
-        """Add parameters, with options of their own: {"params": [...], "lr": 0.1}. ValueError for one that is there already."""
+        """Add parameters, with options of their own: {"params": [...], "lr": 0.1}.
+
+        Raises ValueError for a parameter that is there already, and for an option that does not fit.
+        """
         if not isinstance(group, Mapping) or "params" not in group:
             raise TypeError(f"{self._name}: params: expected groups that are dicts with 'params', got {group!r}")
         new = {**self.defaults, **group}
         new["params"] = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
-        self._check_options(new)
+        self.check(new)
         taken = {id(p) for known in self.param_groups for p in known["params"]}
         for i, p in enumerate(new["params"]):
             if not isinstance(p, Tensor):
@@ -70,26 +96,9 @@ class Optimizer:
                 got = f"{p.dtype}" if p.is_leaf else f"the result of {p.node.name!r}"  # type: ignore[union-attr]
                 raise ValueError(f"{self._name}: params[{i}]: expected a leaf with a floating dtype, got {got}")
             if id(p) in taken:
-                raise ValueError(f"{self._name}: params[{i}]: expected each parameter once, got one of shape {p.shape} twice")
+                raise ValueError(f"{self._name}: params[{i}]: expected each parameter once, got {p.shape} twice")
             taken.add(id(p))
         self.param_groups.append(new)
-
-    def _check_options(self, group: Mapping[str, Any]) -> None:
-        for name, value in group.items():
-            if name in ("params", "initial_lr"):
-                continue
-            if name not in self.defaults:
-                known = ", ".join(self.defaults)
-                raise ValueError(f"{self._name}: expected options among {known}, got {name!r}")
-            if isinstance(self.defaults[name], bool):
-                expected, fits = "True or False", isinstance(value, (bool, np.bool_))
-            elif name == "betas":
-                expected = "two numbers from 0 to below 1"
-                fits = isinstance(value, (tuple, list)) and len(value) == 2 and all(_is_number(b) and b < 1 for b in value)
-            else:
-                expected, fits = "a number from 0 up", _is_number(value)
-            if not fits:
-                raise ValueError(f"{self._name}: {name}: expected {expected}, got {value!r}")
 
     # The step
 
@@ -118,7 +127,7 @@ class Optimizer:
 
     def _updated(self, p: Tensor, group: dict[str, Any]) -> np.ndarray:
         slots = self.slots(group)
-        state = self.state.setdefault(p, {"step": 0}) if slots else {"step": 0}
+        state: dict[str, Any] = self.state.setdefault(p, {"step": 0}) if slots else {"step": 0}
         for name in slots.keys() - state.keys():
             state[name] = np.full(p.shape, slots[name], p.dtype)
         state["step"] += 1
@@ -147,43 +156,46 @@ class Optimizer:
 
         Everything is checked before anything changes: ValueError if groups, parameters or shapes do not fit.
         """
-        groups, parameters = state_dict["param_groups"], self._all()
+        groups, saved = state_dict["param_groups"], state_dict["state"]
         sizes, expected = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
         if sizes != expected:
             raise ValueError(f"{self._name}: load_state_dict: expected groups of {expected} parameters, got {sizes}")
-        options = []
-        for group in groups:
-            known = {name: group[name] for name in (*self.defaults, "initial_lr") if name in group}
-            self._check_options(known)
-            options.append(known)
-        order = [i for group in groups for i in group["params"]]
-        state = {}
-        for i, saved in state_dict["state"].items():
-            p = parameters[order.index(int(i))]
-            state[p] = {name: self._loaded(p, name, value) for name, value in saved.items() if value is not None}
-            state[p].setdefault("step", 1)  # PyTorch's SGD does not count; all that matters is that it was not the first
+        options, state = [], {}
+        for group, loaded in zip(self.param_groups, groups):
+            known = {name: loaded[name] for name in (*self.defaults, "initial_lr") if name in loaded}
+            self.check({**group, **known})
+            if loaded.get("maximize"):
+                raise ValueError(f"{self._name}: load_state_dict: maximize: expected False, got {loaded['maximize']!r}")
+            options.append(copy.deepcopy(known))
+            slots = self.slots({**group, **known})
+            for p, i in zip(group["params"], loaded["params"]):
+                if i in saved and slots:
+                    state[p] = self._loaded(p, slots, saved[i])
         for group, known in zip(self.param_groups, options):
-            group.update(copy.deepcopy(known))
+            group.update(known)
         self.state = state
 
-    def _loaded(self, p: Tensor, name: str, value: Any) -> Any:
-        array = np.array(value)
-        if name == "step":
-            return int(array)
-        if array.shape != p.shape:
-            raise ValueError(f"{self._name}: load_state_dict: {name}: expected shape {p.shape}, got {array.shape}")
-        return np.ascontiguousarray(array, p.dtype).reshape(p.shape)
+    def _loaded(self, p: Tensor, slots: Iterable[str], saved: Mapping[str, Any]) -> dict[str, Any]:
+        """The state of one parameter, as arrays of our own in its dtype."""
+        state: dict[str, Any] = {"step": int(saved.get("step", 1))}  # PyTorch's SGD does not count, only begins
+        for name in {*slots, *saved} - {"step"}:
+            array = np.asarray(saved.get(name))
+            if array.shape != p.shape or array.dtype.kind not in "fiu":
+                got = "none" if array.dtype == object else f"{array.dtype} of shape {array.shape}"
+                raise ValueError(f"{self._name}: load_state_dict: {name}: expected shape {p.shape}, got {got}")
+            state[name] = np.array(array, p.dtype, order="C")
+        return state
 
     def _all(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
 
     def __repr__(self) -> str:
-        lines = [
-            f"  {i}: {len(group['params'])} parameters, " + ", ".join(f"{k}={v}" for k, v in group.items() if k != "params")
-            for i, group in enumerate(self.param_groups)
-        ]
+        lines = []
+        for i, group in enumerate(self.param_groups):
+            options = ", ".join(f"{name}={value}" for name, value in group.items() if name != "params")
+            lines.append(f"  {i}: {len(group['params'])} parameters, {options}")
         return "\n".join([f"{self._name}(", *lines, ")"])
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and value >= 0
+def _is_number(value: Any, below: float = math.inf) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and bool(0 <= value < below)

@@ -38,6 +38,8 @@ class SGD(Optimizer):
     initialization and momentum in deep learning (2013), section 2. Without momentum nothing is kept.
     """
 
+    flags = frozenset({"nesterov"})
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -50,11 +52,10 @@ class SGD(Optimizer):
         options = {"lr": lr, "momentum": momentum, "dampening": dampening}
         super().__init__(params, **options, weight_decay=weight_decay, nesterov=nesterov)
 
-    def add_param_group(self, group: Any) -> None:
-        super().add_param_group(group)
-        new = self.param_groups[-1]
-        if new["nesterov"] and (not new["momentum"] or new["dampening"]):
-            got = f"momentum {new['momentum']} and dampening {new['dampening']}"
+    def check(self, group: Group) -> None:
+        super().check(group)
+        if group["nesterov"] and (not group["momentum"] or group["dampening"]):
+            got = f"momentum {group['momentum']} and dampening {group['dampening']}"
             raise ValueError(f"SGD: nesterov: expected momentum above 0 and dampening 0, got {got}")
 
     def slots(self, group: Group) -> dict[str, float]:
@@ -112,6 +113,8 @@ class RMSprop(Optimizer):
     Generating sequences with recurrent neural networks (2013), eq. 38 to 42, but for where eps stands.
     """
 
+    flags = frozenset({"centered"})
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -164,6 +167,7 @@ class Adam(Optimizer):
     optimization (2015), algorithm 1; Reddi et al., On the convergence of Adam and beyond (2018), algorithm 2.
     """
 
+    flags = frozenset({"amsgrad"})
     decoupled = False  # whether weight decay acts on x itself, beside the gradient
 
     def __init__(

@@ -15,8 +15,13 @@ from ..kernels.pointwise import OPERATIONS
 from ..primitive import primitive
 
 
-def _pointwise(name: str, forward: Callable, *vjps: Callable) -> Callable[..., Any]:
-    return primitive(name, forward, *vjps, numeric=True, expects="shapes that broadcast together")
+def _pointwise(name: str, forward: Callable, *vjps: Callable, floats: bool = False) -> Callable[..., Any]:
+    return primitive(name, forward, *vjps, numeric=True, floats=floats, expects="shapes that broadcast together")
+
+
+def _floating(name: str, forward: Callable, vjp: Callable) -> Callable[..., Any]:
+    """A function of one argument with floating results."""
+    return _pointwise(name, forward, vjp, floats=True)
 
 
 # Arithmetic
@@ -30,13 +35,20 @@ pow = _pointwise(
     "pow",
     lambda x, y: x**y,
     lambda g, out, x, y: g * (y * x ** _less_one(y)),
-    lambda g, out, x, y: g * (out * log(where(eq(x, 0.0), 1.0, x))),  # 0^y is flat in y > 0; below 0 it is NaN
+    lambda g, out, x, y: g * (out * _log_base(x)),
 )
 
 
 def _less_one(y: Any) -> Any:
     """y - 1, but 0 for y = 0, so that the slope of x^0 is 0 * x^0 = 0 even at x = 0."""
     return (y - 1 if y else y) if isinstance(y, (int, float)) else where(ne(y, 0.0), y - 1.0, y)
+
+
+def _log_base(x: Any) -> Any:
+    """log x, but 0 for x = 0, as 0^y is flat in y > 0; NaN below 0."""
+    if isinstance(x, (int, float)):
+        return math.log(x) if x > 0 else 0.0 if x == 0 else math.nan
+    return log(where(eq(x, 0.0), 1.0, x))
 
 
 # Comparison and choice
@@ -52,13 +64,20 @@ logical_or = _pointwise("logical_or", lambda x, y: np.logical_or(x, y))
 logical_not = _pointwise("logical_not", lambda x: np.logical_not(x))
 isfinite = _pointwise("isfinite", lambda x: np.isfinite(x))
 
-where = primitive(
+def _chosen(condition: Any, x: Any, y: Any) -> Any:
+    if getattr(condition, "dtype", np.bool_) != np.bool_:
+        raise TypeError(f"the condition is {condition.dtype}")
+    return np.where(condition, x, y)
+
+
+where: Callable[..., Any] = primitive(
     "where",
-    lambda condition, x, y: np.where(condition, x, y),
+    _chosen,
     lambda g, condition: None,
     lambda g, condition: where(condition, g, 0.0),
     lambda g, condition: where(condition, 0.0, g),
-    expects="a condition, x and y of shapes that broadcast together",
+    numeric=True,
+    expects="a boolean condition, x and y of shapes that broadcast together",
 )
 
 
@@ -82,17 +101,17 @@ minimum = _pointwise(
 
 # Functions of one argument
 
-exp = _pointwise("exp", lambda x: np.exp(x), lambda g, out: g * out)
-log = _pointwise("log", lambda x: np.log(x), lambda g, x: g / x)
-sqrt = _pointwise("sqrt", lambda x: np.sqrt(x), lambda g, out: g * 0.5 / out)
+exp = _floating("exp", lambda x: np.exp(x), lambda g, out: g * out)
+log = _floating("log", lambda x: np.log(x), lambda g, x: g / x)
+sqrt = _floating("sqrt", lambda x: np.sqrt(x), lambda g, out: g * 0.5 / out)
 abs = _pointwise("abs", lambda x: np.abs(x), lambda g, x: g * sign(x))
-sign = _pointwise("sign", lambda x: np.sign(x), lambda g: g * 0.0)
-sin = _pointwise("sin", lambda x: np.sin(x), lambda g, x: g * cos(x))
-cos = _pointwise("cos", lambda x: np.cos(x), lambda g, x: -g * sin(x))
-tanh = _pointwise("tanh", lambda x: np.tanh(x), lambda g, out: g * (1.0 - out * out))
-sigmoid = _pointwise("sigmoid", lambda x: OPERATIONS["sigmoid"](x), lambda g, out: g * (out * (1.0 - out)))
-softplus = _pointwise("softplus", lambda x: OPERATIONS["softplus"](x), lambda g, x: g * sigmoid(x))
-erf = _pointwise("erf", lambda x: OPERATIONS["erf"](x), lambda g, x: g * (2.0 / math.sqrt(math.pi)) * exp(-x * x))
+sign: Callable[..., Any] = _pointwise("sign", lambda x: np.sign(x), lambda g: g * 0.0)
+sin = _floating("sin", lambda x: np.sin(x), lambda g, x: g * cos(x))
+cos: Callable[..., Any] = _floating("cos", lambda x: np.cos(x), lambda g, x: -g * sin(x))
+tanh = _floating("tanh", lambda x: np.tanh(x), lambda g, out: g * (1.0 - out * out))
+sigmoid = _floating("sigmoid", lambda x: OPERATIONS["sigmoid"](x), lambda g, out: g * (out * (1.0 - out)))
+softplus = _floating("softplus", lambda x: OPERATIONS["softplus"](x), lambda g, x: g * sigmoid(x))
+erf = _floating("erf", lambda x: OPERATIONS["erf"](x), lambda g, x: g * (2.0 / math.sqrt(math.pi)) * exp(-x * x))
 relu = _pointwise("relu", lambda x: np.maximum(x, 0), lambda g, out: where(gt(out, 0.0), g, 0.0))
 _clip = primitive(
     "clip",
@@ -106,14 +125,27 @@ def _within(x: Any, low: float | None, high: float | None) -> Any:
     return inside if high is None else logical_and(le(x, high), inside)
 
 
+def _bound(name: str, value: Any) -> float | None:
+    """A bound of `clip` as a Python number: a one-element constant may stand for it."""
+    if value is None or isinstance(value, (int, float)) and not isinstance(value, np.generic):
+        return value
+    if not hasattr(value, "item") or math.prod(value.shape) != 1 or getattr(value, "requires_grad", False):
+        got = f"shape {value.shape}" if hasattr(value, "shape") else repr(value)
+        raise TypeError(f"clip: {name}: expected a number or None, got {got}: use maximum and minimum with tensors")
+    return value.item()
+
+
 def clip(x: Any, min: float | None = None, max: float | None = None) -> Any:
     """x limited to [min, max]; the gradient is 1 inside and on the bounds, 0 outside. Either bound may be None."""
     if min is None and max is None:
         raise ValueError("clip: expected min, max or both, got neither")
-    return _clip(x, None if min is None else float(min), None if max is None else float(max))
+    low, high = _bound("min", min), _bound("max", max)
+    return _clip(floating(x) if isinstance(low, float) or isinstance(high, float) else x, low, high)
 
 
-_cast = primitive("cast", lambda x, dtype, source: x.astype(dtype), lambda g, dtype, source: _cast(g, source, dtype))
+_cast: Callable[..., Any] = primitive(
+    "cast", lambda x, dtype, source: x.astype(dtype), lambda g, dtype, source: _cast(g, source, dtype)
+)
 
 
 def cast(x: Any, dtype: Any) -> Any:
@@ -121,9 +153,14 @@ def cast(x: Any, dtype: Any) -> Any:
     return x if x.dtype == dtype else _cast(x, np.dtype(dtype), x.dtype)
 
 
+def floating(x: Any) -> Any:
+    """x itself if its dtype is floating, else x in float32."""
+    return x if x.dtype.kind == "f" else cast(x, "float32")
+
+
 def masked_fill(x: Any, mask: Any, value: float) -> Any:
     """`value` where the boolean mask is true, x elsewhere; no gradient passes where it is true."""
-    return where(mask, float(value), x)
+    return where(mask, value, x)
 
 
 def gelu(x: Any, approximate: str = "none") -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,13 @@ from .shape import axis_of
 
 
 def _plain(index: Any) -> Any:
-    """An index with tensors in it as arrays."""
+    """An index with tensors and lists in it as arrays; arrays are copied, as the caller may write into them later."""
     if isinstance(index, tuple):
         return tuple(_plain(part) for part in index)
     if hasattr(index, "node"):
         index = index.data
-    if isinstance(index, list):
-        index = np.asarray(index, None if index else np.int64)
+    elif isinstance(index, (list, range, np.ndarray)):
+        index = np.array(index, np.int64 if len(np.shape(index)) and not len(index) else None)
     if isinstance(index, np.ndarray) and index.dtype.kind not in "biu":
         raise TypeError(f"index: expected integers or booleans, got {index.dtype}")
     return index
@@ -44,7 +45,9 @@ _getitem = primitive(
     lambda g, index, shape: _scatter(g, index, shape),
     expects="an index within the shape",
 )
-_scatter = primitive("scatter", _added_into_place, lambda g, index, shape: _getitem(g, index, shape))
+_scatter: Callable[..., Any] = primitive(
+    "scatter", _added_into_place, lambda g, index, shape: _getitem(g, index, shape)
+)
 
 
 def getitem(x: Any, index: Any) -> Any:
@@ -53,7 +56,7 @@ def getitem(x: Any, index: Any) -> Any:
 
 
 def _along(axis: int, index: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The advanced index that takes `index` along one axis and stays in place along the others."""
+    """The index that takes `index` along one axis and stays in place along the others; () for a scalar."""
     grid = np.ogrid[tuple(slice(n) for n in index.shape)]
     return tuple(index if i == axis else at for i, at in enumerate(grid))
 
@@ -61,19 +64,19 @@ def _along(axis: int, index: np.ndarray) -> tuple[np.ndarray, ...]:
 def gather(x: Any, dim: int, index: Any) -> Any:
     """out[i][j][k] = x[index[i][j][k]][j][k] for dim 0, and so for the others; index has as many dimensions as x."""
     axis = axis_of("gather", dim, len(x.shape))
-    index = _plain(index)
+    index = np.asarray(_plain(index))
     if index.dtype.kind not in "iu" or index.ndim != len(x.shape):
         raise ValueError(
             f"gather: index: expected integers in {len(x.shape)} dimensions, got {index.dtype} of shape {index.shape}"
         )
     if any(n > m for i, (n, m) in enumerate(zip(index.shape, x.shape)) if i != axis):
         raise ValueError(f"gather: index: expected a shape within {x.shape} but for dim {dim}, got {index.shape}")
-    _check_range("gather", index, x.shape[axis])
+    _check_range("gather", index, x.shape[axis] if x.shape else 1)
     return _getitem(x, _along(axis, index), x.shape)
 
 
 def _check_range(name: str, index: np.ndarray, size: int) -> None:
-    if index.size and not (0 <= index.min() and index.max() < size):
+    if index.size and (index.min() < 0 or index.max() >= size):
         worst = index.min() if index.min() < 0 else index.max()
         raise IndexError(f"{name}: index: expected numbers from 0 to {size - 1}, got {worst}")
 
@@ -81,7 +84,7 @@ def _check_range(name: str, index: np.ndarray, size: int) -> None:
 def _rows_added(g: Any, index: np.ndarray, rows: int) -> Any:
     """Rows of g summed by their index: sorted, then added run by run, in an order that never varies."""
     flat = index.reshape(-1)
-    g = g.reshape(flat.size, -1)
+    g = g.reshape(flat.size, g.shape[-1])
     out = np.zeros_like(g, shape=(rows, g.shape[1]))
     if flat.size:
         order = np.argsort(flat, kind="stable")
@@ -95,15 +98,15 @@ _take_rows = primitive(
     lambda weight, index, rows: weight[index],
     lambda g, index, rows: _add_rows(g, index, rows),
 )
-_add_rows = primitive("add_rows", _rows_added, lambda g, index, rows: _take_rows(g, index, rows))
+_add_rows: Callable[..., Any] = primitive("add_rows", _rows_added, lambda g, index, rows: _take_rows(g, index, rows))
 
 
 def embedding(index: Any, weight: Any) -> Any:
     """weight[index], a row for each entry of an integer tensor. weight [V, D], index of any shape -> [..., D]."""
-    index = _plain(index)
+    index = np.asarray(_plain(index))
     if len(weight.shape) != 2:
         raise ValueError(f"embedding: weight: expected two dimensions, got shape {weight.shape}")
-    if not hasattr(index, "dtype") or index.dtype.kind not in "iu":
-        raise TypeError(f"embedding: index: expected integers, got {getattr(index, 'dtype', type(index).__name__)}")
+    if index.dtype.kind not in "iu":
+        raise TypeError(f"embedding: index: expected integers, got {index.dtype}")
     _check_range("embedding", index, weight.shape[0])
     return _take_rows(weight, index, weight.shape[0])

@@ -21,6 +21,8 @@ _matmul = primitive(
 
 def matmul(x: Any, y: Any) -> Any:
     """x @ y over the last two dimensions, the others broadcast; a vector is taken as a row (x) or a column (y)."""
+    if not (hasattr(x, "shape") and hasattr(y, "shape")):
+        raise TypeError(f"matmul: expected two tensors, got {type(x).__name__} and {type(y).__name__}")
     x_shape, y_shape = x.shape, y.shape
     if len(x_shape) == 2 == len(y_shape):
         return _matmul(x, y)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..primitive import primitive
-from .elementwise import cast, eq, exp, sqrt, where
+from .elementwise import cast, eq, exp, floating, sqrt, where
 from .index import gather
 from .shape import axes_of, axis_of, broadcast_to, reshape
 
@@ -21,7 +21,7 @@ def _kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
 
 _sum = primitive(
     "sum",
-    lambda x, axes, shape, keepdim: x.sum(axes, keepdims=keepdim),
+    lambda x, axes, shape, keepdim: x.sum(axes, None if x.dtype.kind == "f" else np.int64, keepdims=keepdim),
     lambda g, axes, shape: broadcast_to(reshape(g, _kept(shape, axes)), shape),
 )
 
@@ -34,19 +34,22 @@ def sum(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -
 def mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
     """The mean over the dimensions `dim`, all by default; NaN over no elements."""
     count = math.prod(x.shape[i] for i in axes_of("mean", dim, len(x.shape)))
-    return sum(x, dim, keepdim) * (1.0 / count if count else math.nan)
+    return sum(x, dim, keepdim) / count if count else sum(x, dim, keepdim) * math.nan
 
 
 def var(x: Any, dim: int | Sequence[int] | None = None, correction: int = 1, keepdim: bool = False) -> Any:
     """The mean square distance from the mean, over n - correction: 1 for a sample (the default), 0 for all there is."""
     count = math.prod(x.shape[i] for i in axes_of("var", dim, len(x.shape)))
-    distance = x - mean(x, dim, keepdim=True)
-    return sum(distance * distance, dim, keepdim) * (1.0 / (count - correction) if count > correction else math.nan)
+    distance = floating(x) - mean(x, dim, keepdim=True)
+    total = sum(distance * distance, dim, keepdim)
+    return total / (count - correction) if count > correction else total * math.nan
 
 
 def std(x: Any, dim: int | Sequence[int] | None = None, correction: int = 1, keepdim: bool = False) -> Any:
-    """The square root of `var`."""
-    return sqrt(var(x, dim, correction, keepdim))
+    """The square root of `var`; where that is 0 the gradient is 0."""
+    square = var(x, dim, correction, keepdim)
+    flat = eq(square, 0.0)
+    return where(flat, 0.0, sqrt(where(flat, 1.0, square)))
 
 
 def _to_extremes(g: Any, out: Any, x: Any, axes: tuple[int, ...]) -> Any:
@@ -84,7 +87,8 @@ def amin(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) 
 
 def _arg(which: Any, name: str, x: Any, dim: int | None, keepdim: bool) -> Any:
     if dim is None:
-        return which(reshape(x, (-1,)), 0)
+        found = which(reshape(x, (-1,)), 0)
+        return reshape(found, (1,) * len(x.shape)) if keepdim else found
     axis = axis_of(name, dim, len(x.shape))
     found = which(x, axis)
     return reshape(found, _kept(x.shape, (axis,))) if keepdim else found
@@ -109,22 +113,18 @@ class Extreme(NamedTuple):
 
 def _extreme(x: Any, indices: Any, dim: int, keepdim: bool) -> Extreme:
     values = gather(x, dim, indices)
-    return Extreme(values, indices) if keepdim else Extreme(reshape(values, _without(x, dim)), reshape(indices, _without(x, dim)))
-
-
-def _without(x: Any, dim: int) -> tuple[int, ...]:
-    axis = dim % len(x.shape)
-    return tuple(x.shape[:axis] + x.shape[axis + 1 :])
+    shape = indices.shape if keepdim or not x.shape else tuple(np.delete(x.shape, dim).tolist())
+    return Extreme(reshape(values, shape), reshape(indices, shape))
 
 
 def max(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """The largest element; along a dimension (values, indices) of the first largest, which gets the gradient."""
-    return amax(x) if dim is None else _extreme(x, argmax(x, dim, keepdim=True), dim, keepdim)
+    return amax(x, None, keepdim) if dim is None else _extreme(x, argmax(x, dim, keepdim=True), dim, keepdim)
 
 
 def min(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """The smallest element; along a dimension (values, indices) of the first smallest, which gets the gradient."""
-    return amin(x) if dim is None else _extreme(x, argmin(x, dim, keepdim=True), dim, keepdim)
+    return amin(x, None, keepdim) if dim is None else _extreme(x, argmin(x, dim, keepdim=True), dim, keepdim)
 
 
 # Softmax. The largest element is subtracted first, so that nothing overflows.
@@ -148,11 +148,13 @@ _softmax = primitive(
     "softmax",
     _softmax_forward,
     lambda g, out, axis: out * (g - sum(g * out, axis, True)),
+    floats=True,
 )
 _log_softmax = primitive(
     "log_softmax",
     _log_softmax_forward,
     lambda g, out, axis: g - exp(out) * sum(g, axis, True),
+    floats=True,
 )
 
 
@@ -173,7 +175,11 @@ def _logsumexp_forward(x: Any, axes: tuple[int, ...]) -> Any:
 
 
 _logsumexp = primitive(
-    "logsumexp", _logsumexp_forward, lambda g, out, x: g * exp(x - out), expects="at least one element"
+    "logsumexp",
+    _logsumexp_forward,
+    lambda g, out, x: g * exp(x - out),
+    floats=True,
+    expects="at least one element",
 )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,11 @@ from ..primitive import primitive
 
 
 def axis_of(name: str, dim: int, ndim: int) -> int:
-    """A dimension counted from the front, or an IndexError that says what was expected."""
+    """A dimension counted from the front, or an error that says what was expected."""
+    try:
+        dim = operator.index(dim)
+    except TypeError:
+        raise TypeError(f"{name}: dim: expected a whole number, got {dim!r}") from None
     if not -max(ndim, 1) <= dim < max(ndim, 1):
         raise IndexError(f"{name}: dim: expected a whole number from {-max(ndim, 1)} to {max(ndim, 1) - 1}, got {dim}")
     return dim % max(ndim, 1)
@@ -23,11 +28,18 @@ def axes_of(name: str, dim: int | Sequence[int] | None, ndim: int) -> tuple[int,
     """Dimensions counted from the front; None stands for all."""
     if dim is None:
         return tuple(range(ndim))
-    dims = (dim,) if isinstance(dim, (int, np.integer)) else tuple(dim)
-    axes = tuple(axis_of(name, d, ndim) for d in dims) if ndim else ()
+    dims = tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
+    axes = tuple(axis_of(name, d, ndim) for d in dims)
     if len(set(axes)) != len(axes):
         raise ValueError(f"{name}: dim: expected each dimension once, got {dim}")
-    return axes
+    return axes if ndim else ()  # a scalar may be asked for dimension 0, which it does not have
+
+
+def _axis_within(name: str, dim: int, shape: tuple[int, ...]) -> int:
+    """A dimension counted from the front, of a tensor that has to have one."""
+    if not shape:
+        raise ValueError(f"{name}: expected a tensor of at least one dimension, got a scalar")
+    return axis_of(name, dim, len(shape))
 
 
 def _sizes(shape: tuple) -> tuple[int, ...]:
@@ -35,7 +47,7 @@ def _sizes(shape: tuple) -> tuple[int, ...]:
     return tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)) else tuple(shape)
 
 
-_reshape = primitive(
+_reshape: Callable[..., Any] = primitive(
     "reshape",
     lambda x, shape, source: x.reshape(shape),
     lambda g, shape, source: _reshape(g, source, shape),
@@ -53,7 +65,7 @@ def reshape(x: Any, *shape: Any) -> Any:
     return _reshape(x, sizes, x.shape)
 
 
-_permute = primitive(
+_permute: Callable[..., Any] = primitive(
     "permute",
     lambda x, axes: x.transpose(axes),
     lambda g, axes: _permute(g, tuple(sorted(range(len(axes)), key=axes.__getitem__))),
@@ -117,10 +129,14 @@ def _slices(sizes: Sequence[int], axis: int) -> list[tuple[slice, ...]]:
     return [(slice(None),) * axis + (slice(a, b),) for a, b in itertools.pairwise(ends)]
 
 
+def _cut(needs: list[bool], g: Any, axis: int, sizes: Sequence[int]) -> list[Any]:
+    return [None, None, *(g[at] if need else None for at, need in zip(_slices(sizes, axis), needs[2:]))]
+
+
 _concat = primitive(
     "concat",
     lambda axis, sizes, *xs: np.concatenate(xs, axis),
-    lambda needs, g, axis, sizes: (None, None, *(g[at] if need else None for at, need in zip(_slices(sizes, axis), needs[2:]))),
+    _cut,
     joint=True,
     expects="tensors that are alike but for the size along dim",
 )
@@ -154,6 +170,9 @@ def _all_tensors(name: str, tensors: Sequence[Any]) -> list[Any]:
     xs = list(tensors)
     if not xs or not all(hasattr(x, "shape") for x in xs):
         raise ValueError(f"{name}: tensors: expected at least one tensor, and tensors only, got {tensors!r}")
+    dtypes = dict.fromkeys(str(x.dtype) for x in xs)
+    if len(dtypes) > 1:
+        raise TypeError(f"{name}: tensors: expected one dtype, got {' and '.join(dtypes)}: convert with .to(dtype)")
     return xs
 
 
@@ -176,12 +195,14 @@ _split = primitive(
 
 def split(x: Any, split_size: int | Sequence[int], dim: int = 0) -> tuple[Any, ...]:
     """x cut along a dimension into pieces of a size (the last may be smaller), or of the sizes given."""
-    axis = axis_of("split", dim, len(x.shape))
+    axis = _axis_within("split", dim, x.shape)
     total = x.shape[axis]
     if isinstance(split_size, (int, np.integer)):
         if split_size < 1:
             raise ValueError(f"split: split_size: expected at least 1, got {split_size}")
         split_size = [min(split_size, total - at) for at in range(0, total, split_size)] or [0]
+    if not isinstance(split_size, (tuple, list)):
+        raise TypeError(f"split: split_size: expected a whole number or several, got {split_size!r}")
     if sum(split_size) != total or any(n < 0 for n in split_size):
         raise ValueError(f"split: split_size: expected sizes that add up to {total}, got {list(split_size)}")
     return _split(x, tuple(split_size), axis, x.shape)
@@ -189,14 +210,14 @@ def split(x: Any, split_size: int | Sequence[int], dim: int = 0) -> tuple[Any, .
 
 def chunk(x: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     """x cut along a dimension into at most `chunks` pieces of one size, but for the last."""
-    if chunks < 1:
-        raise ValueError(f"chunk: chunks: expected at least 1, got {chunks}")
-    return split(x, max(1, -(-x.shape[axis_of("chunk", dim, len(x.shape))] // chunks)), dim)
+    if not isinstance(chunks, (int, np.integer)) or chunks < 1:
+        raise ValueError(f"chunk: chunks: expected a whole number from 1 up, got {chunks!r}")
+    return split(x, max(1, -(-x.shape[_axis_within("chunk", dim, x.shape)] // chunks)), dim)
 
 
 def unbind(x: Any, dim: int = 0) -> tuple[Any, ...]:
     """The slices of x along a dimension, without that dimension. Going over all steps this way costs one pass."""
-    axis = axis_of("unbind", dim, len(x.shape))
+    axis = _axis_within("unbind", dim, x.shape)
     if x.shape[axis] == 0:
         return ()
     rest = x.shape[:axis] + x.shape[axis + 1 :]
@@ -205,8 +226,8 @@ def unbind(x: Any, dim: int = 0) -> tuple[Any, ...]:
 
 _pad = primitive(
     "pad",
-    lambda x, widths, value: np.pad(x, widths, constant_values=value),
-    lambda g, x, widths: g[tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape))],
+    lambda x, widths, value, shape: np.pad(x, widths, constant_values=value),
+    lambda g, widths, shape: g[tuple(slice(before, before + n) for (before, _), n in zip(widths, shape))],
 )
 
 
@@ -215,10 +236,10 @@ def pad(x: Any, pad: Sequence[int], value: float = 0.0) -> Any:
     if len(pad) % 2 or len(pad) > 2 * len(x.shape) or any(n < 0 for n in pad):
         raise ValueError(f"pad: pad: expected up to {len(x.shape)} pairs of counts from 0 up, got {list(pad)}")
     pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
-    return _pad(x, tuple([(0, 0)] * (len(x.shape) - len(pairs)) + pairs[::-1]), value)
+    return _pad(x, tuple([(0, 0)] * (len(x.shape) - len(pairs)) + pairs[::-1]), value, x.shape)
 
 
-_flip = primitive("flip", lambda x, axes: np.flip(x, axes), lambda g, axes: _flip(g, axes))
+_flip: Callable[..., Any] = primitive("flip", lambda x, axes: np.flip(x, axes), lambda g, axes: _flip(g, axes))
 
 
 def flip(x: Any, dims: int | Sequence[int]) -> Any:

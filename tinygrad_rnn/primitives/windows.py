@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ _unfold = primitive(
     _windows,
     lambda g, kernel, stride, shape: _fold(g, kernel, stride, shape),
 )
-_fold = primitive(
+_fold: Callable[..., Any] = primitive(
     "fold",
     _overlap_added,
     lambda g, kernel, stride, shape: _unfold(g, kernel, stride, shape),
@@ -49,10 +50,11 @@ _fold = primitive(
 
 
 def _pair(name: str, value: int | Pair, least: int) -> Pair:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or any(not isinstance(n, int) or n < least for n in pair):
+    first, *rest = value if isinstance(value, (tuple, list)) and value else (value,)
+    second = rest[0] if rest else first
+    if len(rest) > 1 or any(not isinstance(n, (int, np.integer)) or n < least for n in (first, second)):
         raise ValueError(f"{name}: expected one or two whole numbers from {least} up, got {value!r}")
-    return pair  # type: ignore[return-value]
+    return int(first), int(second)
 
 
 def _check_image(name: str, x: Any, kernel: Pair, padding: Pair) -> None:
@@ -97,5 +99,5 @@ def max_pool2d(x: Any, kernel_size: int | Pair, stride: int | Pair | None = None
     if any(border):
         x = pad_last(x, (border[1], border[1], border[0], border[0]), -np.inf)
     windows = _unfold(x, kernel, step, x.shape)
-    n, c, height, width = *windows.shape[:2], *windows.shape[4:]
-    return max_along(reshape(windows, (n, c, kernel[0] * kernel[1], height, width)), 2).values
+    flat = reshape(windows, (*windows.shape[:2], kernel[0] * kernel[1], *windows.shape[4:]))
+    return max_along(flat, 2).values

@@ -19,7 +19,8 @@ def _with_grad(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]
 
 
 def _norm(values: np.ndarray, order: float) -> float:
-    return float(np.linalg.norm(values.reshape(-1), order)) if values.size else 0.0
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite comes out as inf or NaN
+        return float(np.linalg.norm(values.reshape(-1), order)) if values.size else 0.0
 
 
 def clip_grad_norm_(

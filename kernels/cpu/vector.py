@@ -1,0 +1,207 @@
+"""Pointwise operations on LLVM vectors: what each operation of a Program is in vector code.
+
+`Vectors` wraps an LLVM builder for one vector type, `lanes` numbers of float32 or float64. Its functions are
+polynomials with the errors below, in units in the last place (ulp) of the result against float64 (or better),
+over the whole range including subnormal results; +-inf and NaN are right.
+
+    exp      2 ulp   e^x = 2^n e^r, |r| <= ln(2)/2, Taylor series of e^r
+    expm1    2 ulp   2^n (e^r - 1) + (2^n - 1), for x <= 0
+    sigmoid  3 ulp   from e^-|x|, so that neither end loses digits
+    tanh     4 ulp   from expm1(-2|x|), so that small results keep theirs
+    log      2 ulp   log m = 2 artanh((m - 1)/(m + 1)), sqrt(1/2) <= m < sqrt(2), series of artanh
+
+Series and not minimax polynomials: one or two more multiply-adds, and no coefficient that cannot be read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+
+LN2_HIGH = {32: 0.693145751953125, 64: 6.93147180369123816490e-01}  # ln 2 in few enough digits that n * it is exact
+LN2_LOW = {32: 1.428606820309417232e-06, 64: 1.90821492927058770002e-10}  # the rest
+EXP_TERMS = {32: 7, 64: 13}
+LOG_TERMS = {32: 5, 64: 11}
+
+
+class Vectors:
+    """Emits operations on vectors of one type through an `ir.IRBuilder`."""
+
+    def __init__(self, builder: ir.IRBuilder, bits: int, lanes: int):
+        self.builder, self.bits, self.lanes = builder, bits, lanes
+        self.scalar = ir.FloatType() if bits == 32 else ir.DoubleType()
+        self.integer = ir.IntType(bits)
+        self.type = ir.VectorType(self.scalar, lanes)
+        self.int_type = ir.VectorType(self.integer, lanes)
+        self.fraction = 23 if bits == 32 else 52
+        self.bias = (1 << (bits - self.fraction - 2)) - 1
+
+    # Constants and calls
+
+    def constant(self, value: float) -> ir.Constant:
+        """A number in all lanes."""
+        return ir.Constant(self.type, [self.scalar(value)] * self.lanes)
+
+    def int_constant(self, value: int) -> ir.Constant:
+        """A whole number in all lanes."""
+        return ir.Constant(self.int_type, [self.integer(value)] * self.lanes)
+
+    def broadcast(self, scalar: Any) -> Any:
+        """A scalar in all lanes."""
+        one = self.builder.insert_element(ir.Constant(self.type, ir.Undefined), scalar, ir.IntType(32)(0))
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [ir.IntType(32)(0)] * self.lanes)
+        return self.builder.shuffle_vector(one, ir.Constant(self.type, ir.Undefined), mask)
+
+    def _call(self, name: str, *args: Any) -> Any:
+        # By name: llvmlite's declare_intrinsic refuses vector types.
+        full = f"llvm.{name}.v{self.lanes}f{self.bits}"
+        module = self.builder.module
+        function = module.globals.get(full) or ir.Function(
+            module, ir.FunctionType(self.type, [self.type] * len(args)), full
+        )
+        return self.builder.call(function, args)
+
+    # Arithmetic
+
+    def fma(self, a: Any, b: Any, c: Any) -> Any:
+        """a b + c, rounded once where the host can."""
+        return self._call("fma", a, b, c)
+
+    def add(self, a: Any, b: Any) -> Any:
+        return self.builder.fadd(a, b)
+
+    def sub(self, a: Any, b: Any) -> Any:
+        return self.builder.fsub(a, b)
+
+    def mul(self, a: Any, b: Any) -> Any:
+        return self.builder.fmul(a, b)
+
+    def div(self, a: Any, b: Any) -> Any:
+        return self.builder.fdiv(a, b)
+
+    def neg(self, a: Any) -> Any:
+        return self.builder.fneg(a)
+
+    def abs(self, a: Any) -> Any:
+        return self._call("fabs", a)
+
+    def sqrt(self, a: Any) -> Any:
+        return self._call("sqrt", a)
+
+    def copysign(self, size: Any, sign: Any) -> Any:
+        return self._call("copysign", size, sign)
+
+    def compare(self, sign: str, a: Any, b: Any) -> Any:
+        """A mask; false where either is NaN, but for !=."""
+        return (self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered)(sign, a, b)
+
+    def where(self, mask: Any, a: Any, b: Any) -> Any:
+        return self.builder.select(mask, a, b)
+
+    def maximum(self, a: Any, b: Any) -> Any:
+        """The larger; NaN where either is, as in NumPy."""
+        larger = self.where(self.compare(">", a, b), a, b)
+        return self.where(self.builder.fcmp_unordered("uno", a, a), a, larger)
+
+    def minimum(self, a: Any, b: Any) -> Any:
+        """The smaller; NaN where either is, as in NumPy."""
+        smaller = self.where(self.compare("<", a, b), a, b)
+        return self.where(self.builder.fcmp_unordered("uno", a, a), a, smaller)
+
+    def polynomial(self, x: Any, coefficients: list[float]) -> Any:
+        """c0 + c1 x + c2 x^2 + ..., by Horner's rule."""
+        total = self.constant(coefficients[-1])
+        for c in reversed(coefficients[:-1]):
+            total = self.fma(total, x, self.constant(c))
+        return total
+
+    # Functions
+
+    def _power_of_two(self, n: Any) -> Any:
+        """2^n of whole numbers n within the range of exponents of normal numbers."""
+        exponent = self.builder.add(n, self.int_constant(self.bias))
+        return self.builder.bitcast(self.builder.shl(exponent, self.int_constant(self.fraction)), self.type)
+
+    def _reduced(self, x: Any) -> tuple[Any, Any]:
+        """(n, r) with x = n ln 2 + r, n a whole number (as integers) and |r| <= ln(2)/2."""
+        # Added to so large a number, x / ln 2 is rounded to a whole number, which is then the low bits of the sum.
+        magic = self.constant(1.5 * 2.0**self.fraction)
+        shifted = self.fma(x, self.constant(1 / math.log(2)), magic)
+        n = self.builder.sub(self.builder.bitcast(shifted, self.int_type), self.builder.bitcast(magic, self.int_type))
+        whole = self.sub(shifted, magic)
+        r = self.fma(whole, self.constant(-LN2_HIGH[self.bits]), x)
+        return n, self.fma(whole, self.constant(-LN2_LOW[self.bits]), r)
+
+    def _expm1_series(self, r: Any) -> Any:
+        """e^r - 1 for |r| <= ln(2)/2, as r + r^2 (1/2! + r/3! + ...)."""
+        series = self.polynomial(r, [1 / math.factorial(k) for k in range(2, EXP_TERMS[self.bits] + 1)])
+        return self.fma(self.mul(r, r), series, r)
+
+    def exp(self, x: Any) -> Any:
+        """e^x."""
+        low, high = (-104.0, 89.0) if self.bits == 32 else (-746.0, 710.0)  # 0 and inf beyond
+        x = self.where(self.compare("<", x, self.constant(low)), self.constant(low), x)
+        x = self.where(self.compare(">", x, self.constant(high)), self.constant(high), x)
+        n, r = self._reduced(x)
+        half = self.builder.ashr(n, self.int_constant(1))
+        value = self.add(self.constant(1.0), self._expm1_series(r))
+        # 2^n in two factors: n may lie outside the range of exponents where the result is subnormal or infinite.
+        value = self.mul(value, self._power_of_two(half))
+        return self.mul(value, self._power_of_two(self.builder.sub(n, half)))
+
+    def expm1_negative(self, x: Any) -> Any:
+        """e^x - 1 for x <= 0."""
+        low = -25.0 if self.bits == 32 else -50.0  # -1 below
+        x = self.where(self.compare("<", x, self.constant(low)), self.constant(low), x)
+        n, r = self._reduced(x)
+        scale = self._power_of_two(n)
+        return self.fma(scale, self._expm1_series(r), self.sub(scale, self.constant(1.0)))
+
+    def sigmoid(self, x: Any) -> Any:
+        """1 / (1 + e^-x)."""
+        one = self.constant(1.0)
+        e = self.exp(self.neg(self.abs(x)))
+        return self.div(self.where(self.compare(">=", x, self.constant(0.0)), one, e), self.add(one, e))
+
+    def tanh(self, x: Any) -> Any:
+        """tanh x = -t / (t + 2) with t = e^(-2|x|) - 1, and the sign of x."""
+        t = self.expm1_negative(self.mul(self.abs(x), self.constant(-2.0)))
+        return self.copysign(self.div(self.neg(t), self.add(t, self.constant(2.0))), x)
+
+    def log(self, x: Any) -> Any:
+        """The natural logarithm."""
+        b, zero, one = self.builder, self.constant(0.0), self.constant(1.0)
+        tiny = self.constant(2.0 ** (2 - (1 << (self.bits - self.fraction - 2))))
+        small = self.compare("<", x, tiny)
+        up = float(self.fraction + 1)
+        scaled = self.where(small, self.mul(x, self.constant(2.0**up)), x)
+        # Counted from the bits of sqrt(1/2), the exponent comes out so that m lies around 1.
+        offset = b.sub(b.bitcast(scaled, self.int_type), b.bitcast(self.constant(math.sqrt(0.5)), self.int_type))
+        n = b.ashr(offset, self.int_constant(self.fraction))
+        m = b.bitcast(b.sub(b.bitcast(scaled, self.int_type), b.shl(n, self.int_constant(self.fraction))), self.type)
+        whole = self.sub(b.sitofp(n, self.type), self.where(small, self.constant(up), zero))
+        f = self.sub(m, one)
+        s = self.div(f, self.add(m, one))
+        s2 = self.mul(s, s)
+        # log m = 2 s + 2 s^3/3 + ... = f - s (f - 2 s^2/3 - 2 s^4/5 ...): f is exact, and the rest is small.
+        rest = self.mul(s2, self.polynomial(s2, [2 / (2 * k + 3) for k in range(LOG_TERMS[self.bits])]))
+        low = self.fma(whole, self.constant(LN2_LOW[self.bits]), self.mul(s, self.sub(rest, f)))
+        value = self.fma(whole, self.constant(LN2_HIGH[self.bits]), self.add(f, low))
+        value = self.where(self.compare("==", x, self.constant(math.inf)), x, value)
+        value = self.where(self.compare("==", x, zero), self.constant(-math.inf), value)
+        # Below 0 the result is NaN, and so it is where x is NaN.
+        return self.where(self.compare(">=", x, zero), value, self.constant(math.nan))
+
+    def softplus(self, x: Any) -> Any:
+        """log(1 + e^x) = max(x, 0) + log(1 + e^-|x|)."""
+        e = self.exp(self.neg(self.abs(x)))
+        one = self.constant(1.0)
+        u = self.add(one, e)
+        # log(u) is of the rounded u; e / (u - 1) puts back what rounding took (Kahan).
+        d = self.sub(u, one)
+        exact = self.compare("==", d, self.constant(0.0))
+        tail = self.where(exact, e, self.mul(self.log(u), self.div(e, self.where(exact, one, d))))
+        return self.add(self.maximum(x, self.constant(0.0)), tail)

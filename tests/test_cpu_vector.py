@@ -1,0 +1,85 @@
+"""Vector code of the pointwise operations: errors in units in the last place against a wider format."""
+
+import numpy as np
+import pytest
+from numba import njit, types
+from numba.extending import intrinsic
+
+from tinygrad_rnn.kernels.cpu.host import VARIABLE, vector_unit
+from tinygrad_rnn.kernels.cpu.pointwise import emit_operation
+from tinygrad_rnn.kernels.cpu.vector import Vectors
+from tinygrad_rnn.kernels.pointwise import OPERATIONS
+
+LIMIT = {"exp": 2, "log": 2, "sigmoid": 3, "tanh": 4, "softplus": 4}
+SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 1e-45, 1e-40, -1e-40, 3e38, -3e38, 88.7, -87.5, -103.9, -104.5]
+
+
+def vectorised(name, dtype, bits):
+    """The operation on arrays, run through vectors of a width."""
+    size = np.dtype(dtype).itemsize
+    lanes = bits // (8 * size)
+
+    @intrinsic
+    def one(typing, source, target):
+        def emit(context, builder, signature, args):
+            v = Vectors(builder, 8 * size, lanes)
+            place = [builder.inttoptr(a, v.type.as_pointer()) for a in args]
+            builder.store(emit_operation(v, name, [builder.load(place[0], align=size)]), place[1], align=size)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.intp), emit
+
+    @njit
+    def run(x, y):
+        for i in range(0, x.size, lanes):
+            one(x.ctypes.data + i * size, y.ctypes.data + i * size)
+
+    def call(x):
+        padded = np.concatenate([x, np.ones(-x.size % lanes, dtype)])
+        out = np.empty_like(padded)
+        run(padded, out)
+        return out[: x.size]
+
+    return call
+
+
+def numbers(dtype):
+    rng = np.random.default_rng(0)
+    far = (-110, 95) if dtype == np.float32 else (-750, 712)
+    parts = [rng.uniform(-12, 12, 50_000), rng.uniform(*far, 50_000), rng.uniform(0.5, 2, 50_000)]
+    parts += [rng.standard_normal(50_000) * np.exp(rng.uniform(-90, 60, 50_000)), np.exp(rng.uniform(-85, 85, 50_000))]
+    return np.concatenate([*parts, SPECIAL]).astype(dtype)
+
+
+@pytest.mark.parametrize("bits", [128, 256, 512])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", LIMIT)
+def test_error_over_the_whole_range(name, dtype, bits):
+    if bits > vector_unit().bits:
+        pytest.skip(f"this processor has no {bits}-bit vectors")
+    x = numbers(dtype)
+    wide = np.float64 if dtype == np.float32 else np.longdouble
+    with np.errstate(all="ignore"):
+        found = vectorised(name, dtype, bits)(x)
+        exact = np.log1p(np.exp(-np.abs(x.astype(wide)))) + np.maximum(x, 0) if name == "softplus" else None
+        exact = OPERATIONS[name](x.astype(wide)) if exact is None else exact
+        expected = exact.astype(dtype)
+        finite = np.isfinite(expected)
+        ulp = np.abs(found.astype(wide) - exact)[finite] / np.spacing(np.abs(expected[finite])).astype(wide)
+    assert ulp.max() <= LIMIT[name], x[finite][ulp.argmax()]
+    np.testing.assert_array_equal(found[~finite], expected[~finite])
+
+
+@pytest.mark.parametrize("name", ["relu", "sign", "abs", "sqrt", "neg"])
+def test_simple_operations_are_numpys(name):
+    x = np.array([*SPECIAL, 2.0, -3.5], np.float32)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(vectorised(name, np.float32, 128)(x), OPERATIONS[name](x))
+
+
+def test_the_environment_forces_a_width(monkeypatch):
+    monkeypatch.setenv(VARIABLE, "128")
+    assert vector_unit().bits == 128
+    monkeypatch.setenv(VARIABLE, "64")
+    with pytest.raises(ValueError, match="expected 128, 256 or 512, got '64'"):
+        vector_unit()

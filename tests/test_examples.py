@@ -1,0 +1,49 @@
+"""Each example runs, learns, and prints what it found."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SMALL = {
+    "adding_problem": (["--length", "6", "--steps", "200", "--hidden", "16"], "error on 1000 new sequences"),
+    "own_cell": (["--steps", "120"], "right answers on 500 new streams"),
+}
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_an_example_learns(name, capsys):
+    arguments, line = SMALL[name]
+    found = load(name).main(arguments)
+    printed = capsys.readouterr().out
+    assert line in printed.splitlines()[-1] and "step   100" in printed.replace("step  100", "step   100")
+    assert found < 0.06 if name == "adding_problem" else found > 0.95
+
+
+def test_the_task_of_adding():
+    x, target = load("adding_problem").batch(np.random.default_rng(0), 10, 4)
+    marked = x.numpy()[:, :, 1]
+    assert (marked[:5].sum(0) == 1).all() and (marked[5:].sum(0) == 1).all()
+    np.testing.assert_allclose((x.numpy()[:, :, 0] * marked).sum(0), target.numpy()[:, 0], 1e-6)
+
+
+def test_a_cell_of_ones_own_may_be_a_built_in():
+    assert load("own_cell").main(["--cell", "gru", "--steps", "1"]) <= 1
+    with pytest.raises(ValueError, match="cell: expected a function under @cell or one of"):
+        load("own_cell").main(["--cell", "nothing"])
+
+
+def test_every_example_is_listed_here():
+    assert {name.removesuffix(".py") for name in os.listdir(EXAMPLES) if name.endswith(".py")} == SMALL.keys()

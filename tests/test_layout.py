@@ -1,0 +1,126 @@
+"""The shape of the repository: imports run downwards only, files stay short, packages are all installed."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# From the bottom to the top; modules of one layer may import one another.
+LAYERS = [
+    ["anomaly"],
+    ["tape"],
+    ["primitive"],
+    ["primitives"],
+    ["device", "random"],
+    ["tensor"],
+    ["creation"],
+    ["differentiate"],
+    ["cells"],
+    ["trace"],
+    ["unrolled"],
+    ["fused"],
+    ["nn"],
+    ["optim"],
+    ["data"],
+    ["lm"],
+    ["info"],
+    ["cli", "__main__"],
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+MAY_USE_KERNELS = {"fused", "trace", "cells", "primitives", "unrolled"}
+PLAIN_DATA = {"tinygrad_rnn.kernels.sequence.Sequence"}  # a layer's arguments under their names, for anyone to fill in
+LATE = ["numba", "cupy", "cffi", "torch", "matplotlib", "llvmlite"]
+
+
+def sources(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def dotted(path: Path) -> str:
+    """The dotted name under which a file is imported."""
+    parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    if parts[0] == "kernels":
+        parts.insert(0, "tinygrad_rnn")
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, anywhere in it, as absolute dotted names; `from a import b` gives a.b."""
+    package = dotted(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            base = [*base, node.module] if node.module else base
+            found |= {".".join([*base, alias.name]) for alias in node.names}
+    return found
+
+
+def part_of_package(name: str) -> str | None:
+    """Which top-level part of the package a dotted name lies in; None outside of it, '' for the package itself."""
+    parts = name.split(".")
+    if parts[0] != "tinygrad_rnn":
+        return None
+    known = {p.stem if p.suffix else p.name for p in (ROOT / "tinygrad_rnn").iterdir()} | {"kernels"}
+    return parts[1] if len(parts) > 1 and parts[1] in known else ""
+
+
+@pytest.mark.parametrize("path", sources("tinygrad_rnn"), ids=dotted)
+def test_imports_run_downwards(path: Path) -> None:
+    own = part_of_package(dotted(path))
+    if own == "":
+        return  # the package's own __init__ offers everything
+    assert own in LEVEL, f"{own}: name its layer in LAYERS"
+    for name in imports(path):
+        part = part_of_package(name)
+        if part == "kernels":
+            assert own in MAY_USE_KERNELS or name in PLAIN_DATA, f"{own} imports {name}"
+        elif part == "" and dotted(path) != "tinygrad_rnn.__main__":
+            # `import tinygrad_rnn as tg` is for what stands above the layers, and for names that are not modules
+            assert LEVEL[own] >= LEVEL["lm"] or name == "tinygrad_rnn.__version__", f"{own} imports the whole: {name}"
+        elif part:
+            assert LEVEL[part] <= LEVEL[own], f"{own} imports {name}, of a higher layer"
+
+
+@pytest.mark.parametrize("path", sources("kernels"), ids=dotted)
+def test_kernels_import_nothing_outside_themselves(path: Path) -> None:
+    for name in imports(path):
+        assert part_of_package(name) in (None, "kernels"), f"{dotted(path)} imports {name}"
+
+
+def test_the_check_sees_what_is_imported() -> None:
+    fused = imports(ROOT / "tinygrad_rnn" / "primitives" / "elementwise.py")
+    assert {"numpy", "tinygrad_rnn.kernels.pointwise.OPERATIONS", "tinygrad_rnn.primitive.primitive"} <= fused
+    assert part_of_package("tinygrad_rnn.nn.module") == "nn" and part_of_package("tinygrad_rnn.Tensor") == ""
+    assert part_of_package("numpy.linalg") is None
+
+
+def test_importing_the_package_is_light() -> None:
+    program = f"import sys, tinygrad_rnn; print([m for m in {LATE} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", sources("tinygrad_rnn") + sources("kernels"), ids=dotted)
+def test_files_are_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_setup_names_every_package() -> None:
+    text = (ROOT / "setup.py").read_text()
+    listed = set(re.findall(r'"(tinygrad_rnn[\w.]*)"', text.split("package_dir")[0]))
+    assert listed == {
+        dotted(p) for folder in ("tinygrad_rnn", "kernels") for p in sources(folder) if p.name == "__init__.py"
+    }
+    for folder in ("tinygrad_rnn", "kernels"):
+        assert (ROOT / folder / "py.typed").exists()

@@ -1,0 +1,97 @@
+"""Cells as a user of the library would write them, for the tests."""
+
+from __future__ import annotations
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import exp, maximum, sigmoid, softplus, tanh, where
+from tinygrad_rnn.cells import cell
+
+
+@cell(gates="fn")
+def minimal_gated(a, s):
+    """Zhou, Wu, Zhang and Zhou, Minimal gated unit for recurrent neural networks (2016)."""
+    f = sigmoid(a.f)
+    n = tanh(a.n.x + a.n.of(f * s.h))
+    return s.h + f * (n - s.h)
+
+
+@cell(gates="h", params="u")
+def ind_rnn(a, s, p):
+    """Li et al., Independently recurrent neural network (2018), eq. 1, with tanh."""
+    return tanh(a.h.x + p.u * s.h)
+
+
+@cell(gates="ifgo", states="hc", inputs="keep_h keep_c")
+def zoneout_lstm(a, s, e):
+    """Krueger et al., Zoneout (2017): where a mask is 1, a unit keeps its state."""
+    c = sigmoid(a.f) * s.c + sigmoid(a.i) * tanh(a.g)
+    h = sigmoid(a.o) * tanh(c)
+    return e.keep_h * s.h + (1 - e.keep_h) * h, e.keep_c * s.c + (1 - e.keep_c) * c
+
+
+@cell(gates="ifgo", states="hc", inputs="m")
+def recurrent_dropout_lstm(a, s, e):
+    """Gal and Ghahramani, A theoretically grounded application of dropout (2016): one mask on h for all steps."""
+    h = e.m * s.h
+    i, f = sigmoid(a.i.x + a.i.of(h)), sigmoid(a.f.x + a.f.of(h))
+    g, o = tanh(a.g.x + a.g.of(h)), sigmoid(a.o.x + a.o.of(h))
+    c = f * s.c + i * g
+    return o * tanh(c), c
+
+
+@cell(gates="zifo", states="hcnm")
+def slstm(a, s):
+    """Beck et al., xLSTM (2024), eq. 8-17: exponential input gate, normaliser n, stabiliser m."""
+    log_f = -softplus(-a.f)
+    m = maximum(log_f + s.m, a.i)
+    i, f = exp(a.i - m), exp(log_f + s.m - m)
+    c = f * s.c + i * tanh(a.z)
+    n = f * s.n + i
+    return sigmoid(a.o) * (c / n), c, n, m
+
+
+@cell(gates="h", inputs=["tick"])
+def clockwork(a, s, e):
+    """After Koutnik et al., A clockwork RNN (2014): a unit moves only in the steps at which its clock ticks."""
+    return where(e.tick > 0, tanh(a.h), s.h)
+
+
+@cell(gates=["reset", "update", "candidate"], states=["hidden"], params=["leak"])
+def spelled_out(a, s, p):
+    """Names of several letters; clip, minimum, abs, sqrt and division in one cell."""
+    reset = tg.clip(0.2 * a.reset + 0.5, 0.0, 1.0)
+    update = sigmoid(a.update) * tg.minimum(1.2, tg.sqrt(0.5 + p.leak * p.leak))
+    candidate = a.candidate.x + reset * a.candidate.h
+    return s.hidden + update * (candidate / (1.0 + tg.abs(candidate)) - s.hidden)
+
+
+@cell(gates="n", states="hab")
+def passing(a, s):
+    """A state that passes through (a), and one value returned for two states (h and b)."""
+    h = tanh(a.n + 0.5 * s.a - 0.25 * s.b)
+    return h, s.a, h
+
+
+@cell(gates="nq", params="w", states="hc")
+def several_products(a, s, p):
+    """Products asked for twice, of a parameter, of what no gradient passes, beside the direct one, and in a row."""
+    again = a.n.of(s.c) * tanh(a.n.of(s.c))
+    inner = tanh(a.q.of(tanh(a.n.of(s.h))))
+    stopped = a.q.of(tg.sign(s.h)) + a.q.of(s.c.detach())
+    h = tanh(a.n + 0.1 * again + inner * a.q.x + 0.1 * stopped + 0.2 * a.q.of(p.w))
+    return h, 0.5 * s.c + h
+
+
+@cell(gates="n", states="hc")
+def flat_state(a, s):
+    """A state that no gradient reaches: a condition as numbers."""
+    return tanh(a.n + s.c), where(a.n > 0.1, 1.0, -1.0)
+
+
+USER_CELLS = {
+    c.name: c
+    for c in (
+        minimal_gated, ind_rnn, zoneout_lstm, recurrent_dropout_lstm, slstm, clockwork, spelled_out, passing,
+        several_products, flat_state,
+    )
+}  # fmt: skip
