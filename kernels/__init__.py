@@ -5,5 +5,48 @@ go out, and it knows of no tensor, tape or layer.
 
     pointwise.py   the operations a Program is made of, and what each means in NumPy
     program.py     Program and Step: a cell as data
+    sequence.py    Sequence: what a step is run over
     reference.py   the sequence driver in NumPy, the oracle for every compiled one
+    cpu/           the compiled driver: vector code for this host, generated and built by Numba
 """
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from types import ModuleType
+
+from .program import Step
+from .sequence import Sequence
+
+VARIABLE = "TINYGRAD_RNN_DRIVER"
+"""Environment variable that chooses the sequence driver: `reference`, or `cpu` (the default)."""
+
+
+def driver_for(step: Step, sequence: Sequence) -> ModuleType:
+    """The driver, with `forward` and `backward`, that runs a step over a sequence.
+
+    The compiled one wherever it can; what it cannot yet run goes to the reference, which the log of `tinygrad_rnn`
+    is told once for each cell. Raises ValueError where the environment asks for a driver that there is not.
+    """
+    wanted = os.environ.get(VARIABLE, "cpu")
+    if wanted not in ("cpu", "reference"):
+        raise ValueError(f"{VARIABLE}: expected 'cpu' or 'reference', got {wanted!r}")
+    from . import reference
+
+    if wanted == "reference":
+        return reference
+    from .cpu import driver
+
+    reason = driver.refusal(step, sequence)
+    if reason is None:
+        return driver
+    if reason:
+        _say_once(f"{step.name}: runs on the NumPy reference driver: {reason}")
+    return reference
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    logging.getLogger("tinygrad_rnn").warning(message)

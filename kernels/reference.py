@@ -140,11 +140,16 @@ def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Ar
 
 
 def backward(
-    step: Step, seq: Sequence, saved: Saved, d_outputs: Ordered[Array | None], d_final: Ordered[Array | None]
+    step: Step,
+    seq: Sequence,
+    saved: Saved,
+    d_outputs: Ordered[Array | None],
+    d_final: Ordered[Array | None],
+    wants_x: bool = True,
 ) -> Sequence:
     """The cotangents of all arrays of the sequence, as a Sequence, from those of the outputs and the last states.
 
-    None among d_outputs and d_final stands for zero.
+    None among d_outputs and d_final stands for zero. Without `wants_x` the x of the result is None.
     """
     time, batch = seq.x.shape[:2]
     hidden = seq.weight_ih.shape[0] // len(step.input_gates)
@@ -199,7 +204,7 @@ def backward(
         if d_bias is not None:
             d_bias[weights.direct_rows] += flat_direct.sum(0)
     return Sequence(
-        x=seq.in_step_order((flat @ seq.weight_ih).reshape(seq.x.shape)),
+        x=seq.in_step_order((flat @ seq.weight_ih).reshape(seq.x.shape)) if wants_x else None,
         weight_ih=flat.T @ flatten(_without_padding(seq)),
         weight_hh=d_hh,
         bias_ih=None if seq.bias_ih is None else flat.sum(0),

@@ -104,3 +104,27 @@ def as_function(layer: Any) -> tuple[Any, list[Any]]:
         return layer(x, **options)
 
     return f, values
+
+
+def as_tuple(state: Any) -> tuple:
+    """The states of a layer, of which it gives a single one bare."""
+    return state if isinstance(state, tuple) else (state,)
+
+
+def array(x: Any) -> np.ndarray:
+    """The numbers of a tensor."""
+    return x.detach().numpy()
+
+
+def parts(results: Any) -> list[np.ndarray]:
+    """All tensors of a layer's result, as arrays."""
+    return [array(t) for part in results for t in as_tuple(part)]
+
+
+def same(found: Any, wanted: Any, tolerance: float = 1e-6) -> None:
+    """Hold two results of layers against each other: shapes and numbers."""
+    found, wanted = parts(found), parts(wanted)
+    assert len(found) == len(wanted)
+    for f, w in zip(found, wanted):
+        assert f.shape == w.shape
+        np.testing.assert_allclose(f, w, tolerance, tolerance)

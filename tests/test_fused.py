@@ -18,6 +18,7 @@ from sequences import (
     some_lengths,
 )
 from tinygrad_rnn.kernels import reference
+from tinygrad_rnn.kernels.cpu import driver as cpu_driver
 from user_cells import USER_CELLS, flat_state, minimal_gated, passing, several_products, zoneout_lstm
 
 import tinygrad_rnn as tg
@@ -31,13 +32,17 @@ LSTM = BUILT_IN["lstm"]
 
 # (T, N, I, H), each odd in another way
 SIZES = [(0, 2, 1, 3), (1, 1, 1, 1), (2, 5, 5, 1), (13, 7, 5, 17), (2, 2, 1, 100), (3, 0, 2, 3), (13, 2, 1, 3)]
-SETTINGS = [
-    dict(zip(("lengths", "reverse", "bias"), flags)) for flags in itertools.product((False, True), repeat=3)
-]  # fmt: skip
+SETTINGS = [dict(zip(("lengths", "reverse", "bias"), flags)) for flags in itertools.product((False, True), repeat=3)]
+
+
+def flat(results):
+    """The sequences and the last states as one list."""
+    outputs, final = results
+    return [*outputs, *final]
 
 
 def climb(cell, size, lengths=False, **options):
-    """Hold fused against unrolled, and what the node returns against the reference driver; all states, all gradients."""
+    """Hold the fused node against unrolled equations and the reference driver: all states, all gradients."""
     time, batch = size[:2]
     seq = random_sequence(cell, *size, lengths=some_lengths(time, batch) if lengths else None, **options)
     outputs, final = fused.run(cell, seq, every_state=True)
@@ -132,7 +137,7 @@ def test_a_sequence_is_the_same_alone_and_in_any_batch(name):
         found = tg.grad([*outputs, *final], list(own(seq).values()), seeds)
         for n, length in enumerate(lengths):
             alone = row_of(seq, n, length)
-            results = [r for part in fused.run(cell, alone, every_state=True) for r in part]
+            results = flat(fused.run(cell, alone, every_state=True))
             steps = len(outputs)
             part = [s[:length, n : n + 1] if i < steps else s[n : n + 1] for i, s in enumerate(seeds)]
             wanted = tg.grad(results, list(own(alone).values()), part)
@@ -154,7 +159,7 @@ def test_what_stands_in_the_padding_reaches_nothing(name, create_graph):
         for tensor in (spoilt.x, *spoilt.inputs.values()):
             for n, length in enumerate(lengths):
                 tensor.data[length:, n] = np.nan
-        clean, dirty = ([r for part in fused.run(cell, s, True) for r in part] for s in (seq, spoilt))
+        clean, dirty = (flat(fused.run(cell, s, True)) for s in (seq, spoilt))
         for a, b in zip(clean, dirty):
             np.testing.assert_array_equal(a.detach().numpy(), b.detach().numpy())
         wanted, found = gradients(clean, named(seq)), gradients(dirty, named(spoilt), create_graph)
@@ -167,7 +172,7 @@ def test_what_stands_in_the_padding_reaches_nothing(name, create_graph):
 def test_any_subset_of_outputs_gives_the_gradients_of_zero_cotangents_for_the_rest():
     for lengths in (None, some_lengths(5, 3)):
         seq = random_sequence(LSTM, lengths=lengths)
-        results = [r for part in fused.run(LSTM, seq, every_state=True) for r in part]
+        results = flat(fused.run(LSTM, seq, every_state=True))
         seeds = random_cotangents(results)
         inputs = list(named(seq).values())
         for used in itertools.product((False, True), repeat=4):
@@ -183,16 +188,15 @@ def test_any_subset_of_outputs_gives_the_gradients_of_zero_cotangents_for_the_re
 
 def test_any_subset_of_arguments_may_want_gradients():
     full_seq = random_sequence(several_products)
-    full = gradients(sum(fused.run(several_products, full_seq), []), named(full_seq))
+    full = gradients(flat(fused.run(several_products, full_seq)), named(full_seq))
     names = list(named(full_seq))
     for wanted in [*[{n} for n in names], {"x", "weight_hh"}, {"bias_hh", "p_w", "initial_1"}, set(names) - {"x"}]:
         for create_graph in (False, True):
             seq = random_sequence(several_products)
             for name, tensor in named(seq).items():
                 tensor.requires_grad = name in wanted
-            found = gradients(
-                sum(fused.run(several_products, seq), []), {n: t for n, t in named(seq).items() if n in wanted}, create_graph
-            )
+            leaves = {n: t for n, t in named(seq).items() if n in wanted}
+            found = gradients(flat(fused.run(several_products, seq)), leaves, create_graph)
             assert_same_gradients(found, {n: full[n] for n in names if n in wanted})
 
 
@@ -231,12 +235,12 @@ def test_second_order_with_lengths(name, reverse):
     tensors = named(seq)
 
     def run(*arguments):
-        return sum(fused.run(cell, with_tensors(seq, dict(zip(tensors, arguments))), every_state=True), [])
+        return flat(fused.run(cell, with_tensors(seq, dict(zip(tensors, arguments))), every_state=True))
 
     if name != "several_products":  # which detaches a part on purpose
         assert tg.gradcheck(run, list(tensors.values()), directions=1)
         assert tg.gradgradcheck(run, list(tensors.values()))
-    slow = lambda *arguments: sum(unrolled(cell, trace(cell), with_tensors(seq, dict(zip(tensors, arguments)))), [])
+    slow = lambda *arguments: flat(unrolled(cell, trace(cell), with_tensors(seq, dict(zip(tensors, arguments)))))
     both = []
     for f in (run, slow):
         outs = f(*tensors.values())
@@ -261,7 +265,7 @@ def test_second_order_where_arguments_depend_on_each_other():
 
     def run(run_sequence):
         tied = dataclasses.replace(seq, weight_ih=w * 2.0, x=seq.x * w.mean())
-        outs = sum(run_sequence(tied), [])
+        outs = flat(run_sequence(tied))
         (first,) = tg.grad(outs, [w], random_cotangents(outs), create_graph=True)
         return first, *tg.grad((first * first).sum(), [w])
 
@@ -279,13 +283,13 @@ def test_no_two_gradients_share_memory(cell):
     for time in (0, 1, 3):
         seq = random_sequence(cell, time)
         tensors = named(seq)
-        results = sum(fused.run(cell, seq, every_state=True), [])
+        results = flat(fused.run(cell, seq, every_state=True))
         (sum((r * 1.0).sum() for r in results) if time else sum(r.sum() for r in results)).backward()
         arrays = {n: t.grad.data for n, t in tensors.items() if t.grad is not None}
         arrays |= {"data of " + n: t.data for n, t in tensors.items()}
         for (a, x), (b, y) in itertools.combinations(arrays.items(), 2):
             assert not np.shares_memory(x, y), f"{a} and {b}"
-        for n, t in tensors.items():
+        for t in tensors.values():
             if t.grad is not None:
                 before = t.grad.numpy().copy()
                 t.grad.data += 1.0  # writable, and nobody else's
@@ -295,24 +299,27 @@ def test_no_two_gradients_share_memory(cell):
 def test_one_leaf_as_two_states_gets_the_sum():
     seq = random_sequence(LSTM)
     shared = tg.tensor(seq.initial[0].detach().numpy(), requires_grad=True)
-    (out,), final = fused.run(LSTM, dataclasses.replace(seq, initial=[shared, shared]))
+    (out,), _ = fused.run(LSTM, dataclasses.replace(seq, initial=[shared, shared]))
     (got,) = tg.grad(out.sum(), [shared])
     apart = dataclasses.replace(seq, initial=[tg.tensor(shared.detach().numpy(), requires_grad=True) for _ in range(2)])
-    (out,), final = fused.run(LSTM, apart)
+    (out,), _ = fused.run(LSTM, apart)
     wanted = tg.grad(out.sum(), apart.initial)
     np.testing.assert_allclose(got.numpy(), wanted[0].numpy() + wanted[1].numpy(), 1e-12)
 
 
-def test_nothing_is_kept_where_nothing_requires_a_gradient(monkeypatch):
+@pytest.mark.parametrize("name", ["reference", "cpu"])
+def test_nothing_is_kept_where_nothing_requires_a_gradient(monkeypatch, name):
+    monkeypatch.setenv("TINYGRAD_RNN_DRIVER", name)
     kept = []
-    forward = reference.forward
+    module = reference if name == "reference" else cpu_driver
+    forward = module.forward
 
     def watched(step, seq, keep):
         out = forward(step, seq, keep)
         kept.append(out[2])
         return out
 
-    monkeypatch.setattr(reference, "forward", watched)
+    monkeypatch.setattr(module, "forward", watched)
     (out,), _ = fused.run(LSTM, random_sequence(LSTM, requires_grad=False))
     assert not out.requires_grad and kept == [None]
     with tg.no_grad():
@@ -332,7 +339,7 @@ def test_the_arguments_are_not_written_to():
         before = {n: t.detach().numpy().copy() for n, t in named(seq).items()}
         for t in named(seq).values():
             t.data.flags.writeable = False
-        gradients(sum(fused.run(LSTM, seq, True), []), named(seq))
+        gradients(flat(fused.run(LSTM, seq, True)), named(seq))
         for n, t in named(seq).items():
             np.testing.assert_array_equal(t.detach().numpy(), before[n])
 
@@ -340,11 +347,11 @@ def test_the_arguments_are_not_written_to():
 def test_float32_stays_float32():
     for (name, cell), lengths in itertools.product(ALL.items(), (None, np.array([5, 0, 2]))):
         seq = random_sequence(cell, dtype="float32", lengths=lengths)
-        results = sum(fused.run(cell, seq, True), [])
+        results = flat(fused.run(cell, seq, True))
         assert {str(r.dtype) for r in results} == {"float32"}, name
         found = gradients(results, named(seq))
         assert {str(g.dtype) for g in found.values() if g is not None} == {"float32"}, name
-        recorded = gradients(sum(fused.run(cell, seq, True), []), named(seq), create_graph=True)
+        recorded = gradients(flat(fused.run(cell, seq, True)), named(seq), create_graph=True)
         assert_same_gradients(recorded, found, 1e-4)
 
 

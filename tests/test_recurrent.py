@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
 
 import numpy as np
 import pytest
-from sequences import as_function
+from sequences import array, as_function, as_tuple, same
 from user_cells import ind_rnn, recurrent_dropout_lstm, slstm, zoneout_lstm
 
 import tinygrad_rnn as tg
@@ -17,27 +16,6 @@ from tinygrad_rnn.cells import BUILT_IN
 T, N, I, H = 5, 3, 4, 6
 LAYERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 every_layer = pytest.mark.parametrize("kind", LAYERS)
-
-
-def as_tuple(state):
-    return state if isinstance(state, tuple) else (state,)
-
-
-def array(x):
-    return x.detach().numpy()
-
-
-def parts(results):
-    """All tensors of a layer's result, as arrays."""
-    return [array(t) for part in results for t in as_tuple(part)]
-
-
-def same(found, wanted, tolerance=1e-6):
-    found, wanted = parts(found), parts(wanted)
-    assert len(found) == len(wanted)
-    for f, w in zip(found, wanted):
-        assert f.shape == w.shape
-        np.testing.assert_allclose(f, w, tolerance, tolerance)
 
 
 # Shapes and parameters
@@ -250,7 +228,7 @@ def test_empty_batches_and_empty_sequences(kind):
     for shape in ((T, 0, I), (0, N, I), (0, 0, I)):
         for lengths in (None, [0] * shape[1]):
             x = tg.zeros(*shape, requires_grad=True)
-            output, state, every = layer(x, lengths=lengths)
+            output, state, _ = layer(x, lengths=lengths)
             assert output.shape == (*shape[:2], 2 * H) and as_tuple(state)[0].shape == (4, shape[1], H)
             (output.sum() + sum(s.sum() for s in as_tuple(state))).backward()
             assert x.grad.shape == shape
@@ -346,226 +324,10 @@ def test_bad_inputs_of_a_cell():
         ({"keep_h": good}, r"inputs: expected .* got \['keep_h'\]"),
         ({"keep_h": good, "keep_c": good, "m": good}, r"inputs: expected .* got \['keep_h', 'keep_c', 'm'\]"),
         ({"keep_h": [good] * 3, "keep_c": good}, r"inputs\['keep_h'\]: expected one, or a list of 2, got 3"),
-        ({"keep_h": tg.ones(N, H + 1), "keep_c": good}, r"\['keep_h'\]: .* \(5, 3, 6\) or \(3, 6\) or \(6,\), got .*\(3, 7\)"),
+        ({"keep_h": tg.ones(N, 7), "keep_c": good}, r"'keep_h'\]: .* \(5, 3, 6\) or \(3, 6\) or \(6,\), got"),
         ({"keep_h": tg.ones(N, H, dtype="float64"), "keep_c": good}, "expected float32 .* got float64"),
     ]:
         with pytest.raises(ValueError, match=match):
             layer(x, inputs=inputs)
     with pytest.raises(ValueError, match=r"LSTM: inputs: expected \[\], as the cell has, got \['m'\]"):
         nn.LSTM(I, H)(x, inputs={"m": good})
-
-
-# Unusual arrays
-
-
-def test_nan_stays_in_its_sequence():
-    layer = nn.LSTM(I, H)
-    x = np.ones((T, N, I), "float32")
-    clean = array(layer(tg.tensor(x))[0])
-    x[2, 1, 0] = np.nan
-    out = array(layer(tg.tensor(x))[0])
-    np.testing.assert_array_equal(out[:, [0, 2]], clean[:, [0, 2]])
-    np.testing.assert_array_equal(out[:2], clean[:2])
-    assert np.isnan(out[2:, 1]).all()
-
-
-def test_arrays_views_and_dtypes():
-    layer = nn.GRU(I, H)
-    x = np.random.default_rng(0).standard_normal((I, N, T)).astype("float32")
-    views = [x.T, np.asfortranarray(x.T), tg.tensor(x).permute(2, 1, 0), x.T[::-1][::-1]]
-    for view in views:
-        same(layer(view), layer(np.ascontiguousarray(x.T)), 1e-6)
-    for wrong in (np.ones((T, N, I)), np.ones((T, N, I), "int64"), tg.ones(T, N, I, dtype="float64")):
-        with pytest.raises(TypeError, match=rf"GRU: x: expected float32 as the weights are, got {wrong.dtype}"):
-            layer(wrong)
-    with pytest.raises(TypeError, match="x: expected float64"):
-        nn.GRU(I, H).double()(x.T)
-
-
-def test_float64_layers():
-    layer = nn.LSTM(I, H, 2, dtype="float64", learn_initial_state=True)
-    assert {str(p.dtype) for p in layer.parameters()} == {"float64"}
-    output, (h_n, c_n) = layer(np.ones((T, N, I)))
-    assert {str(t.dtype) for t in (output, h_n, c_n)} == {"float64"}
-    small = nn.LSTM(I, H, 2, learn_initial_state=True)
-    small.load_state_dict(layer.state_dict())
-    np.testing.assert_allclose(array(small(np.ones((T, N, I), "float32"))[0]), array(output), 1e-5, 1e-6)
-
-
-# Errors
-
-
-@pytest.mark.parametrize(
-    "arguments, match",
-    [
-        ((0, 6), "LSTM: input_size: expected a whole number from 1 up, got 0"),
-        ((4, -1), "LSTM: hidden_size: expected a whole number from 1 up, got -1"),
-        ((4, 2.5), "LSTM: hidden_size: expected a whole number from 1 up, got 2.5"),
-        ((4, True), "LSTM: hidden_size: expected a whole number from 1 up, got True"),
-        ((4, 6, 0), "LSTM: num_layers: expected a whole number from 1 up, got 0"),
-        ((4, 6, 1, True, False, 1.5), "LSTM: dropout: expected a probability from 0 to 1, got 1.5"),
-        ((4, 6, 1, True, False, True), "LSTM: dropout: expected a probability from 0 to 1, got True"),
-        ((4, 6, 1, True, False, 0.0, False, 6), "LSTM: proj_size: expected a number from 0 to hidden_size - 1, got 6"),
-    ],
-)
-def test_bad_arguments(arguments, match):
-    with pytest.raises(ValueError, match=match):
-        nn.LSTM(*arguments)
-
-
-def test_other_bad_arguments():
-    for build, match in [
-        (lambda: nn.RNN(4, 6, nonlinearity="sin"), "RNN: nonlinearity: expected 'tanh' or 'relu', got 'sin'"),
-        (lambda: nn.RNNCell(4, 6, nonlinearity="sin"), "RNNCell: nonlinearity: expected 'tanh' or 'relu', got 'sin'"),
-        (lambda: nn.GRU(4, 6, proj_size=2), "GRU: proj_size: expected 0, as gru needs an h of hidden_size, got 2"),
-        (lambda: nn.Recurrent(recurrent_dropout_lstm, 4, 6, proj_size=2), "proj_size: expected 0"),
-        (lambda: nn.Recurrent(ind_rnn, 4, 6, proj_size=2), "Recurrent: proj_size: expected 0, as ind_rnn"),
-        (lambda: nn.Recurrent("lstmm", 4, 6), "cell: expected a function under @cell or one of"),
-    ]:
-        with pytest.raises(ValueError, match=match):
-            build()
-    with pytest.raises(TypeError):
-        nn.LSTM(4, 6, dtype="int64")
-
-
-def test_bad_arguments_of_a_call():
-    layer = nn.LSTM(4, H, 2)
-    x, h, c = tg.ones(T, N, 4), tg.zeros(2, N, H), tg.zeros(2, N, H)
-    for arguments, match in [
-        ((tg.ones(T, N, 3),), "LSTM: x has 3 features, input_size is 4"),
-        ((tg.ones(4),), r"LSTM: x: expected shape \[T, N, I\], or \[T, I\] for one sequence, got \(4,\)"),
-        ((tg.ones(1, T, N, 4),), r"LSTM: x: expected shape"),
-        ((x, h), "LSTM: state: expected h, c, got 1 tensors"),
-        ((x, (h, c, c)), "LSTM: state: expected h, c, got 3 tensors"),
-        ((x, (h[:1], c)), r"LSTM: h_0: expected float32 of shape \(2, 3, 6\), got float32 of shape \(1, 3, 6\)"),
-        ((x, (h, c[:, :, :5])), r"LSTM: c_0: expected float32 of shape \(2, 3, 6\), got float32 of shape \(2, 3, 5\)"),
-        ((x, (h, c.double())), r"LSTM: c_0: expected float32 .* got float64"),
-        ((x[:, 0], (h, c)), r"LSTM: h_0: expected float32 of shape \(2, 6\)"),
-    ]:
-        with pytest.raises(ValueError, match=match):
-            layer(*arguments)
-
-
-# Single steps
-
-
-@pytest.mark.parametrize(
-    "cell, layer",
-    [
-        (nn.RNNCell(I, H), nn.RNN(I, H)),
-        (nn.RNNCell(I, H, nonlinearity="relu"), nn.RNN(I, H, nonlinearity="relu")),
-        (nn.LSTMCell(I, H), nn.LSTM(I, H)),
-        (nn.LSTMCell(I, H, bias=False), nn.LSTM(I, H, bias=False)),
-        (nn.GRUCell(I, H), nn.GRU(I, H)),
-        (nn.GRUCell(I, H, reset_after=False), nn.GRU(I, H, reset_after=False)),
-        (nn.RecurrentCell("peephole_lstm", I, H), nn.Recurrent("peephole_lstm", I, H)),
-        (nn.RecurrentCell(ind_rnn, I, H), nn.Recurrent(ind_rnn, I, H)),
-        (nn.RecurrentCell(zoneout_lstm, I, H), nn.Recurrent(zoneout_lstm, I, H)),
-    ],
-    ids=lambda m: repr(m),
-)
-def test_a_cell_is_one_step_of_its_layer(cell, layer):
-    tg.manual_seed(0)
-    layer.load_state_dict({name + "_l0": p for name, p in cell.state_dict().items()})
-    count = len(cell.step.states)
-    x = tg.randn(N, I, requires_grad=True)
-    states = tuple(tg.randn(N, H, requires_grad=True) for _ in range(count))
-    inputs = {n: tg.rand(N, H) for n in cell.step.inputs}
-    bare = lambda s: s if count > 1 else s[0]
-    new = as_tuple(cell(x, bare(states), inputs=inputs))
-    _, final = layer(x.reshape(1, N, I), bare(tuple(s.reshape(1, N, H) for s in states)), inputs=inputs)
-    for a, b in zip(new, as_tuple(final)):
-        np.testing.assert_allclose(array(a), array(b)[0], 1e-6, 1e-7)
-    leaves = [x, *states, *cell.parameters()]
-    twins = [x, *states, *layer.parameters()]
-    for a, b in zip(
-        tg.grad([sum(s.sum() for s in new)], leaves, allow_unused=True),
-        tg.grad([sum(s.sum() for s in as_tuple(final))], twins, allow_unused=True),
-    ):
-        assert (a is None) == (b is None)
-        np.testing.assert_allclose(array(a), array(b), 1e-5, 1e-6) if a is not None else None
-    alone = as_tuple(cell(array(x)[0], inputs={n: e[0] for n, e in inputs.items()}))
-    assert [s.shape for s in alone] == [(H,)] * count
-    again = as_tuple(cell(x[:1], bare(tuple(tg.zeros(1, H) for _ in states)), inputs={n: e[0] for n, e in inputs.items()}))
-    same(alone, tuple(s[0] for s in again))
-
-
-def test_bad_arguments_of_a_single_step():
-    cell = nn.LSTMCell(I, H)
-    for arguments, match in [
-        ((tg.ones(N, 3),), r"LSTMCell: x: expected shape \[N, 4\] or \[4\], got \(3, 3\)"),
-        ((tg.ones(T, N, I),), "LSTMCell: x: expected shape"),
-        ((tg.ones(N, I), tg.ones(N, H)), "LSTMCell: state: expected 2 float32 of shape"),
-        ((tg.ones(N, I), (tg.ones(N, H), tg.ones(H))), r"LSTMCell: state: expected 2 float32 of shape \(3, 6\), got .*\(6,\)"),
-        ((tg.ones(N, I), (tg.ones(N, H), tg.ones(N, H).double())), "LSTMCell: state: .*got float32 .* float64"),
-        ((tg.ones(N, I), None, {"m": tg.ones(H)}), r"LSTMCell: inputs: expected \[\], as the cell has, got \['m'\]"),
-    ]:
-        with pytest.raises(ValueError, match=match):
-            cell(*arguments)
-    zoneout = nn.RecurrentCell(zoneout_lstm, I, H)
-    with pytest.raises(ValueError, match=r"inputs\['keep_c'\]: expected float32 of shape \(3, 6\) or \(6,\), got .*\(6, 3\)"):
-        zoneout(tg.ones(N, I), inputs={"keep_h": tg.ones(H), "keep_c": tg.ones(H, N)})
-    with pytest.raises(TypeError, match="LSTMCell: x: expected float32 as the weights are, got float64"):
-        cell(np.ones((N, I)))
-
-
-# Whole layers on the tape
-
-
-def test_second_order_through_a_whole_layer():
-    tg.manual_seed(0)
-    layer = nn.LSTM(2, 2, 2, bidirectional=True, dtype="float64", learn_initial_state=True)
-    f, weights = as_function(layer)
-    x = tg.randn(2, 2, 2, dtype="float64", requires_grad=True)
-    assert tg.gradgradcheck(lambda *a: f(*a, lengths=[2, 1])[0], [x, *weights])
-
-
-def test_a_gradient_penalty_trains():
-    """The gradient by x enters the loss: backward(create_graph=True), then backward."""
-    layer = nn.GRU(I, H)
-    x = tg.randn(T, N, I, requires_grad=True)
-    (slope,) = tg.grad(layer(x)[0].sum(), [x], create_graph=True)
-    (slope * slope).sum().backward()
-    assert all(array(p.grad).any() for p in (layer.weight_ih_l0, layer.weight_hh_l0))
-
-
-def test_deep_copies_are_apart():
-    layer = nn.LSTM(I, H, 2, dropout=0.3, learn_initial_state=True).eval()
-    twin = copy.deepcopy(layer)
-    x = tg.randn(T, N, I)
-    same(twin(x), layer(x), 0)
-    assert not twin.training and twin.cell is layer.cell
-    with tg.no_grad():
-        twin.weight_hh_l0.zero_()
-    assert array(layer.weight_hh_l0).any()
-    layer(x)[0].sum().backward()
-    assert all(p.grad is None for p in twin.parameters())
-
-
-def test_ten_thousand_steps_do_not_recurse():
-    time = 10_000
-    layer = nn.LSTM(1, 2)
-    x = tg.randn(time, 1, 1, requires_grad=True)
-    output, _ = layer(x)
-    output[-1].sum().backward()
-    assert array(x.grad)[-1].any() and np.isfinite(array(layer.weight_hh_l0.grad)).all()
-
-
-def test_a_loop_of_many_single_steps_does_not_recurse():
-    cell = nn.RNNCell(1, 2)
-    h = tg.zeros(1, 2)
-    for x in tg.ones(3_000, 1, 1):
-        h = cell(x, h)
-    h.sum().backward()
-    assert np.isfinite(array(cell.weight_hh.grad)).all()
-    for _ in range(5_000):
-        h = cell(tg.ones(1, 1), h)
-    del h  # a long chain is freed without a walk, too
-
-
-def test_the_recorded_backward_of_many_steps_does_not_recurse():
-    layer = nn.RNN(1, 2)
-    x = tg.ones(1_500, 1, 1, requires_grad=True)
-    (slope,) = tg.grad(layer(x)[0][-1].sum(), [x], create_graph=True)
-    slope.sum().backward()
-    assert np.isfinite(array(layer.weight_hh_l0.grad)).all()

@@ -265,7 +265,7 @@ def test_bad_constructions(arguments, options):
 
 
 def test_a_checkpoint_of_another_shape_is_refused():
-    ours, theirs = pair("LSTM", I, H)
+    ours, _ = pair("LSTM", I, H)
     other = torch.nn.LSTM(I, H + 1)
     before = ours.weight_ih_l0.detach().numpy().copy()
     with pytest.raises(ValueError, match="weight_ih_l0: expected shape"):

@@ -170,9 +170,7 @@ def test_the_backward_program_is_the_derivative_of_the_forward(name):
     def loss(values, offsets):
         order = iter(offsets.values())
         product = product_with(weights)
-        out = step.forward.run(
-            {n: values[n] for n in step.forward.inputs}, lambda op, v: product(op, v) + next(order)
-        )
+        out = step.forward.run({n: values[n] for n in step.forward.inputs}, lambda op, v: product(op, v) + next(order))
         return sum((np.broadcast_to(out[n[2:]], d.shape) * d).sum() for n, d in cotangents.items())
 
     forward = step.forward.run({n: values[n] for n in step.forward.inputs}, product_with(weights))
@@ -366,5 +364,5 @@ def test_find_cell():
     assert find_cell(ind_rnn) is ind_rnn
     assert repr(find_cell("lstm")) == "<cell lstm: gates i f g o, states h c>"
     for given in ("lstn", 3, lambda a, s: a.h):
-        with pytest.raises(ValueError, match="cell: expected a function under @cell or one of rnn_tanh, .* got"):
+        with pytest.raises(ValueError, match=r"cell: expected a function under @cell or one of rnn_tanh, .* got"):
             find_cell(given)

@@ -72,9 +72,7 @@ def test_losses_are_those_of_pytorch(kind, layers, steps, optimizer):
     ours = language_model(nn, nn.Module, kind, layers)
     ours.load_state_dict(theirs.state_dict())
     batches = text(steps)
-    found = train(
-        ours, nn, optimizer(optim, ours.parameters()), batches, tg.tensor, nn.functional.cross_entropy, CLIP
-    )
+    found = train(ours, nn, optimizer(optim, ours.parameters()), batches, tg.tensor, nn.functional.cross_entropy, CLIP)
     wanted = train(
         theirs, torch.nn, optimizer(torch.optim, theirs.parameters()), batches, torch.tensor,
         torch.nn.functional.cross_entropy, CLIP,

@@ -200,7 +200,7 @@ def _draw(run: Run, path: Path) -> None:
     from .lm.plot import plot_loss
 
     trainer = run.trainer
-    title = f"{trainer.config.layers} x {trainer.config.cell} of {trainer.config.hidden}: loss"
+    title = f"Character model, {trainer.config.layers} x {trainer.config.cell} of {trainer.config.hidden}"
     try:
         plot_loss(path, np.array(trainer.losses), np.array(trainer.validations), len(trainer.chunks), title)
     except ImportError:

@@ -18,7 +18,7 @@ import numpy as np
 from . import tape
 from .cells import Cell
 from .differentiate import grad
-from .kernels import reference
+from .kernels import driver_for
 from .kernels.program import Step
 from .kernels.sequence import Sequence
 from .primitive import Bundle, primitive
@@ -40,6 +40,7 @@ class _Call:
     reverse: bool
     every_state: bool
     keep: bool
+    driver: Any = None
     saved: Any = None
 
     def sequence(self, arrays: Ordered[Any]) -> Sequence:
@@ -66,7 +67,9 @@ class _Call:
 
 
 def _forward(call: _Call, *arrays: Any) -> tuple[np.ndarray, ...]:
-    outputs, final, call.saved = reference.forward(call.step, call.sequence(arrays), call.keep)
+    sequence = call.sequence(arrays)
+    call.driver = driver_for(call.step, sequence)
+    outputs, final, call.saved = call.driver.forward(call.step, sequence, call.keep or call.every_state)
     return call.results(outputs, final)
 
 
@@ -75,7 +78,10 @@ def _vjp(needs: list[bool], g: Bundle, call: _Call, *arrays: Any) -> list[Any]:
         return [None, *_recorded_vjp(needs[1:], g, call, arrays)]
     states = len(call.step.states)
     d_outputs = g.parts[:-states] + (None,) * (states if not call.every_state else 0)
-    found = reference.backward(call.step, call.sequence(arrays), call.saved, d_outputs[:states], g.parts[-states:])
+    d_final = g.parts[-states:]
+    found = call.driver.backward(
+        call.step, call.sequence(arrays), call.saved, d_outputs[:states], d_final, wants_x=needs[1]
+    )
     return [None, *call.arrays(found)]
 
 

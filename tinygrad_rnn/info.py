@@ -15,7 +15,7 @@ from .device import cuda_lacks
 
 FEATURES = ["sse4.2", "avx", "f16c", "fma", "avx2", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512bf16"]
 FEATURES += ["avx512fp16", "amx-bf16", "amx-int8", "neon", "sve", "sve2", "bf16"]
-THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+THREAD_VARIABLES = ("TINYGRAD_RNN_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def report() -> Iterator[tuple[str, str]]:
@@ -51,21 +51,26 @@ def processor() -> str:
 
 
 def features() -> str:
-    """The vector instructions that generated code may use here."""
+    """The vector instructions that there are, and the width that generated code has."""
     try:
-        import llvmlite.binding as binding
+        from .kernels.cpu.host import host_features, vector_unit
 
-        found = binding.get_host_cpu_features()
-    except (ImportError, RuntimeError, OSError) as error:
-        return f"unknown: {error}"
-    return " ".join(name for name in FEATURES if found.get(name)) or "none of those that matter here"
+        found = [name for name in FEATURES if host_features().get(name)]
+        return f"{' '.join(found) or 'none that matter here'}; code for vectors of {vector_unit().bits} bits"
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        return f"cannot be told: {error}"
 
 
 def threads() -> str:
-    """How many cores this process may use, and what the environment says about threads."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    """How many threads the kernels use, of how many cores, and what the environment says about threads."""
+    from .kernels.cpu.threads import get_num_threads, usable_cores
+
     settings = [f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ]
-    return ", ".join([f"{usable} of {os.cpu_count()} cores can be used", *settings])
+    try:
+        count = str(get_num_threads())
+    except ValueError as error:
+        count = f"cannot be told: {error}"
+    return ", ".join([f"{count}, on {usable_cores()} of {os.cpu_count()} cores", *settings])
 
 
 def blas() -> str:

@@ -74,10 +74,15 @@ def primitive(
     rule = Rule(name, forward, vjps, joint, numeric, expects)
 
     def apply(*args: Any) -> Any:
+        for a in args:
+            if isinstance(a, Box):
+                break
+        else:
+            return compute(rule, args)
         raw: list[Any] = []
         parents: list[Node | None] = []
         recorded = unsettled = False
-        dtype = None
+        dtype: Any = None
         for a in args:
             if isinstance(a, Box):
                 data = a.data
@@ -97,8 +102,6 @@ def primitive(
                         a = np.array(a)  # the caller may write into it before the backward
                 raw.append(a)
                 parents.append(None)
-        if dtype is None:
-            return compute(rule, raw)
         if unsettled:
             settle(rule, raw)
         if floats and dtype.kind != "f":
@@ -110,14 +113,14 @@ def primitive(
             anomaly.check_forward(name, out, raw)
         if recorded and vjps and mode.recording:
             return _record(rule, parents, raw, out)
-        return mode.box(out) if type(out) is not tuple else tuple(mode.box(o) for o in out)
+        return Box.shown_as(out) if type(out) is not tuple else tuple(Box.shown_as(o) for o in out)
 
     apply.__name__ = apply.__qualname__ = name
     apply.rule = rule  # type: ignore[attr-defined]
     return apply
 
 
-def compute(rule: Rule, raw: list) -> Any:
+def compute(rule: Rule, raw: Sequence[Any]) -> Any:
     """The forward on bare values: NumPy's, or that of an array type with a way of its own."""
     if type(raw[0]) is not _ndarray:
         for a in raw:
@@ -139,9 +142,9 @@ def _record(rule: Rule, parents: list, raw: list, out: Any) -> Any:
     if watching.on:
         node.notes = Notes(line=anomaly.user_line())
     if not several:
-        return mode.box(out, node)
+        return Box.shown_as(out, node)
     n = len(out)
-    return tuple(mode.box(o, Node(_ONE_OF, (node, None, None), (i, n), o.shape)) for i, o in enumerate(out))
+    return tuple(Box.shown_as(o, Node(_ONE_OF, (node, None, None), (i, n), o.shape)) for i, o in enumerate(out))
 
 
 class Bundle:
@@ -167,7 +170,7 @@ class Bundle:
 _ONE_OF = Rule("result", lambda x, i, n: x, (lambda g, i, n: Bundle({i: g}, n),), False, False, "")
 
 
-def _described(rule: Rule, raw: list) -> str:
+def _described(rule: Rule, raw: Sequence[Any]) -> str:
     """The arguments of a primitive for an error message: shapes of arrays, values of what is static."""
     parameters = inspect.signature(rule.forward).parameters.values()
     names = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]

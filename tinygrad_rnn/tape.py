@@ -29,15 +29,17 @@ class Box:
     """A value the tape can follow: `data`, and the `node` that made it (None for a constant)."""
 
     __slots__ = ("data", "node", "__weakref__")
+    shown_as: type[Box]  # what results and gradients are made: `Tensor`, once it is defined
 
     def __init__(self, data: Any, node: Node | None = None):
         self.data = data
         self.node = node
 
 
+Box.shown_as = Box
+
 class _Mode(threading.local):
     recording = True
-    box: type[Box] = Box  # what cotangents are shown as to a person: `Tensor`, once it is defined
 
     def __init__(self) -> None:
         self.outer: list[bool] = []  # of this thread: a decorated function may run on several at once
@@ -162,13 +164,13 @@ def _leading_to(targets: Iterable[Node], nodes: Sequence[Node]) -> set[Node]:
 def _lifted(node: Node, saved: tuple) -> tuple:
     """The saved values as boxes with their place on the tape, so that what a VJP does with them is recorded."""
     sources = [node if k == 0 else node.parents[k - 1] for k in node.rule.kept]
-    return tuple(value if source is None else mode.box(value, source) for value, source in zip(saved, sources))
+    return tuple(value if source is None else Box.shown_as(value, source) for value, source in zip(saved, sources))
 
 
 def _report(notes: Notes, node: Node, g: Any) -> Any:
     """Show the finished cotangent of a node to its hooks; the last word they return goes on down the tape."""
     boxed = isinstance(g, Box)
-    box = g if boxed else mode.box(g[...])  # [...] makes arrays of NumPy's scalars
+    box = g if boxed else Box.shown_as(g[...])  # [...] makes arrays of NumPy's scalars
     for hook in tuple(notes.hooks.values()):
         changed = hook(box)
         if changed is not None:
@@ -184,9 +186,9 @@ def _report(notes: Notes, node: Node, g: Any) -> Any:
 def _deposit(notes: Notes, g: Any, owned: bool) -> None:
     """Add g to the grad. Leaves accumulate over calls of backward; an array that others hold is copied first."""
     if isinstance(g, Box):
-        g = mode.box(g.data.copy(), g.node)
+        g = Box.shown_as(g.data.copy(), g.node)
     else:
-        g = mode.box((g if owned else g.copy())[...])  # [...] makes arrays of NumPy's scalars
+        g = Box.shown_as((g if owned else g.copy())[...])  # [...] makes arrays of NumPy's scalars
     with _deposit_lock:
         notes.grad = g if notes.grad is None else notes.grad + g
 
@@ -221,6 +223,7 @@ def walk(
     found: dict[Node, Any] = {}
     pending: dict[Node, Any] = {}
     owned: set[Node] = set()  # nodes whose pending cotangent is an array of our own, to be added to in place
+    watch = watching.on
     for node, g in roots:
         pending[node] = pending[node] + g if node in pending else g
 
@@ -255,7 +258,7 @@ def walk(
                 product = shares[i] if rule.joint else rule.vjps[i](g, *saved)
                 if product is None:
                     continue
-                if watching.on:
+                if watch:
                     anomaly.check_vjp(node, g, product)
                 fresh = product is not g and getattr(product, "base", g) is None
                 if product.shape != parent.shape:

@@ -28,9 +28,15 @@ Array = Any
 SMALL = 2e6  # flops under which threads cost more than they bring
 
 
-def supports(step: Step, seq: Sequence) -> bool:
-    """Whether this driver can run the step over the sequence."""
-    return compilable(step) and seq.weight_hr is None and seq.x.shape[0] > 0 and seq.x.shape[1] > 0
+def refusal(step: Step, seq: Sequence) -> str | None:
+    """Why this driver cannot run the step over the sequence: None if it can, "" where there is nothing to run."""
+    if 0 in seq.x.shape:
+        return ""
+    if seq.weight_hr is not None:
+        return "a projection of h is not compiled yet"
+    if step.products:
+        return "a further product within the step is not compiled yet"
+    return None if compilable(step) else "an operation of it has no vector code"
 
 
 @dataclass
@@ -68,6 +74,14 @@ class _Layout:
         out = np.zeros((*a.shape[:-1], gates, self.W), self.dtype)
         out[..., : self.H] = a.reshape(*a.shape[:-1], gates, self.H)
         return out.reshape(*a.shape[:-1], gates * self.W)
+
+    def padded_rows(self, a: Array, gates: int) -> Array:
+        """[gates H, columns] as [gates W, columns]."""
+        if self.H == self.W:
+            return np.ascontiguousarray(a)
+        out = np.zeros((gates, self.W, a.shape[1]), self.dtype)
+        out[:, : self.H] = a.reshape(gates, self.H, -1)
+        return out.reshape(gates * self.W, -1)
 
     def unpadded_rows(self, a: Array, gates: int) -> Array:
         """[gates W, ...] as [gates H, ...]."""
@@ -107,7 +121,7 @@ class _Layout:
         block = vectors * self.lanes
         blocks = -(-H // block)
         if transposed:
-            tall = np.ascontiguousarray(self.padded(weight.T, gates).T) if H != W else weight
+            tall = self.padded_rows(weight, gates)
             panels = np.empty(blocks * gates * W * block, self.dtype)
             self.products.pack_blocks(tall.reshape(-1), H, 1, 0, 1, H, gates * W, vectors, panels)
         else:
@@ -157,7 +171,7 @@ def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Ar
     T, N, H, W, p = at.T, at.N, at.H, at.W, at.plan
     gates = len(step.input_gates)
     x = np.ascontiguousarray(seq.x)
-    weight = np.ascontiguousarray(seq.weight_ih) if H == W else np.ascontiguousarray(at.padded(seq.weight_ih.T, gates).T)
+    weight = at.padded_rows(seq.weight_ih, gates)
     projected = np.empty((T * N, gates * W), at.dtype)
     at.product(x.reshape(-1), (at.I, 1), weight.reshape(-1), (1, at.I), projected, at.I)
 
@@ -208,7 +222,12 @@ def _side_arrays(at: _Layout, seq: Sequence) -> dict[str, Array]:
 
 
 def backward(
-    step: Step, seq: Sequence, saved: Saved, d_outputs: Ordered[Array | None], d_final: Ordered[Array | None]
+    step: Step,
+    seq: Sequence,
+    saved: Saved,
+    d_outputs: Ordered[Array | None],
+    d_final: Ordered[Array | None],
+    wants_x: bool = True,
 ) -> Sequence:
     """See `reference.backward`."""
     seq, order = saved.seq, saved.order
@@ -242,7 +261,7 @@ def backward(
             carry = carry + _into_h(at, seq, arrays["x" if p.shares else "h"])
         d_initial.append(_unsorted(carry[:, :H].copy(), order, 0))
     return Sequence(
-        x=_unsorted(_d_x(at, seq, d_x_part), order, 1),
+        x=_unsorted(_d_x(at, seq, d_x_part), order, 1) if wants_x else None,
         weight_ih=at.unpadded_rows(_d_weight(at, d_x_part, np.ascontiguousarray(seq.x), at.I, at.I), gates),
         weight_hh=_d_weight_hh(at, seq, saved, d_h_part) if direct else None,
         bias_ih=None if seq.bias_ih is None else at.unpadded_rows(_column_sums(at, d_x_part), gates),
@@ -264,7 +283,7 @@ def _into_h(at: _Layout, seq: Sequence, d_h: Array) -> Array:
     d_first = np.ascontiguousarray(d_h[first, np.arange(at.N)])
     if seq.lengths is not None:
         d_first[seq.lengths == 0] = 0
-    weight = np.ascontiguousarray(seq.weight_hh) if at.H == at.W else np.ascontiguousarray(at.padded(seq.weight_hh.T, gates).T)
+    weight = at.padded_rows(seq.weight_hh, gates)
     out = np.empty((at.N, at.H), at.dtype)
     at.product(d_first.reshape(-1), (gates * at.W, 1), weight.reshape(-1), (at.H, 1), out, gates * at.W)
     return np.pad(out, ((0, 0), (0, at.W - at.H)))
@@ -272,7 +291,7 @@ def _into_h(at: _Layout, seq: Sequence, d_h: Array) -> Array:
 
 def _d_x(at: _Layout, seq: Sequence, d_part: Array) -> Array:
     gates = len(at.step.input_gates)
-    weight = np.ascontiguousarray(seq.weight_ih) if at.H == at.W else np.ascontiguousarray(at.padded(seq.weight_ih.T, gates).T)
+    weight = at.padded_rows(seq.weight_ih, gates)
     out = np.empty((at.T * at.N, at.I), at.dtype)
     at.product(d_part.reshape(-1), (gates * at.W, 1), weight.reshape(-1), (at.I, 1), out, gates * at.W)
     return out.reshape(at.T, at.N, at.I)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..program import Constant, Op, Program, Ref, Step
 from .pointwise import supported
 from .product import PANEL_VECTORS
+
+Move = Callable[[Ref], Ref]
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def _biased(program: Program) -> Program:
         number[names.index(name)] = len(names) + i
     for k in range(len(program.ops)):
         number[len(program.inputs) + k] = len(names) + len(parts) + k
-    move = lambda ref: number.get(ref, ref)
+    move: Move = lambda ref: number.get(ref, ref)
     ops += [Op(op.name, tuple(map(move, op.args))) for op in program.ops]
     return Program(tuple(names), tuple(ops), tuple((name, move(ref)) for name, ref in program.outputs))
 
@@ -69,7 +72,7 @@ def _without_dead_code(program: Program) -> Program:
     inputs = [name for i, name in enumerate(program.inputs) if i in live]
     kept = [i for i in range(n) if i in live] + [n + k for k in range(len(program.ops)) if n + k in live]
     number = {ref: i for i, ref in enumerate(kept)}
-    move = lambda ref: number.get(ref, ref)
+    move: Move = lambda ref: number.get(ref, ref)
     ops = tuple(Op(op.name, tuple(map(move, op.args))) for k, op in enumerate(program.ops) if n + k in live)
     return Program(tuple(inputs), ops, tuple((name, move(ref)) for name, ref in program.outputs))
 
@@ -98,11 +101,11 @@ def _adjoint(step: Step, shares: bool) -> Program:
             if s == step.states[0] and step.direct_gates:
                 total = emit("add", total, names.index("tile"))
             number[old.inputs.index("d." + s)] = total
-    move = lambda ref: number.get(ref, ref)
+    move: Move = lambda ref: number.get(ref, ref)
     for k, op in enumerate(old.ops):
         number[len(old.inputs) + k] = emit(op.name, *map(move, op.args))
 
-    result = lambda name: move(back.get(name, Constant(0.0)))
+    result: Callable[[str], Ref] = lambda name: move(back.get(name, Constant(0.0)))
     outputs = [("x." + g, result("x." + g)) for g in step.input_gates]
     outputs += [] if shares else [("h." + g, result("h." + g)) for g in step.direct_gates]
     outputs += [("carry." + s, result("s." + s)) for s in step.states]

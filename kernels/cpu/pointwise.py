@@ -18,6 +18,7 @@ PROGRAMS: dict[str, Program] = {}
 """Programs by the key under which generated code refers to them; needed only while that code is compiled."""
 
 COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+LOGICAL = {"logical_and": "and_", "logical_or": "or_", "logical_not": "not_"}
 DIRECT = {
     "add", "sub", "mul", "div", "neg", "abs", "sqrt", "exp", "log", "tanh", "sigmoid", "softplus", "maximum", "minimum"
 }  # fmt: skip
@@ -25,15 +26,18 @@ DIRECT = {
 
 def supported(program: Program) -> bool:
     """Whether every operation has vector code."""
-    return all(op.name in DIRECT or op.name in COMPARISONS or op.name in ("relu", "where", "sign") for op in program.ops)
+    return all(op.name in {*DIRECT, *COMPARISONS, *LOGICAL, "where", "relu", "sign"} for op in program.ops)
 
 
 def emit_operation(v: Vectors, name: str, args: list[Any]) -> Any:
-    """One operation of a Program on vectors; comparisons give masks, which `where` takes."""
+    """One operation of a Program on vectors. Comparisons give masks; where numbers are wanted, a mask is 1 and 0."""
+    if name in LOGICAL:
+        return getattr(v.builder, LOGICAL[name])(*map(v.mask, args))
+    if name == "where":
+        return v.where(v.mask(args[0]), *map(v.number, args[1:]))
+    args = list(map(v.number, args))
     if name in COMPARISONS:
         return v.compare(COMPARISONS[name], *args)
-    if name == "where":
-        return v.where(*args)
     if name == "relu":
         return v.maximum(args[0], v.constant(0.0))
     if name == "sign":
@@ -49,7 +53,7 @@ def emit_program(v: Vectors, program: Program, inputs: list[Any]) -> list[Any]:
     value = lambda ref: v.constant(ref.value) if isinstance(ref, Constant) else values[ref]
     for op in program.ops:
         values.append(emit_operation(v, op.name, [value(ref) for ref in op.args]))
-    return [value(ref) for _, ref in program.outputs]
+    return [v.number(value(ref)) for _, ref in program.outputs]
 
 
 @intrinsic

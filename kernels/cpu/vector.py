@@ -98,6 +98,18 @@ class Vectors:
         """A mask; false where either is NaN, but for !=."""
         return (self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered)(sign, a, b)
 
+    def is_mask(self, a: Any) -> bool:
+        """Whether a value is a mask, as comparisons give, and not numbers."""
+        return a.type.element == ir.IntType(1)
+
+    def mask(self, a: Any) -> Any:
+        """Numbers as a mask: true where they are not 0, as a NaN is not."""
+        return a if self.is_mask(a) else self.builder.fcmp_unordered("!=", a, self.constant(0.0))
+
+    def number(self, a: Any) -> Any:
+        """A mask as numbers: 1 where it is true."""
+        return self.where(a, self.constant(1.0), self.constant(0.0)) if self.is_mask(a) else a
+
     def where(self, mask: Any, a: Any, b: Any) -> Any:
         return self.builder.select(mask, a, b)
 

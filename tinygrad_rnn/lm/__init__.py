@@ -1,4 +1,4 @@
-"""Character-level language models: the model, its training, checkpoints, samples. The command `tinygrad-rnn` is made of it.
+"""Character-level language models: what the command `tinygrad-rnn` is made of.
 
     config.py      options, with defaults and limits        progress.py  the bar
     model.py       CharModel                                plot.py      the picture of the loss

@@ -26,11 +26,10 @@ def plot_loss(path: Path, losses: np.ndarray, validations: np.ndarray, steps_per
     axes.plot(steps, losses, color="tab:blue", alpha=0.25, linewidth=0.8, label="training, each step")
     window = max(1, len(losses) // 50)
     mean = np.convolve(losses, np.ones(window) / window, mode="valid")
-    axes.plot(steps[window - 1 :], mean, color="tab:blue", label=f"training, mean of {window} steps")
+    axes.plot(steps[window // 2 :][: len(mean)], mean, color="tab:blue", label=f"training, mean of {window} steps")
     if len(validations):
-        axes.plot(validations[:, 0], validations[:, 1], "o-", color="tab:orange", markersize=4, label="held-out text")
-        step, bits = validations[-1]
-        axes.annotate(f"{bits:.3f}", (step, bits), xytext=(0, 8), textcoords="offset points", ha="right")
+        label = f"held-out text, {validations[-1, 1]:.3f} at the end"
+        axes.plot(validations[:, 0], validations[:, 1], "o-", color="tab:orange", markersize=4, label=label)
     axes.set(title=title, xlabel="optimiser step", ylabel="bits per character")
     per = float(steps_per_epoch)
     epochs = axes.secondary_xaxis("top", functions=(lambda s: np.divide(s, per), lambda e: np.multiply(e, per)))

@@ -9,11 +9,11 @@ import numpy as np
 from ..primitive import primitive
 from .shape import reshape
 
-_matmul = primitive(
+_matmul: Any = primitive(
     "matmul",
     lambda x, y: np.matmul(x, y),
-    lambda g, x, y: matmul(g, y.mT),
-    lambda g, x, y: matmul(x.mT, g),
+    lambda g, x, y: _matmul(g, y.mT),
+    lambda g, x, y: _matmul(x.mT, g),
     numeric=True,
     expects="x [..., n, k] and y [..., k, m]",
 )
@@ -21,9 +21,11 @@ _matmul = primitive(
 
 def matmul(x: Any, y: Any) -> Any:
     """x @ y over the last two dimensions, the others broadcast; a vector is taken as a row (x) or a column (y)."""
-    if not (hasattr(x, "shape") and hasattr(y, "shape")):
-        raise TypeError(f"matmul: expected two tensors, got {type(x).__name__} and {type(y).__name__}")
-    x_shape, y_shape = x.shape, y.shape
+    try:
+        x_shape, y_shape = x.shape, y.shape
+    except AttributeError:
+        got = f"{type(x).__name__} and {type(y).__name__}"
+        raise TypeError(f"matmul: expected two tensors, got {got}") from None
     if len(x_shape) == 2 == len(y_shape):
         return _matmul(x, y)
     if not x_shape or not y_shape:
