@@ -16,6 +16,7 @@ setup(
         "tinygrad_rnn.data",
         "tinygrad_rnn.lm",
         "tinygrad_rnn.kernels",
+        "tinygrad_rnn.kernels.cpu",
     ],
     package_dir={"tinygrad_rnn": "tinygrad_rnn", "tinygrad_rnn.kernels": "kernels"},
     package_data={"tinygrad_rnn": ["py.typed"], "tinygrad_rnn.kernels": ["py.typed"]},

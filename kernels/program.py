@@ -71,7 +71,7 @@ class Step:
 
     forward:  x.*, h.*, s.*, p.*, e.* -> a state's name: its value after the step; k.*; v.*
     backward: k.*, s.*, p.*, e.*, d.* -> the cotangents of x.*, h.*, s.*, p.*, e.* under those names, and of the
-              j-th product's result under v.j
+              j-th product's result under v.j; one that no gradient reaches is left out
 
     The first state, h, is what the recurrent weights multiply. input_gates and recurrent_gates are those whose
     parts are read at all, in order: they are the blocks of rows of weight_ih and weight_hh.

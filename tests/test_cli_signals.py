@@ -46,7 +46,7 @@ def step_of(path):
 
 def wait_for_step(process, path, step):
     """Wait until the checkpoint has reached a step; every one that is seen on the way is whole."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while step_of(path) < step:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -74,7 +74,7 @@ def test_killed_at_moments_of_chance_and_resumed(folder, uninterrupted, capsys):
         wait_for_step(process, path, chance.randrange(least, least + 60))
         time.sleep(chance.random() * 0.02)
         process.kill()
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=120)
         assert process.returncode == -signal.SIGKILL, err
         assert 0 < step_of(path) < STEPS
         words = ["--resume"]
@@ -89,7 +89,7 @@ def test_interrupted_and_resumed(folder, uninterrupted, capsys, name):
     process = start("train", "--text", "text.txt", "--save-every", "0", *OPTIONS)
     wait_for_step(process, path, 20)
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 128 + number
     assert "Traceback" not in err
     step = step_of(path)
@@ -103,7 +103,7 @@ def test_a_closed_pipe_ends_sample_quietly(folder, uninterrupted):
     assert len(process.stdout.read(50)) == 50
     process.stdout.close()
     err = process.stderr.read()
-    assert process.wait(timeout=30) == 128 + signal.SIGPIPE
+    assert process.wait(timeout=120) == 128 + signal.SIGPIPE
     assert err == ""
     process.stderr.close()
 
@@ -112,7 +112,7 @@ def test_a_closed_pipe_ends_sample_quietly(folder, uninterrupted):
 def test_output_to_a_full_disk_ends_in_one_line(folder, uninterrupted):
     with open("/dev/full", "w") as full:
         process = start("sample", "whole", "--length", "5", stdout=full)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert err == "tinygrad-rnn: error: [Errno 28] No space left on device\n"
 
@@ -121,7 +121,7 @@ def test_interrupted_sample_ends_in_one_line(folder, uninterrupted):
     process = start("sample", "whole", "--length", "1000000")
     assert len(process.stdout.read(50)) == 50
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGINT
     assert err == "tinygrad-rnn: error: interrupted\n"
 
@@ -131,5 +131,17 @@ def test_a_terminal_that_lacks_characters_shows_question_marks(folder, capsys, m
     assert cli.main(["train", "--text", "umlauts.txt", "--steps", "1", "--hidden", "4"]) == 0
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     process = start("sample", "run", "--length", "5")
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (0, "?????\n", "")
+
+
+@pytest.mark.parametrize("name", ["TINYGRAD_RNN_THREADS", "TINYGRAD_RNN_VECTOR"])
+def test_an_environment_that_cannot_be_is_one_line(folder, monkeypatch, name):
+    monkeypatch.setenv(name, "7x")
+    process = start("train", "--text", "text.txt", *OPTIONS)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert err.startswith(f"tinygrad-rnn: error: the environment variable {name}: ") and err.count("\n") == 1
+    process = start("info")
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, "") and "cannot be told" in out

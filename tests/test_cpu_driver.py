@@ -4,12 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-
-from tinygrad_rnn.cells import BUILT_IN
 from tinygrad_rnn.kernels import reference
 from tinygrad_rnn.kernels.cpu import driver, threads
 from tinygrad_rnn.kernels.cpu.host import VARIABLE, vector_unit
 from tinygrad_rnn.kernels.sequence import Sequence
+
+from tinygrad_rnn.cells import BUILT_IN
 from tinygrad_rnn.trace import trace
 
 CELLS = [name for name, cell in BUILT_IN.items() if driver.compilable(trace(cell))]

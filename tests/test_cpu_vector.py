@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from numba import njit, types
 from numba.extending import intrinsic
-
 from tinygrad_rnn.kernels.cpu.host import VARIABLE, vector_unit
 from tinygrad_rnn.kernels.cpu.pointwise import emit_operation
 from tinygrad_rnn.kernels.cpu.vector import Vectors

@@ -296,6 +296,17 @@ def test_no_two_gradients_share_memory(cell):
                 np.testing.assert_array_equal(t.grad.numpy(), before + 1)
 
 
+@pytest.mark.parametrize("time", [0, 3])
+def test_the_drivers_gradients_are_arrays_of_their_own(time):
+    seq = arrays_of(random_sequence(passing, time))
+    outputs, final, saved = reference.forward(trace(passing), seq, keep=True)
+    given = [np.ones_like(a) for a in (*outputs, *final)]
+    found = reference.backward(trace(passing), seq, saved, given[:3], given[3:])
+    arrays = [*(a for a in named(found).values() if a is not None), *given, *named(seq).values()]
+    for x, y in itertools.combinations(arrays, 2):
+        assert not np.shares_memory(x, y)
+
+
 def test_one_leaf_as_two_states_gets_the_sum():
     seq = random_sequence(LSTM)
     shared = tg.tensor(seq.initial[0].detach().numpy(), requires_grad=True)

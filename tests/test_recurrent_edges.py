@@ -11,6 +11,7 @@ from user_cells import ind_rnn, recurrent_dropout_lstm
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+from tinygrad_rnn.cells import cell
 
 T, N, I, H = 5, 3, 4, 6
 
@@ -73,11 +74,13 @@ def test_bad_arguments(arguments, match):
 
 
 def test_other_bad_arguments():
+    fed_by_c = cell(gates="n", states="hc")(lambda a, s: (a.n.x + a.n.of(s.c), s.c))
     for build, match in [
         (lambda: nn.RNN(4, 6, nonlinearity="sin"), "RNN: nonlinearity: expected 'tanh' or 'relu', got 'sin'"),
         (lambda: nn.RNNCell(4, 6, nonlinearity="sin"), "RNNCell: nonlinearity: expected 'tanh' or 'relu', got 'sin'"),
         (lambda: nn.GRU(4, 6, proj_size=2), "GRU: proj_size: expected 0, as gru needs an h of hidden_size, got 2"),
         (lambda: nn.Recurrent(recurrent_dropout_lstm, 4, 6, proj_size=2), "proj_size: expected 0"),
+        (lambda: nn.Recurrent(fed_by_c, 4, 6, proj_size=2), "proj_size: expected 0"),
         (lambda: nn.Recurrent(ind_rnn, 4, 6, proj_size=2), "Recurrent: proj_size: expected 0, as ind_rnn"),
         (lambda: nn.Recurrent("lstmm", 4, 6), "cell: expected a function under @cell or one of"),
     ]:

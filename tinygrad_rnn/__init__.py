@@ -22,6 +22,7 @@ from . import nn, optim
 from .anomaly import detect_anomaly
 from .creation import arange, full, ones, ones_like, rand, randint, randn, tensor, zeros, zeros_like
 from .differentiate import grad, gradcheck, gradgradcheck
+from .kernels.cpu.threads import get_num_threads, set_num_threads
 from .primitives.elementwise import (
     abs,
     add,
@@ -126,6 +127,7 @@ __all__ = [
     "gather",
     "ge",
     "gelu",
+    "get_num_threads",
     "get_rng_state",
     "grad",
     "gradcheck",
@@ -166,6 +168,7 @@ __all__ = [
     "relu",
     "reshape",
     "set_grad_enabled",
+    "set_num_threads",
     "set_rng_state",
     "sigmoid",
     "sign",

@@ -115,8 +115,9 @@ def cell(
 ) -> Callable[[Callable[..., Any]], Cell]:
     """Make a cell of a function of its equations: `equations(a, s)`, then `p` and `e` if it has params and inputs.
 
-    Names are given as a string of letters, as words, or as a list. The equations may use arithmetic,
-    comparison, `where`, `maximum`, `minimum`, `clip` and the elementwise functions of `tinygrad_rnn`.
+    Names are given as a string of letters, as words, or as a list. The equations may use arithmetic, `where` with
+    comparisons as its condition, `maximum`, `minimum`, `clip` and the elementwise functions of `tinygrad_rnn`. They
+    run once, on symbols: no branch on a value, no array of their own, no random number.
     """
     given = {"gates": gates, "states": states, "params": params, "inputs": inputs}
     names = [_names(what, value) for what, value in given.items()]

@@ -109,6 +109,17 @@ def _option(parser: Any, name: str, allowed: Allowed, default: Any, said: str = 
     parser.add_argument(*words, dest=name, metavar=metavar, type=parse, default=default, help=said)
 
 
+def _check_environment() -> None:
+    """OptionError where an environment variable asks the kernels for what cannot be."""
+    from .kernels.cpu import host, threads
+
+    for name, read in ((host.VARIABLE, host.vector_unit), (threads.VARIABLE, threads.get_num_threads)):
+        try:
+            read()
+        except ValueError as error:
+            raise OptionError(f"the environment variable {name}: {error}") from error
+
+
 # train
 
 
@@ -137,6 +148,7 @@ def _add_train(commands: Any) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
+    _check_environment()
     given = {name: getattr(args, name) for name in Config.allowed() if hasattr(args, name)}
     limits = Limits(args.epochs, args.steps, args.minutes)
     path: Path = args.out / CHECKPOINT
@@ -228,6 +240,7 @@ def _add_sample(commands: Any) -> None:
 
 
 def _sample(args: argparse.Namespace) -> int:
+    _check_environment()
     path: Path = args.checkpoint / CHECKPOINT if args.checkpoint.is_dir() else args.checkpoint
     tree = checkpoint.load(path)
     with checkpoint.reading(str(path)):

@@ -30,7 +30,7 @@ _WEIGHTS = ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 _alias = primitive("alias", lambda x: x, lambda g: g)
 
 
-@dataclass
+@dataclass(repr=False)  # it would fill an error message with Programs
 class _Call:
     """What one run of the node takes beside arrays, and what its forward leaves for its backward."""
 

@@ -7,7 +7,6 @@ length, so that those that have a step t are the first ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from ..program import Program, Step
+from ..program import Step
 from ..sequence import Sequence
 from . import threads
-from .host import VectorUnit, vector_unit
-from .plan import Plan, compilable, plan
+from .host import vector_unit
+from .plan import PROJECTION, Multiplication, Stage, compilable, plan, source_names, vectors_of
 from .product import PANEL_VECTORS, products
-from .recurrence import arguments, recurrence
+from .recurrence import recurrence
 
 Array = Any
 SMALL = 2e6  # flops under which threads cost more than they bring
@@ -32,112 +31,150 @@ def refusal(step: Step, seq: Sequence) -> str | None:
     """Why this driver cannot run the step over the sequence: None if it can, "" where there is nothing to run."""
     if 0 in seq.x.shape:
         return ""
-    if seq.weight_hr is not None:
-        return "a projection of h is not compiled yet"
-    if step.products:
-        return "a further product within the step is not compiled yet"
     return None if compilable(step) else "an operation of it has no vector code"
 
 
 @dataclass
 class Saved:
-    """What the forward leaves for the backward: the sorted sequence, states [T + 1, N, W] and kept values."""
+    """What the forward leaves for the backward: the sorted sequence and its order; states [T + 1, N, W], kept values,
+    and what further products multiplied."""
 
     seq: Sequence
     order: Array | None
     states: list[Array]
     kept: Array
+    sources: dict[str, Array]
 
 
 class _Layout:
-    """The sizes of one run, and the modules that were generated for it."""
+    """The sizes of one run, what was generated for it, and the ways to its layout: H and P made full vectors, W and V."""
 
     def __init__(self, step: Step, seq: Sequence):
-        self.step, self.plan, self.unit = step, plan(step), vector_unit()
+        self.step, self.seq = step, seq
+        projected = seq.weight_hr is not None
+        self.plan = plan(step, projected)
         self.dtype = seq.x.dtype
-        self.bits = 8 * self.dtype.itemsize
-        self.lanes = self.unit.lanes(self.dtype.itemsize)
+        unit, bits = vector_unit(), 8 * self.dtype.itemsize
+        self.lanes = unit.lanes(self.dtype.itemsize)
         self.T, self.N, self.I = seq.x.shape
         self.H = seq.weight_ih.shape[0] // len(step.input_gates)
-        self.W = -(-self.H // self.lanes) * self.lanes
-        self.products: ModuleType = products(self.unit, self.bits)
-        self.loops: ModuleType = recurrence(step, self.unit, self.bits)
-        lengths = seq.lengths
+        self.P = seq.weight_hr.shape[0] if projected else self.H
+        self.W, self.V = self.full(self.H), self.full(self.P)
+        self.products: ModuleType = products(unit, bits)
+        self.loops = recurrence(step, projected, unit, bits)
         times = np.arange(self.T)
-        self.active = np.full(self.T, self.N) if lengths is None else (lengths > times[:, None]).sum(1)
+        self.active = np.full(self.T, self.N) if seq.lengths is None else (seq.lengths > times[:, None]).sum(1)
         self.offset = times * self.N
 
+    def full(self, n: int) -> int:
+        """A width made full vectors."""
+        return -(-n // self.lanes) * self.lanes
+
     def padded(self, a: Array, gates: int = 1) -> Array:
-        """[..., gates H] as [..., gates W], 0 past H; contiguous."""
-        if self.H == self.W:
+        """[..., gates n] with each gate made full vectors by zeros; contiguous."""
+        n = a.shape[-1] // gates
+        wide = self.full(n)
+        if n == wide:
             return np.ascontiguousarray(a)
-        out = np.zeros((*a.shape[:-1], gates, self.W), self.dtype)
-        out[..., : self.H] = a.reshape(*a.shape[:-1], gates, self.H)
-        return out.reshape(*a.shape[:-1], gates * self.W)
+        out = np.zeros((*a.shape[:-1], gates, wide), self.dtype)
+        out[..., :n] = a.reshape(*a.shape[:-1], gates, n)
+        return out.reshape(*a.shape[:-1], gates * wide)
 
-    def padded_rows(self, a: Array, gates: int) -> Array:
-        """[gates H, columns] as [gates W, columns]."""
-        if self.H == self.W:
+    def padded_rows(self, a: Array, gates: int = 1) -> Array:
+        """[gates n, columns] with each gate made full vectors by zeros; contiguous."""
+        n = a.shape[0] // gates
+        wide = self.full(n)
+        if n == wide:
             return np.ascontiguousarray(a)
-        out = np.zeros((gates, self.W, a.shape[1]), self.dtype)
-        out[:, : self.H] = a.reshape(gates, self.H, -1)
-        return out.reshape(gates * self.W, -1)
+        out = np.zeros((gates, wide, a.shape[1]), self.dtype)
+        out[:, :n] = a.reshape(gates, n, -1)
+        return out.reshape(gates * wide, -1)
 
-    def unpadded_rows(self, a: Array, gates: int) -> Array:
-        """[gates W, ...] as [gates H, ...]."""
-        if self.H == self.W:
-            return a
-        return a.reshape(gates, self.W, *a.shape[1:])[:, : self.H].reshape(gates * self.H, *a.shape[1:])
+    def unpadded_rows(self, a: Array, gates: int, n: int) -> Array:
+        """[gates full(n), ...] as [gates n, ...]."""
+        wide = self.full(n)
+        return a if n == wide else a.reshape(gates, wide, *a.shape[1:])[:, :n].reshape(gates * n, *a.shape[1:])
 
     def bias(self, bias: Array | None, gates: int) -> Array:
+        """A bias as the loops read it."""
         return np.zeros(max(gates, 1) * self.W, self.dtype) if bias is None else self.padded(bias, gates)
 
-    def product(self, a: Array, a_strides: tuple[int, int], b: Array, b_strides: tuple[int, int], out: Array, K: int) -> None:
-        """out [M, N] = A B, for flat a and b with strides in numbers, on as many threads as it is worth."""
-        M, N = out.shape
-        width, flat = PANEL_VECTORS * self.lanes, out.reshape(-1)
+    def weights(self, gates: tuple[str, ...]) -> Array:
+        """The recurrent weights of some gates, [gates H, P], or those of the projection, [P, H]."""
+        if gates == (PROJECTION,):
+            return self.seq.weight_hr
+        every = self.step.recurrent_gates
+        if gates == every:
+            return self.seq.weight_hh
+        blocks = [self.seq.weight_hh[self.rows(g)] for g in gates]
+        return np.concatenate(blocks)
+
+    def rows(self, gate: str) -> slice:
+        """The rows of a gate in weight_hh."""
+        i = self.step.recurrent_gates.index(gate)
+        return slice(i * self.H, (i + 1) * self.H)
+
+    def product(self, a: Array, transposed: bool, b: Array, b_transposed: bool) -> Array:
+        """A B, where a is A or its transpose and b is B or its; on as many threads as it is worth."""
+        M, K = a.shape[::-1] if transposed else a.shape
+        N = b.shape[0] if b_transposed else b.shape[1]
+        a_strides = (1, a.shape[1]) if transposed else (a.shape[1], 1)
+        b_strides = (1, b.shape[1]) if b_transposed else (b.shape[1], 1)
+        out = np.empty((M, N), self.dtype)
+        width, to, of, by = PANEL_VECTORS * self.lanes, out.reshape(-1), a.reshape(-1), b.reshape(-1)
         parts = threads.get_num_threads() if 2.0 * M * N * K > SMALL else 1
         call = self.products.product
-        if N >= parts * width:
+        if parts * width <= N:
             cuts = threads.split(N, parts, width)
-            threads.run([partial(call, a, *a_strides, b, *b_strides, flat, N, M, N, K, i, j, False) for i, j in cuts])
+            tasks = [partial(call, of, *a_strides, by, *b_strides, to, N, M, N, K, i, j, False) for i, j in cuts]
         else:
-            cuts = threads.split(M, parts, 6)
-            threads.run(
-                [
-                    partial(call, a[i * a_strides[0] :], *a_strides, b, *b_strides, flat[i * N :], N, j - i, N, K, 0, N, False)
-                    for i, j in cuts
-                ]
-            )
+            tasks = [
+                partial(call, of[i * a_strides[0] :], *a_strides, by, *b_strides, to[i * N :], N, j - i, N, K, 0, N, False)
+                for i, j in threads.split(M, parts, 6)
+            ]
+        threads.run(tasks)
+        return out
 
-    def pack(self, weight: Array | None, transposed: bool) -> Array:
-        """The recurrent weights in panels for the forward, [blocks][H][gates][vectors], or for the backward."""
-        gates = len(self.step.direct_gates)
-        if weight is None or not gates:
-            return np.zeros(1, self.dtype)
-        weight = np.ascontiguousarray(weight)
-        H, W = self.H, self.W
-        vectors = PANEL_VECTORS if transposed else self.plan.vectors
+    def column_sums(self, a: Array) -> Array:
+        """The sums of the columns of a matrix, row after row."""
+        rows, columns = a.shape
+        out, flat, call = np.empty(columns, self.dtype), a.reshape(-1), self.products.column_sums
+        parts = threads.get_num_threads() if a.size > SMALL else 1
+        threads.run([partial(call, flat, rows, columns, i, j, out) for i, j in threads.split(columns, parts, 16)])
+        return out
+
+    def pack(self, m: Multiplication, stage: Stage, backward: bool) -> Array:
+        """The weights of a product in panels as its tiles read them."""
+        weight = np.ascontiguousarray(self.weights(m.gates))
+        gates, (rows, columns) = len(m.gates), weight.shape
+        vectors = vectors_of(stage, backward)
         block = vectors * self.lanes
-        blocks = -(-H // block)
-        if transposed:
+        if backward:
             tall = self.padded_rows(weight, gates)
-            panels = np.empty(blocks * gates * W * block, self.dtype)
-            self.products.pack_blocks(tall.reshape(-1), H, 1, 0, 1, H, gates * W, vectors, panels)
+            panels = np.empty(-(-columns // block) * block * len(tall), self.dtype)
+            self.products.pack_blocks(tall.reshape(-1), columns, 1, 0, 1, columns, len(tall), vectors, panels)
         else:
-            panels = np.empty(blocks * H * gates * block, self.dtype)
-            self.products.pack_blocks(weight.reshape(-1), 1, H, H * H, gates, H, H, vectors, panels)
+            units = rows // gates
+            panels = np.empty(-(-units // block) * block * gates * columns, self.dtype)
+            self.products.pack_blocks(
+                weight.reshape(-1), 1, columns, units * columns, gates, units, columns, vectors, panels
+            )
         return panels
 
-    def run(self, function: str, program: Program, reverse: bool, panels: Array, slots: int, arrays: dict[str, Any]) -> None:
+    def run(self, function: str, slots: int, arrays: dict[str, Any]) -> None:
         """Call a generated loop, rows divided among threads."""
-        loop: Callable = getattr(self.loops, function)
         backward = function == "backward"
-        given = [arrays[name] for name in arguments(self.plan, program, backward)]
-        flops = 2.0 * self.T * self.N * self.H * self.H * max(len(self.step.direct_gates), 1)
+        stages = self.plan.adjoint if backward else self.plan.train if function == "train" else self.plan.infer
+        for i, stage in enumerate(stages):
+            arrays |= {f"panels_{i}_{k}": self.pack(m, stage, backward) for k, m in enumerate(stage.products)}
+        passing = {name.replace(".", "_") for stage in stages for name, _ in stage.program.outputs if name[0] == "t"}
+        arrays |= {name: np.empty((self.N, self.W), self.dtype) for name in passing}
+        given = [arrays[name] for name in self.loops.arrays[function]]
+        flops = 2.0 * self.T * self.N * self.H * self.P * max(len(self.step.recurrent_gates), 1)
         parts = threads.get_num_threads() if flops > SMALL else 1
-        fixed = (self.active, self.offset, self.T, self.N, self.H, self.W, reverse)
-        threads.run([partial(loop, *fixed, i, j, slots, panels, *given) for i, j in threads.split(self.N, parts)])
+        fixed = (self.active, self.offset, self.T, self.N, self.H, self.W, self.P, self.V, self.seq.reverse)
+        loop = self.loops.functions[function]
+        threads.run([partial(loop, *fixed, i, j, slots, *given) for i, j in threads.split(self.N, parts)])
 
 
 def _sorted(seq: Sequence) -> tuple[Sequence, Array | None]:
@@ -168,43 +205,44 @@ def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Ar
     """See `reference.forward`."""
     seq, order = _sorted(seq)
     at = _Layout(step, seq)
-    T, N, H, W, p = at.T, at.N, at.H, at.W, at.plan
-    gates = len(step.input_gates)
-    x = np.ascontiguousarray(seq.x)
+    T, N, gates = at.T, at.N, len(step.input_gates)
     weight = at.padded_rows(seq.weight_ih, gates)
-    projected = np.empty((T * N, gates * W), at.dtype)
-    at.product(x.reshape(-1), (at.I, 1), weight.reshape(-1), (1, at.I), projected, at.I)
+    arrays = {"x": at.product(np.ascontiguousarray(seq.x).reshape(T * N, at.I), False, weight, True)}
+    arrays |= {"bias_x": at.bias(seq.bias_ih, gates), "bias_h": at.bias(seq.bias_hh, len(step.recurrent_gates))}
 
-    slots = T + 1 if keep else 2
-    states = [np.zeros((T + 1 if i == 0 or keep else slots, N, W), at.dtype) for i in range(len(step.states))]
-    for state, start in zip(states, seq.initial):
-        _set_start(state, start, seq, H)
-    kept = np.empty((T, N, len(step.kept) * W) if keep else 0, at.dtype)
-    arrays = {"x": projected, "kept": kept, "bias_x": at.bias(seq.bias_ih, gates)}
-    arrays["bias_h"] = at.bias(seq.bias_hh, len(step.direct_gates))
-    arrays |= {"state_" + s: a for s, a in zip(step.states, states)} | _side_arrays(at, seq)
-    program = p.train if keep else p.infer
-    at.run("train" if keep else "infer", program, seq.reverse, at.pack(seq.weight_hh, False), slots, arrays)
+    states = []
+    for i, (name, start) in enumerate(zip(step.states, seq.initial)):
+        state = np.zeros((T + 1 if i == 0 or keep else 2, N, at.full(start.shape[1])), at.dtype)
+        _set_start(state, start, seq)
+        states.append(state)
+        arrays["state_" + name] = state
+    kept = np.empty((T, N, len(step.kept) * at.W) if keep else 0, at.dtype)
+    sources = [*source_names(step).values(), *(["v." + PROJECTION] if at.plan.projected else [])]
+    multiplied = {name: np.zeros((T if keep else 1, N, at.W), at.dtype) for name in dict.fromkeys(sources)}
+    arrays |= {"kept": kept} | {name.replace(".", "_"): a for name, a in multiplied.items()} | _side_arrays(at)
+    at.run("train" if keep else "infer", T + 1 if keep else 2, arrays)
 
-    final = [_unsorted(_last(state, seq, i > 0 and not keep)[:, :H].copy(), order, 0) for i, state in enumerate(states)]
-    outputs = []
-    for state in states if keep else states[:1]:
-        output = state[:T] if seq.reverse else state[1:]
-        if seq.lengths is not None:
-            output = np.where((seq.lengths > np.arange(T)[:, None])[:, :, None], output, 0)
-        outputs.append(_unsorted(output[:, :, :H], order, 1))
-    return outputs, final, Saved(seq, order, states, kept) if keep else None
+    final, outputs = [], []
+    for i, (state, start) in enumerate(zip(states, seq.initial)):
+        width = start.shape[1]
+        final.append(_unsorted(_last(state, seq, i > 0 and not keep)[:, :width].copy(), order, 0))
+        if i == 0 or keep:
+            output = state[:T] if seq.reverse else state[1:]
+            if seq.lengths is not None:
+                output = np.where((seq.lengths > np.arange(T)[:, None])[:, :, None], output, 0)
+            outputs.append(_unsorted(output[:, :, :width], order, 1))
+    return outputs, final, Saved(seq, order, states, kept, multiplied) if keep else None
 
 
-def _set_start(state: Array, start: Array, seq: Sequence, hidden: int) -> None:
+def _set_start(state: Array, start: Array, seq: Sequence) -> None:
     """Put the initial state where the first step of each row looks for it."""
-    slots, rows = len(state), np.arange(state.shape[1])
-    if slots == 2:
-        state[:, :, :hidden] = start
+    slots, width = len(state), start.shape[1]
+    if slots == 2 and seq.x.shape[0] > 1:
+        state[:, :, :width] = start
     elif not seq.reverse:
-        state[0, :, :hidden] = start
+        state[0, :, :width] = start
     else:
-        state[(slots - 1) if seq.lengths is None else seq.lengths, rows, :hidden] = start
+        state[-1 if seq.lengths is None else seq.lengths, np.arange(state.shape[1]), :width] = start
 
 
 def _last(state: Array, seq: Sequence, rolling: bool) -> Array:
@@ -216,9 +254,10 @@ def _last(state: Array, seq: Sequence, rolling: bool) -> Array:
     return state[moment % 2 if rolling else moment, rows]
 
 
-def _side_arrays(at: _Layout, seq: Sequence) -> dict[str, Array]:
-    found = {f"p_{name}": at.padded(p) for name, p in seq.params.items()}
-    return found | {f"e_{name}": at.padded(np.ascontiguousarray(e)) for name, e in seq.inputs.items()}
+def _side_arrays(at: _Layout) -> dict[str, Array]:
+    """The cell's parameters and inputs per step."""
+    found = {f"p_{name}": at.padded(p) for name, p in at.seq.params.items()}
+    return found | {f"e_{name}": at.padded(np.ascontiguousarray(e)) for name, e in at.seq.inputs.items()}
 
 
 def backward(
@@ -232,88 +271,94 @@ def backward(
     """See `reference.backward`."""
     seq, order = saved.seq, saved.order
     at = _Layout(step, seq)
-    T, N, H, W, p = at.T, at.N, at.H, at.W, at.plan
-    gates, direct = len(step.input_gates), len(step.direct_gates)
+    T, N, gates, direct = at.T, at.N, len(step.input_gates), len(step.direct_gates)
     by_row = lambda a, axis: a if order is None else np.take(a, order, axis)
-    arrays: dict[str, Any] = {"kept": saved.kept, "x": np.zeros((T + 2, N, gates * W), at.dtype)}
-    if not p.shares:
-        arrays["h"] = np.zeros((T + 2, N, direct * W), at.dtype)
-    for i, (name, state) in enumerate(zip(step.states, saved.states)):
-        d_out, d_last = d_outputs[i], d_final[i]
-        arrays["state_" + name] = state
-        arrays["full_" + name] = 0 if d_out is None else 1
+    arrays: dict[str, Any] = {"kept": saved.kept, "x": np.zeros((T + 2, N, gates * at.W), at.dtype)}
+    if not at.plan.shares:
+        arrays["h"] = np.zeros((T + 2, N, direct * at.W), at.dtype)
+    for name, state, d_out, d_last in zip(step.states, saved.states, d_outputs, d_final):
+        arrays |= {"state_" + name: state, "full_" + name: 0 if d_out is None else 1}
         arrays["out_" + name] = np.zeros(64, at.dtype) if d_out is None else at.padded(by_row(d_out, 1))
-        carry = np.zeros((N, W), at.dtype)
+        arrays["carry_" + name] = np.zeros(state.shape[1:], at.dtype)
         if d_last is not None:
-            carry[:, :H] = by_row(d_last, 0)
-        arrays["carry_" + name] = carry
-    arrays |= _side_arrays(at, seq)
-    arrays |= {f"sum_{name}": np.zeros((N, W), at.dtype) for name in step.params}
-    arrays |= {f"de_{name}": np.zeros((T, N, W), at.dtype) for name in step.inputs}
-    at.run("backward", p.adjoint, seq.reverse, at.pack(seq.weight_hh, True), T + 1, arrays)
+            arrays["carry_" + name][:, : d_last.shape[1]] = by_row(d_last, 0)
+    arrays |= _side_arrays(at)
+    arrays |= {f"sum_{name}": np.zeros((N, at.W), at.dtype) for name in step.params}
+    arrays |= {f"de_{name}": np.zeros((T, N, at.W), at.dtype) for name in step.inputs}
+    arrays |= {f"dv_{j}": np.zeros((T, N, at.W), at.dtype) for j in range(len(step.products))}
+    arrays["dv_" + PROJECTION] = np.zeros((T, N, at.V) if at.plan.projected else 0, at.dtype)
+    at.run("backward", T + 1, arrays)
 
-    d_x_part = arrays["x"][1:-1].reshape(T * N, gates * W)
-    d_h_part = d_x_part if p.shares else arrays["h"][1:-1].reshape(T * N, direct * W)
-    d_initial = []
-    for i, name in enumerate(step.states):
-        carry = arrays["carry_" + name]
-        if i == 0 and direct:
-            carry = carry + _into_h(at, seq, arrays["x" if p.shares else "h"])
-        d_initial.append(_unsorted(carry[:, :H].copy(), order, 0))
+    d_x = arrays["x"][1:-1].reshape(T * N, gates * at.W)
+    weight_hh, bias_hh = _d_recurrent(at, saved, arrays)
+    x = np.ascontiguousarray(seq.x).reshape(T * N, at.I)
+    initial = [arrays["carry_" + name] for name in step.states]
+    if direct:
+        initial[0] = initial[0] + _into_first(at, arrays["x" if at.plan.shares else "h"])
     return Sequence(
-        x=_unsorted(_d_x(at, seq, d_x_part), order, 1) if wants_x else None,
-        weight_ih=at.unpadded_rows(_d_weight(at, d_x_part, np.ascontiguousarray(seq.x), at.I, at.I), gates),
-        weight_hh=_d_weight_hh(at, seq, saved, d_h_part) if direct else None,
-        bias_ih=None if seq.bias_ih is None else at.unpadded_rows(_column_sums(at, d_x_part), gates),
-        bias_hh=None if seq.bias_hh is None else at.unpadded_rows(_column_sums(at, d_h_part), direct),
-        params={name: arrays[f"sum_{name}"].sum(0)[:H] for name in step.params},
-        inputs={name: _unsorted(arrays[f"de_{name}"][:, :, :H], order, 1) for name in step.inputs},
-        initial=tuple(d_initial),
+        x=_unsorted(_d_input(at, d_x), order, 1) if wants_x else None,
+        weight_ih=at.unpadded_rows(at.product(d_x, True, x, False), gates, at.H),
+        weight_hh=weight_hh,
+        bias_ih=None if seq.bias_ih is None else at.unpadded_rows(at.column_sums(d_x), gates, at.H),
+        bias_hh=bias_hh,
+        weight_hr=_d_projection(at, saved, arrays) if at.plan.projected else None,
+        params={name: arrays[f"sum_{name}"].sum(0)[: at.H] for name in step.params},
+        inputs={name: _unsorted(arrays[f"de_{name}"][:, :, : at.H], order, 1) for name in step.inputs},
+        initial=tuple(_unsorted(d[:, : s.shape[1]].copy(), order, 0) for d, s in zip(initial, seq.initial)),
         lengths=seq.lengths,
         reverse=seq.reverse,
     )
 
 
-def _into_h(at: _Layout, seq: Sequence, d_h: Array) -> Array:
-    """The last product of the backward, into the initial h: the cotangents of each row's first step times the weights."""
+def _d_input(at: _Layout, d_x: Array) -> Array:
+    weight = at.padded_rows(at.seq.weight_ih, len(at.step.input_gates))
+    return at.product(d_x, False, weight, False).reshape(at.T, at.N, at.I)
+
+
+def _into_first(at: _Layout, d_h: Array) -> Array:
+    """The last product of the backward: the cotangents of each row's first step times the weights, for the initial h."""
+    lengths, gates = at.seq.lengths, len(at.step.direct_gates)
     first = np.ones(at.N, int)
-    if seq.reverse:
-        first = np.full(at.N, at.T) if seq.lengths is None else seq.lengths
-    gates = len(at.step.direct_gates)
+    if at.seq.reverse:
+        first = np.full(at.N, at.T) if lengths is None else lengths
     d_first = np.ascontiguousarray(d_h[first, np.arange(at.N)])
-    if seq.lengths is not None:
-        d_first[seq.lengths == 0] = 0
-    weight = at.padded_rows(seq.weight_hh, gates)
-    out = np.empty((at.N, at.H), at.dtype)
-    at.product(d_first.reshape(-1), (gates * at.W, 1), weight.reshape(-1), (at.H, 1), out, gates * at.W)
-    return np.pad(out, ((0, 0), (0, at.W - at.H)))
+    if lengths is not None:
+        d_first[lengths == 0] = 0
+    out = at.product(d_first, False, at.padded_rows(at.weights(at.step.direct_gates), gates), False)
+    return np.pad(out, ((0, 0), (0, at.V - at.P)))
 
 
-def _d_x(at: _Layout, seq: Sequence, d_part: Array) -> Array:
-    gates = len(at.step.input_gates)
-    weight = at.padded_rows(seq.weight_ih, gates)
-    out = np.empty((at.T * at.N, at.I), at.dtype)
-    at.product(d_part.reshape(-1), (gates * at.W, 1), weight.reshape(-1), (at.I, 1), out, gates * at.W)
-    return out.reshape(at.T, at.N, at.I)
+def _d_recurrent(at: _Layout, saved: Saved, arrays: dict[str, Any]) -> tuple[Array | None, Array | None]:
+    """The cotangents of weight_hh and bias_hh: of the product with h, and of further products."""
+    step, seq, rows = at.step, at.seq, at.T * at.N
+    if not step.recurrent_gates:
+        return None, None
+    before = (saved.states[0][1:] if seq.reverse else saved.states[0][:-1]).reshape(rows, at.V)
+    parts: list[tuple[tuple[str, ...], Array, Array]] = []
+    if step.direct_gates:
+        d_h = arrays["x" if at.plan.shares else "h"][1:-1].reshape(rows, len(step.direct_gates) * at.W)
+        parts.append((step.direct_gates, d_h, before))
+    for j, (gate, source) in enumerate(zip(step.products, source_names(step).values())):
+        parts.append(((gate,), arrays[f"dv_{j}"].reshape(rows, at.W), saved.sources[source].reshape(rows, at.W)))
+    if len(parts) == 1 and parts[0][0] == step.recurrent_gates:
+        return _d_affine(at, *parts[0])
+    weight, bias = np.zeros_like(seq.weight_hh), None if seq.bias_hh is None else np.zeros_like(seq.bias_hh)
+    for gates, d, source in parts:
+        d_weight, d_bias = _d_affine(at, gates, d, source)
+        for i, gate in enumerate(gates):
+            weight[at.rows(gate)] += d_weight[i * at.H : (i + 1) * at.H]
+            if bias is not None:
+                bias[at.rows(gate)] += d_bias[i * at.H : (i + 1) * at.H]
+    return weight, bias
 
 
-def _d_weight(at: _Layout, d_part: Array, source: Array, row: int, columns: int) -> Array:
-    """d_part^T source, summed over all rows of all steps."""
-    width = d_part.shape[1]
-    out = np.empty((width, columns), at.dtype)
-    at.product(d_part.reshape(-1), (1, width), source.reshape(-1), (row, 1), out, at.T * at.N)
-    return out
+def _d_affine(at: _Layout, gates: tuple[str, ...], d: Array, source: Array) -> tuple[Array, Array | None]:
+    weight = at.unpadded_rows(at.product(d, True, source, False), len(gates), at.H)[:, : at.P]
+    bias = None if at.seq.bias_hh is None else at.unpadded_rows(at.column_sums(d), len(gates), at.H)
+    return np.ascontiguousarray(weight), bias
 
 
-def _d_weight_hh(at: _Layout, seq: Sequence, saved: Saved, d_part: Array) -> Array:
-    before = saved.states[0][1:] if seq.reverse else saved.states[0][:-1]
-    return at.unpadded_rows(_d_weight(at, d_part, before, at.W, at.H), len(at.step.direct_gates))
-
-
-def _column_sums(at: _Layout, a: Array) -> Array:
-    rows, columns = a.shape
-    out = np.empty(columns, at.dtype)
-    parts = threads.get_num_threads() if a.size > SMALL else 1
-    flat, call = a.reshape(-1), at.products.column_sums
-    threads.run([partial(call, flat, rows, columns, i, j, out) for i, j in threads.split(columns, parts, 16)])
-    return out
+def _d_projection(at: _Layout, saved: Saved, arrays: dict[str, Any]) -> Array:
+    rows = at.T * at.N
+    d, source = arrays["dv_" + PROJECTION].reshape(rows, at.V), saved.sources["v." + PROJECTION].reshape(rows, at.W)
+    return np.ascontiguousarray(at.product(d, True, source, False)[: at.P, : at.H])

@@ -26,7 +26,7 @@ DIRECT = {
 
 def supported(program: Program) -> bool:
     """Whether every operation has vector code."""
-    return all(op.name in {*DIRECT, *COMPARISONS, *LOGICAL, "where", "relu", "sign"} for op in program.ops)
+    return all(op.gate or op.name in {*DIRECT, *COMPARISONS, *LOGICAL, "where", "relu", "sign"} for op in program.ops)
 
 
 def emit_operation(v: Vectors, name: str, args: list[Any]) -> Any:

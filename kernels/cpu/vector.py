@@ -16,7 +16,6 @@ Series and not minimax polynomials: one or two more multiply-adds, and no coeffi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir

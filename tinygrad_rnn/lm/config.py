@@ -102,7 +102,7 @@ class Config(Options):
     validate_every: int = option(0, f"steps between validations; 0: an epoch, at least {SHORTEST_PERIOD}", 0, 10**9)
     optimiser: str = option("adam", "how weights follow gradients", choices=OPTIMISERS)
     lr: float = option(5e-3, "learning rate at the start", kind=float, low=0, high=1000, above=True)
-    decay: float = option(0.85, "factor on the learning rate in an epoch", kind=float, low=0, high=1, above=True)
+    decay: float = option(0.9, "factor on the learning rate in an epoch", kind=float, low=0, high=1, above=True)
     clip: float = option(1.0, "largest norm of a gradient", kind=float, low=0, high=math.inf, above=True)
     seed: int = option(0, "seed of weights, dropout and sample", low=0, high=2**63 - 1)
 
@@ -120,7 +120,7 @@ class Limits(Options):
         return self != Limits()
 
 
-DEFAULT_LIMITS = Limits(epochs=16)
+DEFAULT_LIMITS = Limits(epochs=24)
 
 
 @dataclass(frozen=True)
