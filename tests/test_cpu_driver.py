@@ -57,7 +57,9 @@ def check(name, *shape, dtype="float32", **options):
     found = everything(driver, *case)
     assert len(found) == len(expected)
     for a, b in zip(found, expected):
-        np.testing.assert_allclose(a, b, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * max(1, np.abs(b).max(initial=0)))
+        np.testing.assert_allclose(
+            a, b, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * max(1, np.abs(b).max(initial=0))
+        )
     outputs, final, _ = driver.forward(case[0], case[1], False)
     for a, b in zip([outputs[0], *final], [expected[0], *expected[len(case[2]) :]]):
         np.testing.assert_allclose(a, b, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])

@@ -10,7 +10,24 @@ from tinygrad_rnn.kernels.cpu.vector import Vectors
 from tinygrad_rnn.kernels.pointwise import OPERATIONS
 
 LIMIT = {"exp": 2, "log": 2, "sigmoid": 3, "tanh": 4, "softplus": 4}
-SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 1e-45, 1e-40, -1e-40, 3e38, -3e38, 88.7, -87.5, -103.9, -104.5]
+SPECIAL = [
+    0.0,
+    -0.0,
+    np.inf,
+    -np.inf,
+    np.nan,
+    1.0,
+    -1.0,
+    1e-45,
+    1e-40,
+    -1e-40,
+    3e38,
+    -3e38,
+    88.7,
+    -87.5,
+    -103.9,
+    -104.5,
+]
 
 
 def vectorised(name, dtype, bits):

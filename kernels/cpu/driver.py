@@ -47,7 +47,7 @@ class Saved:
 
 
 class _Layout:
-    """The sizes of one run, what was generated for it, and the ways to its layout: H and P made full vectors, W and V."""
+    """The sizes of one run, what was generated for it, and ways to its layout: H and P made full vectors, W and V."""
 
     def __init__(self, step: Step, seq: Sequence):
         self.step, self.seq = step, seq
@@ -58,7 +58,7 @@ class _Layout:
         self.lanes = unit.lanes(self.dtype.itemsize)
         self.T, self.N, self.I = seq.x.shape
         self.H = seq.weight_ih.shape[0] // len(step.input_gates)
-        self.P = seq.weight_hr.shape[0] if projected else self.H
+        self.P = self.H if seq.weight_hr is None else seq.weight_hr.shape[0]
         self.W, self.V = self.full(self.H), self.full(self.P)
         self.products: ModuleType = products(unit, bits)
         self.loops = recurrence(step, projected, unit, bits)
@@ -103,11 +103,10 @@ class _Layout:
         """The recurrent weights of some gates, [gates H, P], or those of the projection, [P, H]."""
         if gates == (PROJECTION,):
             return self.seq.weight_hr
-        every = self.step.recurrent_gates
-        if gates == every:
-            return self.seq.weight_hh
-        blocks = [self.seq.weight_hh[self.rows(g)] for g in gates]
-        return np.concatenate(blocks)
+        weight: Array = self.seq.weight_hh
+        if gates == self.step.recurrent_gates:
+            return weight
+        return np.concatenate([weight[self.rows(g)] for g in gates])
 
     def rows(self, gate: str) -> slice:
         """The rows of a gate in weight_hh."""
@@ -129,7 +128,9 @@ class _Layout:
             tasks = [partial(call, of, *a_strides, by, *b_strides, to, N, M, N, K, i, j, False) for i, j in cuts]
         else:
             tasks = [
-                partial(call, of[i * a_strides[0] :], *a_strides, by, *b_strides, to[i * N :], N, j - i, N, K, 0, N, False)
+                partial(
+                    call, of[i * a_strides[0] :], *a_strides, by, *b_strides, to[i * N :], N, j - i, N, K, 0, N, False
+                )
                 for i, j in threads.split(M, parts, 6)
             ]
         threads.run(tasks)
@@ -316,7 +317,7 @@ def _d_input(at: _Layout, d_x: Array) -> Array:
 
 
 def _into_first(at: _Layout, d_h: Array) -> Array:
-    """The last product of the backward: the cotangents of each row's first step times the weights, for the initial h."""
+    """The last product of the backward, for the initial h: cotangents of each row's first step times the weights."""
     lengths, gates = at.seq.lengths, len(at.step.direct_gates)
     first = np.ones(at.N, int)
     if at.seq.reverse:
@@ -342,12 +343,13 @@ def _d_recurrent(at: _Layout, saved: Saved, arrays: dict[str, Any]) -> tuple[Arr
         parts.append(((gate,), arrays[f"dv_{j}"].reshape(rows, at.W), saved.sources[source].reshape(rows, at.W)))
     if len(parts) == 1 and parts[0][0] == step.recurrent_gates:
         return _d_affine(at, *parts[0])
-    weight, bias = np.zeros_like(seq.weight_hh), None if seq.bias_hh is None else np.zeros_like(seq.bias_hh)
+    weight: Array = np.zeros_like(seq.weight_hh)
+    bias: Array | None = None if seq.bias_hh is None else np.zeros_like(seq.bias_hh)
     for gates, d, source in parts:
         d_weight, d_bias = _d_affine(at, gates, d, source)
         for i, gate in enumerate(gates):
             weight[at.rows(gate)] += d_weight[i * at.H : (i + 1) * at.H]
-            if bias is not None:
+            if bias is not None and d_bias is not None:
                 bias[at.rows(gate)] += d_bias[i * at.H : (i + 1) * at.H]
     return weight, bias
 

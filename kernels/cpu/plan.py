@@ -196,7 +196,8 @@ def _stages(program: Program, first: list[Multiplication], h: str, narrow: str) 
     stage_of = {name: level_of(ref) for name, ref in outputs.items()}
     lowest = 0
     if narrow == "first":  # all that does not concern h moves on to the wide stage, computed there from the inputs
-        stage_of = {name: at if name in ("dv." + PROJECTION, "carry." + h) else max(at, 1) for name, at in stage_of.items()}
+        of_h = ("dv." + PROJECTION, "carry." + h)
+        stage_of = {name: at if name in of_h else max(at, 1) for name, at in stage_of.items()}
         lowest = 1
     products = {n + k: op for k, op in enumerate(program.ops) if op.gate}
     passing: dict[Ref, str] = {
@@ -216,7 +217,8 @@ def _stages(program: Program, first: list[Multiplication], h: str, narrow: str) 
         wanted |= {name: ref for ref, name in passing.items() if level[ref] == at}
         part = extract(program, wanted, known)
         is_narrow = at == {"first": 0, "last": last}.get(narrow)
-        stages.append(Stage(tuple(_multiplications(products, here, passing | name_of) if at else first), part, is_narrow))
+        joined = _multiplications(products, here, passing | name_of) if at else first
+        stages.append(Stage(tuple(joined), part, is_narrow))
     return tuple(stages)
 
 

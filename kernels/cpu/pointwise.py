@@ -42,7 +42,8 @@ def emit_operation(v: Vectors, name: str, args: list[Any]) -> Any:
         return v.maximum(args[0], v.constant(0.0))
     if name == "sign":
         x, zero = args[0], v.constant(0.0)
-        return v.where(v.compare("==", x, zero), zero, v.where(v.compare("==", x, x), v.copysign(v.constant(1.0), x), x))
+        signed = v.where(v.compare("==", x, x), v.copysign(v.constant(1.0), x), x)  # NaN stays
+        return v.where(v.compare("==", x, zero), zero, signed)
     emit: Callable = getattr(v, name)
     return emit(*args)
 
@@ -57,7 +58,9 @@ def emit_program(v: Vectors, program: Program, inputs: list[Any]) -> list[Any]:
 
 
 @intrinsic
-def pointwise(typing: Any, key: Any, bits: Any, lanes: Any, rows: Any, vectors: Any, first: Any, width: Any, where: Any):  # type: ignore[no-untyped-def]
+def pointwise(
+    typing: Any, key: Any, bits: Any, lanes: Any, rows: Any, vectors: Any, first: Any, width: Any, where: Any
+) -> Any:
     """Run a Program on `rows` rows of `vectors` vectors each.
 
     key, bits, lanes: literals. first: the unit that the first vector starts at, width: how many units there

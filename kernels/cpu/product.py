@@ -38,7 +38,7 @@ def pack(b, b_row, b_column, depth, columns, panel):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def pack_blocks(b, b_row, b_column, b_gate, gates, units, depth, vectors, panels):
-    """panels [blocks][depth][gates][vectors * LANES] = B of each gate (b_gate apart), block by block, 0 past the last."""
+    """panels [blocks][depth][gates][vectors * LANES] = B of each gate, which lie b_gate apart; 0 past the last."""
     block = vectors * {lanes}
     at = 0
     for j in range(0, units, block):

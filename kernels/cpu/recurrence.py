@@ -50,7 +50,7 @@ def {function}(active, offset, T, N, H, W, P, V, reverse, first, last, slots, {a
 {bases}
 {stages}'''
 
-STAGE = '''        for j in range(0, {full}, {block}):
+STAGE = """        for j in range(0, {full}, {block}):
             vectors = min({vectors}, ({full} - j) // {lanes})
             r = first
             while r < end:
@@ -59,7 +59,7 @@ STAGE = '''        for j in range(0, {full}, {block}):
 {products}
                 pointwise("{key}", {bits}, {lanes}, rows, vectors, j, {units}, ({places},))
                 r += rows
-'''
+"""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,13 @@ class _Loop:
     """The text of one loop: `train`, `infer` or `backward`."""
 
     def __init__(self, p: Plan, function: str, unit: VectorUnit, bits: int):
-        self.function, self.bits, self.lanes, self.size, self.unit = function, bits, unit.lanes(bits // 8), bits // 8, unit
+        self.function, self.bits, self.lanes, self.size, self.unit = (
+            function,
+            bits,
+            unit.lanes(bits // 8),
+            bits // 8,
+            unit,
+        )
         self.backward = function == "backward"
         self.plan, self.stages = p, getattr(p, "adjoint" if self.backward else function)
         self.places = _places(p, function)
@@ -194,7 +200,8 @@ class _Loop:
         """The function's text and the names of the arrays (and flags full_s) that it takes."""
         stages = "".join(self.stage(i, stage) for i, stage in enumerate(self.stages))
         lines = [
-            f"{base} = {b.array}.ctypes.data + ({b.start}) * ({b.width}) * {self.size}" for b, base in self.bases.items()
+            f"{base} = {b.array}.ctypes.data + ({b.start}) * ({b.width}) * {self.size}"
+            for b, base in self.bases.items()
         ]
         arrays = list(dict.fromkeys([*self.panels, *(buffer.array for buffer in self.bases)]))
         arrays += ["full_" + name[4:] for name in arrays if name.startswith("out_")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +39,7 @@ def split(total: int, parts: int, grain: int = 1) -> list[tuple[int, int]]:
     grains = -(-total // grain)
     parts = max(1, min(parts, grains))
     ends = [min(total, grains * i // parts * grain) for i in range(parts + 1)]
-    return [(a, b) for a, b in zip(ends, ends[1:]) if b > a]
+    return [(a, b) for a, b in itertools.pairwise(ends) if b > a]
 
 
 def run(tasks: Sequence[Callable[[], object]]) -> None:

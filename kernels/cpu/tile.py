@@ -35,7 +35,21 @@ def require_literals(given: tuple[Any, ...]) -> None:
 
 
 @intrinsic
-def tile(typing: Any, bits: Any, lanes: Any, rows: Any, vectors: Any, adds: Any, a: Any, a_row: Any, a_step: Any, panel: Any, length: Any, out: Any, out_row: Any):  # type: ignore[no-untyped-def]
+def tile(
+    typing: Any,
+    bits: Any,
+    lanes: Any,
+    rows: Any,
+    vectors: Any,
+    adds: Any,
+    a: Any,
+    a_row: Any,
+    a_step: Any,
+    panel: Any,
+    length: Any,
+    out: Any,
+    out_row: Any,
+) -> Any:
     """out[r, :] = (out[r, :] if adds) + sum over k < length of A[r, k] panel[k, :], r < rows.
 
     bits, lanes, rows, vectors, adds: literals. Addresses: a, of numbers at a + r a_row + k a_step (in numbers);
@@ -70,7 +84,9 @@ def tile(typing: Any, bits: Any, lanes: Any, rows: Any, vectors: Any, adds: Any,
         for total, first in zip(totals, start):
             total.add_incoming(first, before)
         columns = [
-            builder.load(at(panel, builder.add(builder.mul(k, word(nvectors * nlanes)), word(j * nlanes)), v.type), align=size)
+            builder.load(
+                at(panel, builder.add(builder.mul(k, word(nvectors * nlanes)), word(j * nlanes)), v.type), align=size
+            )
             for j in range(nvectors)
         ]
         step = builder.mul(k, a_step)
