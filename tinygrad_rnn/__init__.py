@@ -20,6 +20,7 @@ if _find_spec("tinygrad_rnn.kernels") is None:
 
 from . import nn, optim
 from .anomaly import detect_anomaly
+from .cells import Cell, cell
 from .creation import arange, full, ones, ones_like, rand, randint, randn, tensor, zeros, zeros_like
 from .differentiate import grad, gradcheck, gradgradcheck
 from .kernels.cpu.threads import get_num_threads, set_num_threads
@@ -100,6 +101,7 @@ __version__ = "0.1.0"
 cat = concat
 
 __all__ = [
+    "Cell",
     "Tensor",
     "__version__",
     "abs",
@@ -111,6 +113,7 @@ __all__ = [
     "argmin",
     "broadcast_to",
     "cat",
+    "cell",
     "chunk",
     "clip",
     "concat",
