@@ -57,6 +57,7 @@ class Plan:
     shares: bool
 
 
+@functools.cache
 def compilable(step: Step) -> bool:
     """Whether all operations of a step have vector code."""
     return supported(step.forward) and supported(step.backward)
@@ -74,6 +75,7 @@ def plan(step: Step, projected: bool) -> Plan:
     return Plan(step, projected, train, infer, _adjoint(step, shares, projected), shares)
 
 
+@functools.cache
 def source_names(step: Step) -> dict[str, str]:
     """For each further product's v.j the name under which what it multiplies is stored."""
     first: dict[Ref, str] = {}
