@@ -66,8 +66,8 @@ class Vectors:
     # Arithmetic
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
-        """a b + c, rounded once where the host can."""
-        return self._call("fma", a, b, c)
+        """a b + c: one multiply-add where the host has it, else two operations (`llvm.fma` would call libm there)."""
+        return self._call("fmuladd", a, b, c)
 
     def add(self, a: Any, b: Any) -> Any:
         return self.builder.fadd(a, b)
