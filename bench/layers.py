@@ -3,9 +3,9 @@
     python bench/layers.py [--cells LSTM GRU RNN] [--largest H] [--threads 2] [--json FILE]
 
 For each shape both run in one process, taking turns, on as many threads; outputs and gradients are compared
-before anything is timed, and what is printed are medians. PyTorch runs its own layers with their default kernels,
-inference in inference mode. `peak` is this library's fraction of the multiply-add rate that its register tile reaches on
-all threads at once, measured in the same run.
+before anything is timed; printed are medians. PyTorch runs its own layers with their default kernels,
+inference in inference mode. `peak` is this library's fraction of the multiply-add rate that its register tile
+reaches on all threads at once, measured in the same run.
 """
 
 from __future__ import annotations

@@ -17,11 +17,42 @@ import logging
 import os
 from types import ModuleType
 
+import numpy as np
+
 from .program import Step
 from .sequence import Sequence
 
 VARIABLE = "TINYGRAD_RNN_DRIVER"
 """Environment variable that chooses the sequence driver: `reference`, or `cpu` (the default)."""
+
+
+LARGE = 1 << 18
+"""Multiply-adds from which a matrix product goes to the compiled tile. From about there on NumPy's BLAS would use
+threads of its own, which go on spinning after each product and take the cores from the recurrent kernels."""
+
+
+def _wanted_driver() -> str:
+    wanted = os.environ.get(VARIABLE, "cpu")
+    if wanted not in ("cpu", "reference"):
+        raise ValueError(f"{VARIABLE}: expected 'cpu' or 'reference', got {wanted!r}")
+    return wanted
+
+
+def matmul(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """x @ y of arrays, by NumPy's rules: large matrices by the compiled tile, the rest by NumPy."""
+    if (
+        x.ndim == y.ndim == 2
+        and x.shape[0] * x.shape[1] * y.shape[1] >= LARGE
+        and x.shape[1] == y.shape[0]
+        and x.dtype == y.dtype
+        and x.dtype in (np.float32, np.float64)
+        and type(x) is type(y) is np.ndarray
+        and _wanted_driver() == "cpu"
+    ):
+        from .cpu import dense
+
+        return dense.matmul(x, y)
+    return np.matmul(x, y)
 
 
 def driver_for(step: Step, sequence: Sequence) -> ModuleType:
@@ -30,12 +61,9 @@ def driver_for(step: Step, sequence: Sequence) -> ModuleType:
     The compiled one wherever it can; what it cannot yet run goes to the reference, which the log of `tinygrad_rnn`
     is told once for each cell. Raises ValueError where the environment asks for a driver that there is not.
     """
-    wanted = os.environ.get(VARIABLE, "cpu")
-    if wanted not in ("cpu", "reference"):
-        raise ValueError(f"{VARIABLE}: expected 'cpu' or 'reference', got {wanted!r}")
     from . import reference
 
-    if wanted == "reference":
+    if _wanted_driver() == "reference":
         return reference
     from .cpu import driver
 

@@ -221,4 +221,4 @@ def test_a_users_cell_learns():
 def test_a_cell_is_not_copied_with_its_layer():
     layer = nn.Recurrent(minimal_gated, I, H)
     assert copy.deepcopy(layer).cell is layer.cell is minimal_gated
-    assert trace(copy.copy(minimal_gated)) == trace(minimal_gated)
+    assert repr(trace(copy.copy(minimal_gated))) == repr(trace(minimal_gated))

@@ -15,7 +15,7 @@ from helpers import apart, flat, leaf, normal, on_tape, positive
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import primitives
-from tinygrad_rnn.primitives import elementwise, index, likelihood, reduce, shape, windows
+from tinygrad_rnn.primitives import elementwise, index, likelihood, products, reduce, shape, windows
 
 UNARY = [(), (1,), (3,), (17,), (100,), (0,), (2, 0, 3), (3, 1, 2)]
 PAIRS = [
@@ -172,6 +172,10 @@ CASES: dict[str, list[Case]] = {
     "softmax": [*along(tg.softmax), (tg.softmax, [normal()])],
     "log_softmax": [*along(tg.log_softmax), (tg.log_softmax, [normal()])],
     "logsumexp": reduction(lambda x, d, k: tg.logsumexp(x, d, k), empty=False),
+    "linear": [
+        (products.matmul_transposed, [normal(*s), normal(*t, seed=1)])
+        for s, t in [((3, 4), (2, 4)), ((1, 1), (1, 1)), ((0, 3), (2, 3)), ((17, 3), (100, 3))]
+    ],
     "matmul": [
         (tg.matmul, [normal(*s), normal(*t, seed=1)])
         for s, t in [

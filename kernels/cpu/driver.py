@@ -17,14 +17,14 @@ import numpy as np
 
 from ..program import Step
 from ..sequence import Sequence
-from . import threads
+from . import memory, threads
+from .dense import SMALL, multiply
 from .host import vector_unit
 from .plan import PROJECTION, Multiplication, Stage, compilable, plan, source_names, vectors_of
-from .product import PANEL_VECTORS, products
+from .product import products
 from .recurrence import recurrence
 
 Array = Any
-SMALL = 2e6  # flops under which threads cost more than they bring
 
 
 def refusal(step: Step, seq: Sequence) -> str | None:
@@ -113,27 +113,13 @@ class _Layout:
         i = self.step.recurrent_gates.index(gate)
         return slice(i * self.H, (i + 1) * self.H)
 
-    def product(self, a: Array, transposed: bool, b: Array, b_transposed: bool) -> Array:
-        """A B, where a is A or its transpose and b is B or its; on as many threads as it is worth."""
-        M, K = a.shape[::-1] if transposed else a.shape
-        N = b.shape[0] if b_transposed else b.shape[1]
-        a_strides = (1, a.shape[1]) if transposed else (a.shape[1], 1)
-        b_strides = (1, b.shape[1]) if b_transposed else (b.shape[1], 1)
-        out = np.empty((M, N), self.dtype)
-        width, to, of, by = PANEL_VECTORS * self.lanes, out.reshape(-1), a.reshape(-1), b.reshape(-1)
-        parts = threads.get_num_threads() if 2.0 * M * N * K > SMALL else 1
-        call = self.products.product
-        if parts * width <= N:
-            cuts = threads.split(N, parts, width)
-            tasks = [partial(call, of, *a_strides, by, *b_strides, to, N, M, N, K, i, j, False) for i, j in cuts]
-        else:
-            tasks = [
-                partial(
-                    call, of[i * a_strides[0] :], *a_strides, by, *b_strides, to[i * N :], N, j - i, N, K, 0, N, False
-                )
-                for i, j in threads.split(M, parts, 6)
-            ]
-        threads.run(tasks)
+    def cotangents(self, gates: int) -> Array:
+        """Room for the cotangents of some gates: zeros before the first step, after the last and in padding."""
+        shape = (self.T + 2, self.N, gates * self.W)
+        if self.seq.lengths is not None:
+            return memory.zeros(shape, self.dtype)
+        out = memory.empty(shape, self.dtype)
+        out[0] = out[-1] = 0
         return out
 
     def column_sums(self, a: Array) -> Array:
@@ -141,7 +127,8 @@ class _Layout:
         rows, columns = a.shape
         out, flat, call = np.empty(columns, self.dtype), a.reshape(-1), self.products.column_sums
         parts = threads.get_num_threads() if a.size > SMALL else 1
-        threads.run([partial(call, flat, rows, columns, i, j, out) for i, j in threads.split(columns, parts, 16)])
+        cuts = threads.split(columns, parts, self.lanes)
+        threads.run([partial(call, flat, rows, columns, i, j, out) for i, j in cuts])
         return out
 
     def pack(self, m: Multiplication, stage: Stage, backward: bool) -> Array:
@@ -208,18 +195,20 @@ def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Ar
     at = _Layout(step, seq)
     T, N, gates = at.T, at.N, len(step.input_gates)
     weight = at.padded_rows(seq.weight_ih, gates)
-    arrays = {"x": at.product(np.ascontiguousarray(seq.x).reshape(T * N, at.I), False, weight, True)}
+    projected = memory.empty((T * N, gates * at.W), at.dtype)
+    arrays = {"x": multiply(np.ascontiguousarray(seq.x).reshape(T * N, at.I), False, weight, True, projected)}
     arrays |= {"bias_x": at.bias(seq.bias_ih, gates), "bias_h": at.bias(seq.bias_hh, len(step.recurrent_gates))}
 
     states = []
     for i, (name, start) in enumerate(zip(step.states, seq.initial)):
-        state = np.zeros((T + 1 if i == 0 or keep else 2, N, at.full(start.shape[1])), at.dtype)
+        shape = (T + 1 if i == 0 or keep else 2, N, at.full(start.shape[1]))
+        state = (memory.empty if seq.lengths is None else memory.zeros)(shape, at.dtype)
         _set_start(state, start, seq)
         states.append(state)
         arrays["state_" + name] = state
-    kept = np.empty((T, N, len(step.kept) * at.W) if keep else 0, at.dtype)
+    kept = memory.empty((T, N, len(step.kept) * at.W) if keep else 0, at.dtype)
     sources = [*source_names(step).values(), *(["v." + PROJECTION] if at.plan.projected else [])]
-    multiplied = {name: np.zeros((T if keep else 1, N, at.W), at.dtype) for name in dict.fromkeys(sources)}
+    multiplied = {name: memory.zeros((T if keep else 1, N, at.W), at.dtype) for name in dict.fromkeys(sources)}
     arrays |= {"kept": kept} | {name.replace(".", "_"): a for name, a in multiplied.items()} | _side_arrays(at)
     at.run("train" if keep else "infer", T + 1 if keep else 2, arrays)
 
@@ -238,6 +227,7 @@ def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Ar
 def _set_start(state: Array, start: Array, seq: Sequence) -> None:
     """Put the initial state where the first step of each row looks for it."""
     slots, width = len(state), start.shape[1]
+    state[:, :, width:] = 0
     if slots == 2 and seq.x.shape[0] > 1:
         state[:, :, :width] = start
     elif not seq.reverse:
@@ -274,9 +264,9 @@ def backward(
     at = _Layout(step, seq)
     T, N, gates, direct = at.T, at.N, len(step.input_gates), len(step.direct_gates)
     by_row = lambda a, axis: a if order is None else np.take(a, order, axis)
-    arrays: dict[str, Any] = {"kept": saved.kept, "x": np.zeros((T + 2, N, gates * at.W), at.dtype)}
+    arrays: dict[str, Any] = {"kept": saved.kept, "x": at.cotangents(gates)}
     if not at.plan.shares:
-        arrays["h"] = np.zeros((T + 2, N, direct * at.W), at.dtype)
+        arrays["h"] = at.cotangents(direct)
     for name, state, d_out, d_last in zip(step.states, saved.states, d_outputs, d_final):
         arrays |= {"state_" + name: state, "full_" + name: 0 if d_out is None else 1}
         arrays["out_" + name] = np.zeros(64, at.dtype) if d_out is None else at.padded(by_row(d_out, 1))
@@ -285,9 +275,9 @@ def backward(
             arrays["carry_" + name][:, : d_last.shape[1]] = by_row(d_last, 0)
     arrays |= _side_arrays(at)
     arrays |= {f"sum_{name}": np.zeros((N, at.W), at.dtype) for name in step.params}
-    arrays |= {f"de_{name}": np.zeros((T, N, at.W), at.dtype) for name in step.inputs}
-    arrays |= {f"dv_{j}": np.zeros((T, N, at.W), at.dtype) for j in range(len(step.products))}
-    arrays["dv_" + PROJECTION] = np.zeros((T, N, at.V) if at.plan.projected else 0, at.dtype)
+    arrays |= {f"de_{name}": memory.zeros((T, N, at.W), at.dtype) for name in step.inputs}
+    arrays |= {f"dv_{j}": memory.zeros((T, N, at.W), at.dtype) for j in range(len(step.products))}
+    arrays["dv_" + PROJECTION] = memory.zeros((T, N, at.V) if at.plan.projected else 0, at.dtype)
     at.run("backward", T + 1, arrays)
 
     d_x = arrays["x"][1:-1].reshape(T * N, gates * at.W)
@@ -298,7 +288,7 @@ def backward(
         initial[0] = initial[0] + _into_first(at, arrays["x" if at.plan.shares else "h"])
     return Sequence(
         x=_unsorted(_d_input(at, d_x), order, 1) if wants_x else None,
-        weight_ih=at.unpadded_rows(at.product(d_x, True, x, False), gates, at.H),
+        weight_ih=at.unpadded_rows(multiply(d_x, True, x, False), gates, at.H),
         weight_hh=weight_hh,
         bias_ih=None if seq.bias_ih is None else at.unpadded_rows(at.column_sums(d_x), gates, at.H),
         bias_hh=bias_hh,
@@ -313,7 +303,8 @@ def backward(
 
 def _d_input(at: _Layout, d_x: Array) -> Array:
     weight = at.padded_rows(at.seq.weight_ih, len(at.step.input_gates))
-    return at.product(d_x, False, weight, False).reshape(at.T, at.N, at.I)
+    out = memory.empty((at.T * at.N, at.I), at.dtype)
+    return multiply(d_x, False, weight, False, out).reshape(at.T, at.N, at.I)
 
 
 def _into_first(at: _Layout, d_h: Array) -> Array:
@@ -325,7 +316,7 @@ def _into_first(at: _Layout, d_h: Array) -> Array:
     d_first = np.ascontiguousarray(d_h[first, np.arange(at.N)])
     if lengths is not None:
         d_first[lengths == 0] = 0
-    out = at.product(d_first, False, at.padded_rows(at.weights(at.step.direct_gates), gates), False)
+    out = multiply(d_first, False, at.padded_rows(at.weights(at.step.direct_gates), gates), False)
     return np.pad(out, ((0, 0), (0, at.V - at.P)))
 
 
@@ -355,7 +346,7 @@ def _d_recurrent(at: _Layout, saved: Saved, arrays: dict[str, Any]) -> tuple[Arr
 
 
 def _d_affine(at: _Layout, gates: tuple[str, ...], d: Array, source: Array) -> tuple[Array, Array | None]:
-    weight = at.unpadded_rows(at.product(d, True, source, False), len(gates), at.H)[:, : at.P]
+    weight = at.unpadded_rows(multiply(d, True, source, False), len(gates), at.H)[:, : at.P]
     bias = None if at.seq.bias_hh is None else at.unpadded_rows(at.column_sums(d), len(gates), at.H)
     return np.ascontiguousarray(weight), bias
 
@@ -363,4 +354,4 @@ def _d_affine(at: _Layout, gates: tuple[str, ...], d: Array, source: Array) -> t
 def _d_projection(at: _Layout, saved: Saved, arrays: dict[str, Any]) -> Array:
     rows = at.T * at.N
     d, source = arrays["dv_" + PROJECTION].reshape(rows, at.V), saved.sources["v." + PROJECTION].reshape(rows, at.W)
-    return np.ascontiguousarray(at.product(d, True, source, False)[: at.P, : at.H])
+    return np.ascontiguousarray(multiply(d, True, source, False)[: at.P, : at.H])

@@ -51,12 +51,11 @@ def pack_blocks(b, b_row, b_column, b_gate, gates, units, depth, vectors, panels
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def column_sums(a, rows, columns, first, last, out):
-    """out = the sums of the columns first..last of a [rows, columns], row after row."""
-    for c in range(first, last):
-        out[c] = 0.0
-    for r in range(rows):
-        for c in range(first, last):
-            out[c] += a[r * columns + c]
+    """out = the sums of the columns first..last of a [rows, columns], row after row; both multiples of LANES."""
+    one = np.ones(1, a.dtype)
+    for c in range(first, last, {lanes}):
+        at, to = a.ctypes.data + c * {size}, out.ctypes.data + c * {size}
+        tile({bits}, {lanes}, 1, 1, 0, one.ctypes.data, 0, 0, at, columns, rows, to, {lanes})
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -112,7 +111,7 @@ def products(unit: VectorUnit, bits: int) -> ModuleType:
     """The module of products for a vector unit and float32 or float64."""
     lanes = unit.lanes(bits // 8)
     rows, width = tile_rows(unit, PANEL_VECTORS), lanes * PANEL_VECTORS
-    call = f"tile({bits}, {lanes}, ROWS, {PANEL_VECTORS}, ADDS, at, a_row, a_step, panel, depth, to, out_row)"
+    call = f"tile({bits}, {lanes}, ROWS, {PANEL_VECTORS}, ADDS, at, a_row, a_step, panel, {width}, depth, to, out_row)"
     both = f"if adds:\n    {call.replace('ADDS', '1')}\nelse:\n    {call.replace('ADDS', '0')}"
     lines = choice(rows, both, " " * 8)
     text = TEMPLATE.format(

@@ -159,8 +159,8 @@ class _Loop:
         source = self.found(m.source).buffer
         at = f"{self.base(source)} + r * ({source.width}) * {self.size}"
         call = (
-            f"tile({self.bits}, {self.lanes}, ROWS, {wide}, 0, {at}, {source.width}, 1, panel, {depth}, "
-            f"tiled_at + {offset * self.size}, {wide * self.lanes})"
+            f"tile({self.bits}, {self.lanes}, ROWS, {wide}, 0, {at}, {source.width}, 1, panel, {wide * self.lanes}, "
+            f"{depth}, tiled_at + {offset * self.size}, {wide * self.lanes})"
         )
         block = f"(j // {vectors * self.lanes}) * ({depth}) * {wide * self.lanes * self.size}"
         return [" " * 16 + f"panel = {panels}.ctypes.data + {block}", choice(rows, call, " " * 16)]

@@ -46,6 +46,7 @@ def tile(
     a_row: Any,
     a_step: Any,
     panel: Any,
+    panel_step: Any,
     length: Any,
     out: Any,
     out_row: Any,
@@ -53,15 +54,15 @@ def tile(
     """out[r, :] = (out[r, :] if adds) + sum over k < length of A[r, k] panel[k, :], r < rows.
 
     bits, lanes, rows, vectors, adds: literals. Addresses: a, of numbers at a + r a_row + k a_step (in numbers);
-    panel [length, vectors lanes], contiguous; out, rows at out + r out_row, each vectors * lanes wide.
+    panel [length, vectors lanes], rows panel_step apart; out, rows at out + r out_row, each vectors * lanes wide.
     """
     sizes = (bits, lanes, rows, vectors, adds)
     require_literals(sizes)
     nbits, nlanes, nrows, nvectors, added = (size.literal_value for size in sizes)
-    signature = types.void(*sizes, *[types.intp] * 7)
+    signature = types.void(*sizes, *[types.intp] * 8)
 
     def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
-        a, a_row, a_step, panel, length, out, out_row = args[5:]
+        a, a_row, a_step, panel, panel_step, length, out, out_row = args[5:]
         v = Vectors(builder, nbits, nlanes)
         size, word = nbits // 8, ir.IntType(64)
         at = lambda base, offset, kind: _pointer(builder, base, offset, kind, size)
@@ -84,9 +85,7 @@ def tile(
         for total, first in zip(totals, start):
             total.add_incoming(first, before)
         columns = [
-            builder.load(
-                at(panel, builder.add(builder.mul(k, word(nvectors * nlanes)), word(j * nlanes)), v.type), align=size
-            )
+            builder.load(at(panel, builder.add(builder.mul(k, panel_step), word(j * nlanes)), v.type), align=size)
             for j in range(nvectors)
         ]
         step = builder.mul(k, a_step)

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..primitive import primitive
 from ..primitives import index as ix
 from ..primitives.elementwise import gelu, relu, sigmoid, softplus, sqrt, tanh, where
 from ..primitives.likelihood import softmax_nll
-from ..primitives.products import matmul
+from ..primitives.products import matmul_transposed
 from ..primitives.reduce import log_softmax, mean, softmax, sum
 from ..primitives.shape import pad, permute, reshape
 from ..primitives.windows import conv2d, max_pool2d
@@ -44,15 +43,6 @@ __all__ = [
 
 # Layers
 
-_linear = primitive(
-    "linear",
-    lambda x, weight: np.matmul(x, weight.T),
-    lambda g, x, weight: matmul(g, weight),
-    lambda g, x, weight: matmul(g.mT, x),
-    numeric=True,
-)
-
-
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """x W^T + b. x [..., I], weight [O, I], bias [O] or None -> [..., O]."""
     if len(weight.shape) != 2 or not x.shape or x.shape[-1] != weight.shape[1]:
@@ -62,7 +52,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: bias: expected shape {weight.shape[:1]} as weight has rows, got {bias.shape}")
     rows = x if len(x.shape) == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
-    out = _linear(rows, weight)
+    out = matmul_transposed(rows, weight)
     if bias is not None:
         out = out + bias
     return out if len(x.shape) == 2 else reshape(out, (*x.shape[:-1], weight.shape[0]))

@@ -1,21 +1,29 @@
-"""The matrix product, batched."""
+"""The matrix product, batched; and x W^T of linear layers."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from .. import kernels
 from ..primitive import primitive
 from .shape import reshape
 
 _matmul: Any = primitive(
     "matmul",
-    lambda x, y: np.matmul(x, y),
+    lambda x, y: kernels.matmul(x, y),
     lambda g, x, y: _matmul(g, y.mT),
     lambda g, x, y: _matmul(x.mT, g),
     numeric=True,
     expects="x [..., n, k] and y [..., k, m]",
+)
+
+matmul_transposed: Any = primitive(
+    "linear",
+    lambda x, weight: kernels.matmul(x, weight.T),
+    lambda g, x, weight: _matmul(g, weight),
+    lambda g, x, weight: _matmul(g.mT, x),  # in the layout of the weight, as x.mT g would not be
+    numeric=True,
+    expects="x [n, k] and weight [m, k]",
 )
 
 

@@ -1,0 +1,64 @@
+"""Dense products on the compiled tile: NumPy's numbers for any size and layout, whatever the threads."""
+
+import numpy as np
+import pytest
+from tinygrad_rnn.kernels.cpu import dense, threads
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import kernels
+
+SIZES = [(1, 1, 1), (3, 17, 1), (1, 100, 65), (17, 300, 70), (100, 513, 130), (7, 0, 5), (0, 4, 3), (5, 3, 0)]
+
+
+@pytest.fixture(autouse=True)
+def thread_count():
+    before = threads.get_num_threads()
+    yield
+    threads.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("M, K, N", SIZES)
+def test_numpys_numbers_in_every_layout(M, K, N, dtype):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((M, K)).astype(dtype), rng.standard_normal((K, N)).astype(dtype)
+    wide = rng.standard_normal((M, 2 * K)).astype(dtype)
+    wide[:, ::2] = x
+    expected = x.astype("float64") @ y.astype("float64")
+    for a in (x, np.asfortranarray(x), wide[:, ::2]):
+        for b in (y, np.asfortranarray(y)):
+            rtol = 1e-5 if dtype == "float32" else 1e-13
+            np.testing.assert_allclose(dense.matmul(a, b), expected, rtol, atol=rtol * 4 * max(K, 1) ** 0.5)
+
+
+def test_no_bit_depends_on_the_threads(monkeypatch):
+    monkeypatch.setattr(dense, "SMALL", 0.0)
+    rng = np.random.default_rng(0)
+    for M, K, N in ((50, 700, 300), (300, 700, 50)):
+        x, y = rng.standard_normal((M, K), np.float32), rng.standard_normal((K, N), np.float32)
+        found = []
+        for count in (1, 2, 5):
+            threads.set_num_threads(count)
+            found.append(dense.matmul(x, y))
+        for other in found[1:]:
+            np.testing.assert_array_equal(found[0], other)
+
+
+def test_large_products_of_tensors_take_it_and_small_ones_do_not(monkeypatch):
+    calls = []
+    real = dense.matmul
+    monkeypatch.setattr(dense, "matmul", lambda x, y: calls.append(x.shape) or real(x, y))
+    small, large = tg.randn(20, 20, requires_grad=True), tg.randn(200, 200, requires_grad=True)
+    (small @ small).sum().backward()
+    assert not calls
+    (large @ large).sum().backward()
+    assert len(calls) == 3
+    monkeypatch.setenv(kernels.VARIABLE, "reference")
+    large @ large
+    assert len(calls) == 3
+
+
+def test_the_driver_that_the_environment_asks_for_must_exist(monkeypatch):
+    monkeypatch.setenv(kernels.VARIABLE, "gpu")
+    with pytest.raises(ValueError, match="expected 'cpu' or 'reference', got 'gpu'"):
+        kernels.matmul(np.ones((100, 100), np.float32), np.ones((100, 100), np.float32))

@@ -1,0 +1,42 @@
+"""Memory that is used again: never while an array on it lives, and never without bound."""
+
+import gc
+
+import numpy as np
+from tinygrad_rnn.kernels.cpu import memory
+
+F4 = np.dtype("float32")
+BIG = (3, memory.SMALLEST)
+
+
+def test_a_block_comes_again_only_when_nothing_holds_it():
+    first = memory.empty(BIG, F4)
+    address = first.ctypes.data
+    view = first[1:, ::2]
+    del first
+    assert memory.empty(BIG, F4).ctypes.data != address  # a view still holds it
+    view[...] = 7
+    other = memory.zeros(BIG, F4)
+    assert (view == 7).all() and not other.any()
+    del view
+    gc.collect()
+    assert address in {memory.empty(BIG, F4).ctypes.data for _ in range(3)}
+
+
+def test_small_arrays_come_from_numpy():
+    assert memory.empty(3, F4).base is None
+
+
+def test_what_is_kept_has_a_bound(monkeypatch):
+    monkeypatch.setattr(memory, "KEPT", memory._kept)
+    before = memory._kept
+    array = memory.empty((5, memory.SMALLEST), F4)
+    del array
+    assert memory._kept <= before
+
+
+def test_zeros_are_zeros_on_a_used_block():
+    used = memory.empty(BIG, F4)
+    used.fill(3)
+    del used
+    assert not memory.zeros(BIG, F4).any()
