@@ -163,3 +163,13 @@ def test_eight_threads_at_once_give_the_serial_bits(monkeypatch):
             for found, right in zip(pool.map(lambda case: everything(driver, *case), cases), expected):
                 for a, b in zip(found, right):
                     np.testing.assert_array_equal(a, b)
+
+
+def test_a_number_of_threads_must_be_one(monkeypatch):
+    for wrong in (0, -1, 1.5, True):
+        with pytest.raises(ValueError, match="set_num_threads: expected a whole number from 1 up"):
+            threads.set_num_threads(wrong)
+    monkeypatch.setattr(threads, "_count", 0)
+    monkeypatch.setenv(threads.VARIABLE, "many")
+    with pytest.raises(ValueError, match="TINYGRAD_RNN_THREADS: expected a whole number from 1 up, got 'many'"):
+        threads.get_num_threads()

@@ -359,3 +359,13 @@ def test_unbind_of_many_steps_takes_one_pass() -> None:
 
 def test_modules_offer_what_they_define() -> None:
     assert elementwise.where is tg.where and reduce.sum is tg.sum and shape.concat is tg.cat
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gelu_and_its_slopes_are_finite_for_huge_arguments(approximate: str, dtype: str) -> None:
+    x = tg.tensor([-1e30, -1e15, -40.0, 40.0, 1e15, 1e30], dtype=dtype, requires_grad=True)
+    y = tg.gelu(x, approximate)
+    (g,) = tg.grad(y.sum(), x, create_graph=True)
+    (h,) = tg.grad(g.sum(), x)
+    assert y.tolist() == [0, 0, 0, *x.tolist()[3:]] and g.tolist() == [0, 0, 0, 1, 1, 1] and h.tolist() == [0] * 6

@@ -270,7 +270,18 @@ def test_modes_nest_and_decorate() -> None:
         raise KeyError
     assert tg.is_grad_enabled()
     assert not tg.set_grad_enabled(False)(lambda: x * 2)().requires_grad
+    assert tg.is_grad_enabled()
     assert x.detach().node is None and not (x.detach() * 2).requires_grad
+
+
+def test_set_grad_enabled_as_a_statement_holds_from_there_on() -> None:
+    x = leaf([1.0])
+    tg.set_grad_enabled(False)
+    try:
+        assert not (x * 2).requires_grad
+    finally:
+        tg.set_grad_enabled(True)
+    assert (x * 2).requires_grad
 
 
 def test_constants_record_nothing() -> None:

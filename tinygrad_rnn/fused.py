@@ -109,7 +109,7 @@ def _node(cell: Cell) -> Callable[..., tuple[Tensor, ...]]:
     forward, vjp = functools.partial(_forward), functools.partial(_vjp)
     forward.__signature__ = _signature(names)  # type: ignore[attr-defined]
     vjp.__signature__ = _signature(["needs", "g", *names])  # type: ignore[attr-defined]
-    return primitive(step.name, forward, vjp, joint=True, expects="a layer's arguments")
+    return primitive(step.name, forward, vjp, joint=True, expects="")
 
 
 def _signature(names: list[str]) -> inspect.Signature:

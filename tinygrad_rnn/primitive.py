@@ -69,7 +69,7 @@ def primitive(
     numeric: all arguments are numbers and share one dtype (bool goes with any); otherwise only the
         floating ones must agree.
     floats: the result is floating; integers and booleans are taken as float32.
-    expects: what to say of the arguments where the forward refuses them.
+    expects: what to say of the arguments where the forward refuses them; "": its own words will do.
     """
     rule = Rule(name, forward, vjps, joint, numeric, expects)
 
@@ -130,6 +130,8 @@ def compute(rule: Rule, raw: Sequence[Any]) -> Any:
     try:
         return rule.forward(*raw)
     except _REFUSALS as error:
+        if not rule.expects:
+            raise
         kind = next(k for k in _REFUSALS if isinstance(error, k))
         raise kind(f"{rule.name}: expected {rule.expects}, got {_described(rule, raw)} ({error})") from error
 

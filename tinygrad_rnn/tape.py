@@ -94,8 +94,8 @@ def leaf(shape: tuple[int, ...]) -> Node:
     return node
 
 
-class set_grad_enabled(ContextDecorator):
-    """Record on the tape within the block (or the decorated function), or do not: `tg.set_grad_enabled(train)`."""
+class _Recording(ContextDecorator):
+    """Recording on or off within a block, or a decorated function."""
 
     def __init__(self, enabled: bool):
         self.enabled = bool(enabled)
@@ -108,18 +108,37 @@ class set_grad_enabled(ContextDecorator):
         mode.recording = mode.outer.pop()
 
 
-class no_grad(set_grad_enabled):
+class no_grad(_Recording):
     """Nothing is recorded within the block, so no memory is kept for a backward."""
 
     def __init__(self) -> None:
         super().__init__(False)
 
 
-class enable_grad(set_grad_enabled):
+class enable_grad(_Recording):
     """Record within the block even inside a `no_grad`."""
 
     def __init__(self) -> None:
         super().__init__(True)
+
+
+class set_grad_enabled(_Recording):
+    """Record on the tape from here on, or do not; as a block or decorator, within it: `tg.set_grad_enabled(train)`."""
+
+    def __init__(self, enabled: bool):
+        super().__init__(enabled)
+        self.before: bool | None = mode.recording  # until the block is entered: what it is to go back to
+        mode.recording = self.enabled
+
+    def __enter__(self) -> None:
+        if self.before is not None:
+            mode.recording, self.before = self.before, None
+        super().__enter__()
+
+    def __call__(self, function: Any) -> Any:
+        if self.before is not None:
+            mode.recording, self.before = self.before, None
+        return super().__call__(function)
 
 
 def is_grad_enabled() -> bool:
@@ -227,7 +246,7 @@ def walk(
     for node, g in roots:
         pending[node] = pending[node] + g if node in pending else g
 
-    with set_grad_enabled(create):
+    with _Recording(create):
         while nodes:
             node = nodes.pop()
             rule, parents, saved = node.rule, node.parents, node.saved or ()

@@ -22,7 +22,10 @@ def get_num_threads() -> int:
     """How many threads the kernels use."""
     global _count
     if not _count:
-        set_num_threads(int(os.environ.get(VARIABLE) or usable_cores()))
+        wanted = os.environ.get(VARIABLE) or str(usable_cores())
+        if not wanted.isascii() or not wanted.isdigit() or int(wanted) < 1:
+            raise ValueError(f"{VARIABLE}: expected a whole number from 1 up, got {wanted!r}")
+        set_num_threads(int(wanted))
     return _count
 
 

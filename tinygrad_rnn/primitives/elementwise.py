@@ -111,7 +111,15 @@ cos: Callable[..., Any] = _floating("cos", lambda x: np.cos(x), lambda g, x: -g 
 tanh = _floating("tanh", lambda x: np.tanh(x), lambda g, out: g * (1.0 - out * out))
 sigmoid = _floating("sigmoid", lambda x: OPERATIONS["sigmoid"](x), lambda g, out: g * (out * (1.0 - out)))
 softplus = _floating("softplus", lambda x: OPERATIONS["softplus"](x), lambda g, x: g * sigmoid(x))
-erf = _floating("erf", lambda x: OPERATIONS["erf"](x), lambda g, x: g * (2.0 / math.sqrt(math.pi)) * exp(-x * x))
+erf = _floating("erf", lambda x: OPERATIONS["erf"](x), lambda g, x: g * _bell(x))
+
+
+def _bell(x: Any) -> Any:
+    """2/sqrt(pi) e^(-x^2), the slope of erf; 0 from far before x^2 overflows."""
+    near = clip(x, -30.0, 30.0)
+    return (2.0 / math.sqrt(math.pi)) * exp(-near * near)
+
+
 relu = _pointwise("relu", lambda x: np.maximum(x, 0), lambda g, out: where(gt(out, 0.0), g, 0.0))
 _clip = primitive(
     "clip",
@@ -172,4 +180,5 @@ def gelu(x: Any, approximate: str = "none") -> Any:
         raise ValueError(f"gelu: approximate: expected 'none' or 'tanh', got {approximate!r}")
     if approximate == "none":
         return x * (0.5 * (1.0 + erf(x * math.sqrt(0.5))))
-    return x * (0.5 * (1.0 + tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * (x * x * x)))))
+    near = clip(x, -100.0, 100.0)  # beyond, tanh is 1 to the last digit, and x^3 might overflow
+    return x * (0.5 * (1.0 + tanh(math.sqrt(2.0 / math.pi) * (near + 0.044715 * (near * near * near)))))
