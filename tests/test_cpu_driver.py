@@ -1,5 +1,8 @@
 """The compiled driver against the reference: cells x dtypes x vector widths x odd shapes, and bitwise properties."""
 
+import os
+import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -173,3 +176,22 @@ def test_a_number_of_threads_must_be_one(monkeypatch):
     monkeypatch.setenv(threads.VARIABLE, "many")
     with pytest.raises(ValueError, match="TINYGRAD_RNN_THREADS: expected a whole number from 1 up, got 'many'"):
         threads.get_num_threads()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # that a child of many threads may hang is the test
+def test_a_forked_child_can_go_on(monkeypatch):
+    monkeypatch.setattr(driver, "SMALL", 0.0)
+    case = example("lstm", 5, 6, 4, 33)
+    expected = everything(driver, *case)  # makes the threads, which the child does not inherit
+    child = os.fork()
+    if child == 0:
+        same = all((a == b).all() for a, b in zip(everything(driver, *case), expected))
+        os._exit(0 if same else 1)
+    for _ in range(600):
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, signal.SIGKILL)
+    assert ended and status == 0

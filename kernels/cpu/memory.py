@@ -7,6 +7,7 @@ middle size is as long as its arithmetic. Blocks that a layer's call is done wit
 from __future__ import annotations
 
 import math
+import os
 import threading
 from typing import Any
 
@@ -61,3 +62,12 @@ def zeros(shape: int | tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     array = empty(shape, dtype)
     array.fill(0)
     return array
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.RLock()  # another thread may have held it, and a forked child has no other thread
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
