@@ -30,6 +30,7 @@ GRID = [
     (50, 64, 512, 512), (35, 20, 650, 650), (100, 1, 512, 512), (25, 128, 1024, 1024), (40, 10, 39, 100),
     (30, 7, 13, 50),
 ]  # fmt: skip
+SETTLE = 0.005  # seconds: OpenMP's threads spin for a while after a run, and would take a core from whoever comes next
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
@@ -112,6 +113,7 @@ def time_both(ours: Callable[[], Any], theirs: Callable[[], Any]) -> tuple[float
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
         for run, kept in zip((ours, theirs), times):
+            time.sleep(SETTLE)
             start = time.perf_counter()
             run()
             kept.append(time.perf_counter() - start)
