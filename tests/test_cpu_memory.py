@@ -28,11 +28,18 @@ def test_small_arrays_come_from_numpy():
 
 
 def test_what_is_kept_has_a_bound(monkeypatch):
-    monkeypatch.setattr(memory, "KEPT", memory._kept)
-    before = memory._kept
-    array = memory.empty((5, memory.SMALLEST), F4)
-    del array
-    assert memory._kept <= before
+    monkeypatch.setattr(memory, "KEPT", 1 << 21)
+    for rows in (1, 2, 3, 5, 7, 9, 30):
+        array = memory.empty((rows, memory.SMALLEST), F4)
+        del array
+        assert memory._kept == sum(size * len(blocks) for size, blocks in memory._free.items()) <= 1 << 21
+
+
+def test_like_sizes_share_a_block():
+    first = memory.empty((BIG[0], BIG[1] + 4), F4)
+    address = first.ctypes.data
+    del first
+    assert address in {memory.empty((BIG[0], BIG[1] + 8), F4).ctypes.data for _ in range(3)}
 
 
 def test_zeros_are_zeros_on_a_used_block():

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 SMALLEST = 1 << 16  # bytes, under which memory comes from NumPy
-KEPT = 1 << 30  # bytes of unused blocks that are kept at most
+KEPT = 1 << 29  # bytes of unused blocks that are kept at most
 
 _free: dict[int, list[np.ndarray]] = {}
 _kept = 0
@@ -36,7 +36,10 @@ class _Lease:
     def __del__(self) -> None:
         global _kept
         with _lock:
-            if _kept + self.block.size <= KEPT:
+            if _kept + self.block.size > KEPT:  # begin anew: what lies here may be of sizes that nobody asks for now
+                _free.clear()
+                _kept = 0
+            if self.block.size <= KEPT:
                 _kept += self.block.size
                 _free.setdefault(self.block.size, []).append(self.block)
 
@@ -47,14 +50,21 @@ def empty(shape: int | tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     size = math.prod(shape if isinstance(shape, tuple) else (shape,)) * dtype.itemsize
     if size < SMALLEST:
         return np.empty(shape, dtype)
+    room = _rounded(size)
     block = None
     with _lock:
-        blocks = _free.get(size)
+        blocks = _free.get(room)
         if blocks:
             block = blocks.pop()
-            _kept -= size
-    lease = _Lease(np.empty(size, np.uint8) if block is None else block)
-    return np.asarray(lease).view(dtype).reshape(shape)
+            _kept -= room
+    lease = _Lease(np.empty(room, np.uint8) if block is None else block)
+    return np.asarray(lease)[:size].view(dtype).reshape(shape)
+
+
+def _rounded(size: int) -> int:
+    """A size with three more binary digits after the first, at least as large: so that like sizes share blocks."""
+    grain = 1 << max(size.bit_length() - 4, 0)
+    return -(-size // grain) * grain
 
 
 def zeros(shape: int | tuple[int, ...], dtype: np.dtype) -> np.ndarray:

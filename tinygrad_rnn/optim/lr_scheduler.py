@@ -9,7 +9,28 @@ from typing import Any
 from .optimizer import Optimizer
 
 
-class LRScheduler:
+class _Schedule:
+    """What all schedules share: an optimiser, and a state of plain numbers and lists."""
+
+    optimizer: Optimizer
+
+    def get_last_lr(self) -> list[float]:
+        """The learning rate of each group."""
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the schedule stands: numbers and lists only. The learning rates are in the optimiser's."""
+        return {name: value for name, value in vars(self).items() if _is_plain(value)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        unknown = sorted(state_dict.keys() - self.state_dict().keys())
+        if unknown:
+            raise KeyError(f"{type(self).__name__}: load_state_dict: expected its own names, got {unknown}")
+        vars(self).update(state_dict)
+
+
+class LRScheduler(_Schedule):
     """Base of schedules: `lr_at(base, epoch, group)` gives the learning rate after `epoch` calls of `step`.
 
     Call `step()` after the optimiser's, once an epoch or once a batch, as the schedule is meant. The rate of a group
@@ -45,20 +66,9 @@ class LRScheduler:
         for group, lr in zip(self.optimizer.param_groups, rates):
             group["lr"] = lr
 
-    def get_last_lr(self) -> list[float]:
-        """The learning rate of each group."""
-        return [group["lr"] for group in self.optimizer.param_groups]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where the schedule stands: numbers and lists only."""
-        return {name: value for name, value in vars(self).items() if _is_plain(value)}
-
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave. Sets the learning rates as well."""
-        unknown = sorted(state_dict.keys() - self.state_dict().keys())
-        if unknown:
-            raise KeyError(f"{type(self).__name__}: load_state_dict: expected its own names, got {unknown}")
-        vars(self).update(state_dict)
+        super().load_state_dict(state_dict)
         self._set([self.lr_at(base, self.last_epoch, i) for i, base in enumerate(self.base_lrs)])
 
 
@@ -183,7 +193,7 @@ class SequentialLR(LRScheduler):
         return self.schedulers[i].lr_at(base, epoch - ([0, *self.milestones][i]), group)
 
 
-class ReduceLROnPlateau:
+class ReduceLROnPlateau(_Schedule):
     """Multiply the learning rates by `factor` when a metric has not improved for more than `patience` epochs.
 
     Call `step(metric)` after each epoch's evaluation. mode: whether the metric should fall ('min') or rise ('max').
@@ -244,21 +254,6 @@ class ReduceLROnPlateau:
                 if group["lr"] - lr > self.eps:
                     group["lr"] = lr
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
-
-    def get_last_lr(self) -> list[float]:
-        """The learning rate of each group."""
-        return [group["lr"] for group in self.optimizer.param_groups]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where the schedule stands: numbers and lists only. The learning rates are in the optimiser's."""
-        return {name: value for name, value in vars(self).items() if _is_plain(value)}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
-        unknown = sorted(state_dict.keys() - self.state_dict().keys())
-        if unknown:
-            raise KeyError(f"ReduceLROnPlateau: load_state_dict: expected its own names, got {unknown}")
-        vars(self).update(state_dict)
 
 
 def _positive(name: str, value: int) -> int:
