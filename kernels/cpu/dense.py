@@ -13,7 +13,7 @@ from .product import PANEL_VECTORS, products
 from .tile import tile_rows
 
 Array = Any
-SMALL = 2e6  # flops under which threads cost more than they bring
+SMALL = 1e7  # flops under which threads cost more than they bring, about 0.1 ms of one core
 
 
 def multiply(a: Array, transposed: bool, b: Array, b_transposed: bool, out: Array | None = None) -> Array:
