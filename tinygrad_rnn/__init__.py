@@ -23,6 +23,7 @@ from .anomaly import detect_anomaly
 from .cells import Cell, cell
 from .creation import arange, full, ones, ones_like, rand, randint, randn, tensor, zeros, zeros_like
 from .differentiate import grad, gradcheck, gradgradcheck
+from .explain import explain
 from .kernels.cpu.threads import get_num_threads, set_num_threads
 from .primitives.elementwise import (
     abs,
@@ -124,6 +125,7 @@ __all__ = [
     "eq",
     "erf",
     "exp",
+    "explain",
     "flatten",
     "flip",
     "full",

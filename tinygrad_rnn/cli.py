@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
+from .cells import BUILT_IN
 from .data import TextError
 from .lm import checkpoint
 from .lm.config import DEFAULT_LIMITS, Allowed, Config, Limits, OptionError
@@ -82,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="tinygrad-rnn", description=description, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"tinygrad-rnn {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_train, _add_sample, _add_info):
+    for add in (_add_train, _add_sample, _add_explain, _add_info):
         add(commands)
     return parser
 
@@ -251,6 +252,24 @@ def _sample(args: argparse.Namespace) -> int:
         sys.stdout.write(character)
         sys.stdout.flush()
     sys.stdout.write("\n")
+    return 0
+
+
+# explain
+
+
+def _add_explain(commands: Any) -> None:
+    says = "show a cell's equations, the adjoint that the tape derives from them, and what a step costs"
+    parser = _command(commands, "explain", _explain, says, f"{says.capitalize()}.")
+    parser.add_argument("cell", metavar="CELL", choices=list(BUILT_IN), help=", ".join(BUILT_IN))
+    parser.add_argument("--code", action="store_true", help="also the text that the CPU's loops are built from")
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from .explain import explain
+
+    _check_environment()
+    print(explain(args.cell, args.code))
     return 0
 
 

@@ -227,13 +227,19 @@ class Loops:
     arrays: dict[str, tuple[str, ...]]
 
 
-@functools.cache
-def recurrence(step: Step, projected: bool, unit: VectorUnit, bits: int) -> Loops:
-    """The loops of a step: `train`, `infer` and `backward`."""
+def source(step: Step, projected: bool, unit: VectorUnit, bits: int) -> tuple[str, dict[str, tuple[str, ...]]]:
+    """The text of the module with the loops of a step, and for each function the arrays that it takes."""
     p = plan(step, projected)
     text, arrays = HEAD.format(name=step.name, unit=unit.name, bits=bits), {}
     for function in ("train", "infer", "backward"):
         body, arrays[function] = _Loop(p, function, unit, bits).text()
         text += body
+    return text, arrays
+
+
+@functools.cache
+def recurrence(step: Step, projected: bool, unit: VectorUnit, bits: int) -> Loops:
+    """The loops of a step: `train`, `infer` and `backward`."""
+    text, arrays = source(step, projected, unit, bits)
     module = cache.load(f"{step.name}_{unit.name}_f{bits}", text)
     return Loops({function: getattr(module, function) for function in arrays}, arrays)

@@ -1,0 +1,96 @@
+"""The equations that `explain` shows are those that are run: read back as Python, they give the Programs' numbers."""
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tinygrad_rnn.kernels.pointwise import OPERATIONS
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import cli
+from tinygrad_rnn.cells import BUILT_IN
+from tinygrad_rnn.trace import trace
+
+rng = np.random.default_rng(0)
+WEIGHT = rng.standard_normal((5, 5))
+
+
+def product(op, v):
+    return v @ (WEIGHT if op.name == "product_t" else WEIGHT.T)
+
+
+def plain(text):
+    """A printed expression as Python: d(h') as d_h, and h.g, beside the state h, as u.g."""
+    text = re.sub(r"d\((\w+)'\)", r"d_\1", text)
+    return re.sub(r"\bh\.", "u.", text).replace("U_n^T", "UT_n")
+
+
+def read_back(lines, given):
+    """The values of printed equations by their left sides; `given` by the names that are printed."""
+    spaces = {kind: SimpleNamespace() for kind in "xupe"}
+    known = {**spaces, **OPERATIONS, "U_n": lambda v: v @ WEIGHT.T, "UT_n": lambda v: v @ WEIGHT}
+    for name, value in given.items():
+        kind, dot, rest = plain(name).partition(".")
+        if dot:
+            setattr(spaces[kind], rest, value)
+        else:
+            known[kind] = value
+    found = {}
+    for line in lines:
+        left, right = line.strip().split(" = ")
+        found[left] = eval(plain(right), known)
+        if re.fullmatch(r"v\d+", left):
+            known[left] = found[left]
+    return found
+
+
+def part(text, start):
+    lines = text.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith(start)) + 1
+    return lines[first : lines.index("", first)]
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_printed_equations_are_those_that_are_run(name):
+    step, text = trace(BUILT_IN[name]), tg.explain(name)
+    printed = {"s": lambda n: n[2:], "k": lambda n: "kept" + n[2:], "d": lambda n: f"d({n[2:]}')"}
+    draw = lambda names: {n: rng.standard_normal((3, 5)) for n in names}
+    as_printed = lambda given: {printed.get(n[0], str)(n): v for n, v in given.items()}
+
+    given = draw(step.forward.inputs)
+    found, expected = read_back(part(text, "forward"), as_printed(given)), step.forward.run(given, product)
+    for s in step.states:
+        np.testing.assert_allclose(found[s + "'"], expected[s], rtol=1e-12)
+
+    given = draw(step.backward.inputs)
+    found, expected = read_back(part(text, "backward"), as_printed(given)), step.backward.run(given, product)
+    for key, value in expected.items():
+        if not key.startswith("v."):
+            np.testing.assert_allclose(found[f"d({printed.get(key[0], str)(key)})"], value, rtol=1e-9, atol=1e-12)
+
+
+def test_what_is_kept_and_what_it_costs():
+    text = tg.explain("lstm")
+    assert "kept for the backward: 5 numbers a unit and step, 20 bytes in float32," in text
+    assert "pointwise work: 13 operations a unit and step forward, 22 backward" in text
+    assert "products: 8 H flops a unit and step for h, 8 I for x; twice that backward" in text
+
+
+def test_the_code_is_the_text_of_the_loops():
+    code = tg.explain("gru", code=True)
+    for function in ("train", "infer", "backward"):
+        assert f"def {function}(" in code
+
+
+def test_the_command(capsys):
+    assert cli.main(["explain", "rnn_tanh"]) == 0
+    assert "h' = tanh(" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["explain", "elman"])
+    assert ended.value.code == 2 and "elman" in capsys.readouterr().err
+
+
+def test_an_unknown_cell_is_named():
+    with pytest.raises(ValueError, match=r"expected a function under @cell or one of .*, got 'elman'"):
+        tg.explain("elman")
