@@ -51,9 +51,15 @@ def part(text, start):
     return lines[first : lines.index("", first)]
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
-def test_the_printed_equations_are_those_that_are_run(name):
-    step, text = trace(BUILT_IN[name]), tg.explain(name)
+@tg.cell(gates="g")
+def bracketed(a, s):
+    """Where brackets decide."""
+    return a.g.x - (s.h - a.g.h) - a.g.h / (a.g.x / (2.0 + s.h * s.h)) - (-(s.h * (s.h - a.g.x)))
+
+
+@pytest.mark.parametrize("given", [*BUILT_IN.values(), bracketed], ids=lambda cell: cell.name)
+def test_the_printed_equations_are_those_that_are_run(given):
+    step, text = trace(given), tg.explain(given)
     printed = {"s": lambda n: n[2:], "k": lambda n: "kept" + n[2:], "d": lambda n: f"d({n[2:]}')"}
     draw = lambda names: {n: rng.standard_normal((3, 5)) for n in names}
     as_printed = lambda given: {printed.get(n[0], str)(n): v for n, v in given.items()}
