@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from . import tape
 from .device import check_device
 from .random import generator
 from .tape import Box
@@ -104,8 +103,3 @@ def randint(low: int, high: int, size: Shape) -> Tensor:
 
 def _shape(shape: tuple) -> tuple[int, ...]:
     return tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)) else shape
-
-
-def is_grad_wanted(*values: Any) -> bool:
-    """Whether a result computed from these would be recorded now."""
-    return tape.is_grad_enabled() and any(isinstance(v, Box) and v.node is not None for v in values)

@@ -34,18 +34,6 @@ def refusal(step: Step, seq: Sequence) -> str | None:
     return None if compilable(step) else "an operation of it has no vector code"
 
 
-@dataclass
-class Saved:
-    """What the forward leaves for the backward: the sorted sequence and its order; states [T + 1, N, W], kept values,
-    and what further products multiplied."""
-
-    seq: Sequence
-    order: Array | None
-    states: list[Array]
-    kept: Array
-    sources: dict[str, Array]
-
-
 class _Layout:
     """The sizes of one run, what was generated for it, and ways to its layout: H and P made full vectors, W and V."""
 
@@ -165,6 +153,18 @@ class _Layout:
         threads.run([partial(loop, *fixed, i, j, slots, *given) for i, j in threads.split(self.N, parts)])
 
 
+@dataclass
+class Saved:
+    """What the forward leaves for the backward: its layout, with the sorted sequence, and the order that sorted it;
+    states [T + 1, N, W], kept values, and what further products multiplied."""
+
+    layout: _Layout
+    order: Array | None
+    states: list[Array]
+    kept: Array
+    sources: dict[str, Array]
+
+
 def _sorted(seq: Sequence) -> tuple[Sequence, Array | None]:
     """The sequence with its rows by falling length, and the order that did it."""
     if seq.lengths is None:
@@ -221,7 +221,7 @@ def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Ar
             if seq.lengths is not None:
                 output = np.where((seq.lengths > np.arange(T)[:, None])[:, :, None], output, 0)
             outputs.append(_unsorted(output[:, :, :width], order, 1))
-    return outputs, final, Saved(seq, order, states, kept, multiplied) if keep else None
+    return outputs, final, Saved(at, order, states, kept, multiplied) if keep else None
 
 
 def _set_start(state: Array, start: Array, seq: Sequence) -> None:
@@ -260,8 +260,8 @@ def backward(
     wants_x: bool = True,
 ) -> Sequence:
     """See `reference.backward`."""
-    seq, order = saved.seq, saved.order
-    at = _Layout(step, seq)
+    at, order = saved.layout, saved.order
+    seq = at.seq
     T, N, gates, direct = at.T, at.N, len(step.input_gates), len(step.direct_gates)
     by_row = lambda a, axis: a if order is None else np.take(a, order, axis)
     arrays: dict[str, Any] = {"kept": saved.kept, "x": at.cotangents(gates)}

@@ -118,15 +118,10 @@ class _Loop:
     """The text of one loop: `train`, `infer` or `backward`."""
 
     def __init__(self, p: Plan, function: str, unit: VectorUnit, bits: int):
-        self.function, self.bits, self.lanes, self.size, self.unit = (
-            function,
-            bits,
-            unit.lanes(bits // 8),
-            bits // 8,
-            unit,
-        )
+        self.function, self.unit = function, unit
+        self.bits, self.size, self.lanes = bits, bits // 8, unit.lanes(bits // 8)
         self.backward = function == "backward"
-        self.plan, self.stages = p, getattr(p, "adjoint" if self.backward else function)
+        self.stages = getattr(p, "adjoint" if self.backward else function)
         self.places = _places(p, function)
         self.bases: dict[Buffer, str] = {}
         self.numbers = 1  # in the tiles of one stage
