@@ -12,9 +12,8 @@ go out, and it knows of no tensor, tape or layer.
 
 from __future__ import annotations
 
-import functools
-import logging
 import os
+from collections.abc import Sequence as Ordered
 from types import ModuleType
 
 import numpy as np
@@ -58,23 +57,24 @@ def matmul(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def driver_for(step: Step, sequence: Sequence) -> ModuleType:
     """The driver, with `forward` and `backward`, that runs a step over a sequence.
 
-    The compiled one wherever it can; what it cannot yet run goes to the reference, which the log of `tinygrad_rnn`
-    is told once for each cell. Raises ValueError where the environment asks for a driver that there is not.
+    The compiled one, but for a sequence of no numbers, where there is nothing to compile for. Raises ValueError where
+    the environment asks for a driver that there is not.
     """
     from . import reference
 
-    if _wanted_driver() == "reference":
+    if _wanted_driver() == "reference" or 0 in sequence.x.shape:
         return reference
     from .cpu import driver
 
-    reason = driver.refusal(step, sequence)
-    if reason is None:
-        return driver
-    if reason:
-        _say_once(f"{step.name}: runs on the NumPy reference driver: {reason}")
-    return reference
+    return driver
 
 
-@functools.cache
-def _say_once(message: str) -> None:
-    logging.getLogger("tinygrad_rnn").warning(message)
+def infer(
+    step: Step, weights: Ordered[np.ndarray | None], x: np.ndarray, initial: Ordered[np.ndarray], reverse: bool
+) -> tuple[np.ndarray, list[np.ndarray]] | None:
+    """A forward that keeps nothing, by the compiled driver's short way; None where it has none: see `cpu.driver`."""
+    if _wanted_driver() != "cpu":
+        return None
+    from .cpu import driver
+
+    return driver.infer(step, weights, x, initial, reverse)

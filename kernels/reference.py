@@ -146,6 +146,7 @@ def backward(
     d_outputs: Ordered[Array | None],
     d_final: Ordered[Array | None],
     wants_x: bool = True,
+    wants_initial: bool = True,
 ) -> Sequence:
     """The cotangents of all arrays of the sequence, as a Sequence, from those of the outputs and the last states.
 

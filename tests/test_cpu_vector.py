@@ -9,7 +9,11 @@ from tinygrad_rnn.kernels.cpu.pointwise import emit_operation
 from tinygrad_rnn.kernels.cpu.vector import Vectors
 from tinygrad_rnn.kernels.pointwise import OPERATIONS
 
-LIMIT = {"exp": 2, "log": 2, "sigmoid": 3, "tanh": 4, "softplus": 4}
+import tinygrad_rnn as tg
+from tinygrad_rnn import cos, erf, nn, sin, tanh
+from tinygrad_rnn.cells import cell
+
+LIMIT = {"exp": 2, "log": 2, "sigmoid": 3, "tanh": 4, "softplus": 4, "sin": 2, "cos": 2}
 SPECIAL = [
     0.0,
     -0.0,
@@ -84,6 +88,27 @@ def test_error_over_the_whole_range(name, dtype, bits):
         ulp = np.abs(found.astype(wide) - exact)[finite] / np.spacing(np.abs(expected[finite])).astype(wide)
     assert ulp.max() <= LIMIT[name], x[finite][ulp.argmax()]
     np.testing.assert_array_equal(found[~finite], expected[~finite])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_functions_of_the_c_library(dtype):
+    x = np.array([*SPECIAL, 0.3, -2.5, 4.0, 17.25], dtype)
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(vectorised("erf", dtype, 128)(x), OPERATIONS["erf"](x), rtol=4 * np.finfo(dtype).eps)
+
+
+@cell(gates="n")
+def curved(a, s):
+    """A cell of operations that other cells do without."""
+    return tanh(erf(a.n) + sin(a.n) * cos(0.5 * s.h) + 0.1 * (1.5 + tanh(a.n)) ** 2.5 + 0.1 * a.n**3)
+
+
+def test_a_cell_of_rare_operations_is_compiled(caplog):
+    layer = nn.Recurrent(curved, 3, 17, dtype="float64")
+    x = tg.tensor(np.random.default_rng(0).standard_normal((3, 2, 3)), requires_grad=True)
+    assert tg.gradcheck(lambda v: layer(v)[0], [x])
+    assert tg.gradgradcheck(lambda v: layer(v)[0], [x])
+    assert not [record for record in caplog.records if "reference" in record.message]
 
 
 @pytest.mark.parametrize("name", ["relu", "sign", "abs", "sqrt", "neg"])

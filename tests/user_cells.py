@@ -29,6 +29,15 @@ def zoneout_lstm(a, s, e):
     return e.keep_h * s.h + (1 - e.keep_h) * h, e.keep_c * s.c + (1 - e.keep_c) * c
 
 
+@cell(gates="ifgod", states="hc", inputs=["lower"], params=["wc", "wl"])
+def depth_gated_lstm(a, s, p, e):
+    """Yao et al., Depth-gated LSTM (2015), eq. 12-14: d lets the lower layer's cell state, an input per step, in."""
+    i, f, g, o = sigmoid(a.i), sigmoid(a.f), tanh(a.g), sigmoid(a.o)
+    d = sigmoid(a.d.x + p.wc * s.c + p.wl * e.lower)
+    c = d * e.lower + f * s.c + i * g
+    return o * tanh(c), c
+
+
 @cell(gates="ifgo", states="hc", inputs="m")
 def recurrent_dropout_lstm(a, s, e):
     """Gal and Ghahramani, A theoretically grounded application of dropout (2016): one mask on h for all steps."""
@@ -91,7 +100,7 @@ def flat_state(a, s):
 USER_CELLS = {
     c.name: c
     for c in (
-        minimal_gated, ind_rnn, zoneout_lstm, recurrent_dropout_lstm, slstm, clockwork, spelled_out, passing,
-        several_products, flat_state,
+        minimal_gated, ind_rnn, zoneout_lstm, depth_gated_lstm, recurrent_dropout_lstm, slstm, clockwork, spelled_out,
+        passing, several_products, flat_state,
     )
 }  # fmt: skip

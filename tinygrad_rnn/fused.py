@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 
 from . import tape
+from .anomaly import watching
 from .cells import Cell
 from .differentiate import grad
 from .kernels import driver_for
+from .kernels import infer as infer_by_kernel
 from .kernels.program import Step
 from .kernels.sequence import Sequence
 from .primitive import Bundle, primitive
@@ -80,8 +82,9 @@ def _vjp(needs: list[bool], g: Bundle, call: _Call, *arrays: Any) -> list[Any]:
     d_outputs = g.parts[:-states] + (None,) * (states if not call.every_state else 0)
     d_final = g.parts[-states:]
     found = call.driver.backward(
-        call.step, call.sequence(arrays), call.saved, d_outputs[:states], d_final, wants_x=needs[1]
-    )
+        call.step, call.sequence(arrays), call.saved, d_outputs[:states], d_final,
+        wants_x=needs[1], wants_initial=needs[-states],
+    )  # fmt: skip
     return [None, *call.arrays(found)]
 
 
@@ -109,7 +112,7 @@ def _node(cell: Cell) -> Callable[..., tuple[Tensor, ...]]:
     forward, vjp = functools.partial(_forward), functools.partial(_vjp)
     forward.__signature__ = _signature(names)  # type: ignore[attr-defined]
     vjp.__signature__ = _signature(["needs", "g", *names])  # type: ignore[attr-defined]
-    return primitive(step.name, forward, vjp, joint=True, expects="")
+    return primitive(step.name, forward, vjp, joint=True, fresh=True, expects="")
 
 
 def _signature(names: list[str]) -> inspect.Signature:
@@ -126,6 +129,21 @@ def run(cell: Cell, seq: Sequence, every_state: bool = False) -> tuple[list[Tens
     call = _Call(cell, step, seq.lengths, seq.reverse, every_state, keep=False)
     arrays = call.arrays(seq)
     call.keep = tape.is_grad_enabled() and any(a is not None and a.requires_grad for a in arrays)
-    results = _node(cell)(call, *arrays)
+    if not call.keep and not watching.on:  # nothing to record
+        results: Any = map(Tensor, _forward(call, *(None if a is None else a.data for a in arrays)))
+        results = tuple(results)
+    else:
+        results = _node(cell)(call, *arrays)
     states = len(step.states)
     return list(results[:-states]), list(results[-states:])
+
+
+def infer(step: Step, weights: Ordered[Tensor | None], x: Any, initial: Ordered[Any], reverse: bool) -> Any:
+    """`run` for a cell without inputs of its own, where nothing is recorded, on arrays: h and the last states.
+
+    None where it has to be `run`. Made short: of a single step's time the kernel is the smaller part.
+    """
+    if watching.on:
+        return None
+    arrays = [None if w is None else w.data for w in weights]
+    return infer_by_kernel(step, arrays, x, initial, reverse)

@@ -39,14 +39,16 @@ class Rule:
     kept:  positions in (out, *arguments) of the values that the VJPs named.
     joint: the one VJP for all arguments, `joint(needs, g, ...) -> a cotangent (or None) per argument`,
            or None where each argument has its own in `vjps`.
+    fresh: whether the VJPs give arrays that nobody else holds, even where they are views.
     """
 
-    __slots__ = ("name", "forward", "vjps", "joint", "kept", "numeric", "expects")
+    __slots__ = ("name", "forward", "vjps", "joint", "kept", "numeric", "expects", "fresh")
 
     def __init__(
         self, name: str, forward: Callable, vjps: Sequence[Callable], joint: bool, numeric: bool, expects: str
     ):
         self.name, self.forward, self.numeric, self.expects = name, forward, numeric, expects
+        self.fresh = False
         self.vjps, self.joint = tuple(vjps), vjps[0] if joint else None
         named = list(inspect.signature(vjps[0]).parameters)[2 if joint else 1 :] if vjps else []
         places = {"out": 0, **{name: i for i, name in enumerate(inspect.signature(forward).parameters, 1)}}
@@ -60,6 +62,7 @@ def primitive(
     joint: bool = False,
     numeric: bool = False,
     floats: bool = False,
+    fresh: bool = False,
     expects: str = "arguments that fit each other",
 ) -> Callable[..., Any]:
     """Make a primitive; see the head of this file.
@@ -69,9 +72,11 @@ def primitive(
     numeric: all arguments are numbers and share one dtype (bool goes with any); otherwise only the
         floating ones must agree.
     floats: the result is floating; integers and booleans are taken as float32.
+    fresh: the VJPs give arrays that nobody else holds (a rule of NumPy's own arrays is seen to, unasked).
     expects: what to say of the arguments where the forward refuses them; "": its own words will do.
     """
     rule = Rule(name, forward, vjps, joint, numeric, expects)
+    rule.fresh = fresh
 
     def apply(*args: Any) -> Any:
         for a in args:

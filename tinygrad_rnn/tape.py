@@ -279,7 +279,7 @@ def walk(
                     continue
                 if watch:
                     anomaly.check_vjp(node, g, product)
-                fresh = product is not g and getattr(product, "base", g) is None
+                fresh = rule.fresh or product is not g and getattr(product, "base", g) is None
                 if product.shape != parent.shape:
                     product, fresh = unbroadcast(product, parent.shape), True
                 old = pending.get(parent)

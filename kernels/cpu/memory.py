@@ -6,6 +6,7 @@ middle size is as long as its arithmetic. Blocks that a layer's call is done wit
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import threading
@@ -14,10 +15,13 @@ from typing import Any
 import numpy as np
 
 SMALLEST = 1 << 16  # bytes, under which memory comes from NumPy
+LEAST = 1 << 12  # bytes, under which it does not matter where an array begins
+LINE = 64  # bytes of a cache line, and of the widest vector: one that lies across two lines takes twice as long
 KEPT = 1 << 29  # bytes of unused blocks that are kept at most
 
 _free: dict[int, list[np.ndarray]] = {}
 _kept = 0
+_turns = itertools.count()
 _lock = threading.RLock()  # a garbage collection within may give back another block
 
 
@@ -34,31 +38,53 @@ class _Lease:
         return self.block.__array_interface__
 
     def __del__(self) -> None:
-        global _kept
-        with _lock:
-            if _kept + self.block.size > KEPT:  # begin anew: what lies here may be of sizes that nobody asks for now
-                _free.clear()
-                _kept = 0
-            if self.block.size <= KEPT:
-                _kept += self.block.size
-                _free.setdefault(self.block.size, []).append(self.block)
+        give_back(self.block)
 
 
-def empty(shape: int | tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array of whatever numbers were there before."""
+def give_back(block: np.ndarray) -> None:
+    """Keep a block for the next who asks."""
     global _kept
-    size = math.prod(shape if isinstance(shape, tuple) else (shape,)) * dtype.itemsize
+    if block.size < SMALLEST:
+        return
+    with _lock:
+        if _kept + block.size > KEPT:  # begin anew: what lies here may be of sizes that nobody asks for now
+            _free.clear()
+            _kept = 0
+        if block.size <= KEPT:
+            _kept += block.size
+            _free.setdefault(block.size, []).append(block)
+
+
+def borrow(size: int) -> np.ndarray:
+    """A block of at least so many bytes, to be given back."""
+    global _kept
     if size < SMALLEST:
-        return np.empty(shape, dtype)
+        return aligned(size)
     room = _rounded(size)
-    block = None
     with _lock:
         blocks = _free.get(room)
         if blocks:
-            block = blocks.pop()
             _kept -= room
-    lease = _Lease(np.empty(room, np.uint8) if block is None else block)
-    return np.asarray(lease)[:size].view(dtype).reshape(shape)
+            return blocks.pop()
+    return aligned(room)
+
+
+def aligned(size: int) -> np.ndarray:
+    """Fresh bytes that begin with a cache line; large blocks one after the other with another line of their pages."""
+    skew = 0 if size < SMALLEST else next(_turns) * 13 % 64 * LINE
+    block = np.empty(size + skew + LINE, np.uint8)
+    start = -block.__array_interface__["data"][0] % LINE + skew
+    return block[start : start + size]
+
+
+def empty(shape: int | tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array of whatever numbers were there before; but for a very small one it begins with a cache line."""
+    size = math.prod(shape if isinstance(shape, tuple) else (shape,)) * dtype.itemsize
+    if size < LEAST:
+        return np.empty(shape, dtype)
+    if size < SMALLEST:
+        return aligned(size).view(dtype).reshape(shape)
+    return np.asarray(_Lease(borrow(size)))[:size].view(dtype).reshape(shape)
 
 
 def _rounded(size: int) -> int:

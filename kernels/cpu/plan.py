@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..program import Constant, Op, Program, Ref, Step
-from .pointwise import supported
 from .product import PANEL_VECTORS
 
 PROJECTION = "projection"
@@ -55,12 +54,6 @@ class Plan:
     infer: tuple[Stage, ...]
     adjoint: tuple[Stage, ...]
     shares: bool
-
-
-@functools.cache
-def compilable(step: Step) -> bool:
-    """Whether all operations of a step have vector code."""
-    return supported(step.forward) and supported(step.backward)
 
 
 @functools.cache

@@ -19,14 +19,6 @@ PROGRAMS: dict[str, Program] = {}
 
 COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 LOGICAL = {"logical_and": "and_", "logical_or": "or_", "logical_not": "not_"}
-DIRECT = {
-    "add", "sub", "mul", "div", "neg", "abs", "sqrt", "exp", "log", "tanh", "sigmoid", "softplus", "maximum", "minimum"
-}  # fmt: skip
-
-
-def supported(program: Program) -> bool:
-    """Whether every operation has vector code."""
-    return all(op.gate or op.name in {*DIRECT, *COMPARISONS, *LOGICAL, "where", "relu", "sign"} for op in program.ops)
 
 
 def emit_operation(v: Vectors, name: str, args: list[Any]) -> Any:

@@ -1,120 +1,140 @@
-"""Matrix products of any size from the register tile: panels packed, blocks that fit the caches, threads over columns.
+"""Matrix products of any size from the register tile, for a team of threads.
 
-    out [M, N] = A [M, K] B [K, N], or added to out; A and B in any layout (row and column strides).
+    out [M, N] = A [M, K] B [K, N], or added to out; B packed in panels (`packing`), A as it is or its transpose packed,
+    in panels of one vector: a tile goes down their lines, which wider ones would put into too few places of the cache
 
-Each element of `out` is summed over k in one order, block after block, whatever the number of threads and
-wherever it stands: results do not depend on either to the last bit.
+A transpose is packed because a tile reads its numbers down the columns: each in another page, without that.
+
+Each element of `out` is summed over k in one order, whatever the number of threads and wherever it stands:
+results do not depend on either to the last bit.
 """
 
 from __future__ import annotations
 
 import functools
-from types import ModuleType
+from dataclasses import dataclass
 
 from . import cache
 from .host import VectorUnit
-from .tile import tile_rows
+from .native import Kernel, unpacked
+from .packing import COPY, PACK, packing_text
+from .tile import span_choice, tile_choice, tile_rows
 
 PANEL_VECTORS = 4
-DEPTH = 256  # of a block along k: a panel of B of 256 x 64 float32 is 64 KiB, and stays in the second-level cache
+DEPTH = 256  # along k before the next rows' turn: a panel of 256 x 64 float32 is 64 KiB, and stays in the second cache
 
-TEMPLATE = '''"""Generated: matrix products for {unit}, float{bits}."""
+PRODUCT = ("a", "a_row", "a_column", "a_packed", "panels", "out", "out_row", "M", "N", "K", "adds")
+SUMS = ("a", "rows", "columns", "out")
+
+TEMPLATE = '''"""Generated: packing and matrix products for {unit}, float{bits}."""
 
 import numpy as np
-from numba import njit
 
+from tinygrad_rnn.kernels.cpu.native import word
+from tinygrad_rnn.kernels.cpu.packing import get, move, put, transpose
 from tinygrad_rnn.kernels.cpu.tile import tile
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def pack(b, b_row, b_column, depth, columns, panel):
-    """panel [depth, WIDTH] = some columns of B, 0 past the last."""
-    for k in range(depth):
-        for j in range(columns):
-            panel[k * {width} + j] = b[k * b_row + j * b_column]
-        for j in range(columns, {width}):
-            panel[k * {width} + j] = 0.0
+def column_sums(args, thread, threads):
+    """out [columns] = the sums of the columns of a [rows, columns], row after row; columns: a multiple of LANES."""
+{sums}
+    one = np.ones(1, np.float{bits})
+    ones = one.ctypes.data
+    vectors = columns // {lanes}
+    c, end = vectors * thread // threads * {lanes}, vectors * (thread + 1) // threads * {lanes}
+    while c < end:
+        at, to = a + c * {size}, out + c * {size}
+        if end - c >= {width}:
+            {wide sum}
+            c += {width}
+        else:
+            {sum}
+            c += {lanes}
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def pack_blocks(b, b_row, b_column, b_gate, gates, units, depth, vectors, panels):
-    """panels [blocks][depth][gates][vectors * LANES] = B of each gate, which lie b_gate apart; 0 past the last."""
-    block = vectors * {lanes}
-    at = 0
-    for j in range(0, units, block):
-        for k in range(depth):
-            for g in range(gates):
-                for u in range(j, j + block):
-                    panels[at] = b[g * b_gate + k * b_row + u * b_column] if u < units else 0.0
-                    at += 1
+def product(args, thread, threads):
+    """out [M, N] = A B (+ out), B in panels. A thread takes some panels, or some rows.
 
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def column_sums(a, rows, columns, first, last, out):
-    """out = the sums of the columns first..last of a [rows, columns], row after row; both multiples of LANES."""
-    one = np.ones(1, a.dtype)
-    for c in range(first, last, {lanes}):
-        at, to = a.ctypes.data + c * {size}, out.ctypes.data + c * {size}
-        tile({bits}, {lanes}, 1, 1, 0, one.ctypes.data, 0, 0, at, columns, rows, to, {lanes})
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def tiles(a, a_row, a_step, panel, depth, rows, out, out_row, adds):
-    """out [rows, WIDTH] = A panel (+ out), for addresses a, panel and out."""
-    r = 0
-    while r < rows:
-        left = rows - r
-        at, to = a + r * a_row * {size}, out + r * out_row * {size}
-{choice}
-        r += {rows}
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def product(a, a_row, a_column, b, b_row, b_column, out, out_row, M, N, K, first, last, adds):
-    """Columns first..last, in panels of WIDTH, of out (+)= A B. Flat arrays of numbers, with strides in numbers."""
-    panel = np.empty({depth} * {width}, a.dtype)
-    edge = np.empty(M * {width}, a.dtype)
-    for j in range(first, last, {width}):
-        columns = min({width}, N - j)
+    A[r, k] at a, numbers a_row and a_column apart; or a_packed, and at a the panels, a vector wide, of A transposed.
+    """
+{arguments}
+    edge = np.empty({rows} * {width} + {lanes}, np.float{bits})
+    edge_at = -(-edge.ctypes.data // {vector}) * {vector}
+    panels_of_all, tiles_of_all = -(-N // {width}), -(-M // {rows})
+    by_panels = -(-panels_of_all // threads) * tiles_of_all <= -(-tiles_of_all // threads) * panels_of_all
+    p, end, first, last = 0, panels_of_all, 0, M
+    if by_panels:
+        p, end = panels_of_all * thread // threads, panels_of_all * (thread + 1) // threads
+    else:
+        first = tiles_of_all * thread // threads * {rows}
+        last = min(M, tiles_of_all * (thread + 1) // threads * {rows})
+    if K == 0 and not adds:
+        for r in range(first, last):
+            for c in range(p * {width}, min(N, end * {width})):
+                put({bits}, out + (r * out_row + c) * {size}, 0.0)
+    while p < end and first < last:
+        columns = N - p * {width}
+        whole = columns // {width}
+        span = {span}
         for k in range(0, K, {depth}):
             depth = min({depth}, K - k)
-            pack(b[k * b_row + j * b_column:], b_row, b_column, depth, columns, panel)
-            start = a.ctypes.data + k * a_column * {size}
-            if columns == {width}:
-                place = out.ctypes.data + j * {size}
-                tiles(start, a_row, a_column, panel.ctypes.data, depth, M, place, out_row, adds or k > 0)
-            else:
-                tiles(start, a_row, a_column, panel.ctypes.data, depth, M, edge.ctypes.data, {width}, k > 0)
-        if columns < {width}:
-            for r in range(M):
-                for c in range(columns):
-                    value = edge[r * {width} + c]
-                    out[r * out_row + j + c] = out[r * out_row + j + c] + value if adds else value
-        if K == 0 and not adds:
-            for r in range(M):
-                for c in range(columns):
-                    out[r * out_row + j + c] = 0.0
+            panel, next_panel = panels + (p * K + k) * {width * size}, K * {width}
+            more = adds or k > 0
+            r = first
+            while r < last:
+                left = last - r
+                at = a + (r * a_row + k * a_column) * {size}
+                if a_packed:
+                    left = min(left, {lanes} - r % {lanes})
+                    at = a + ((r // {lanes} * K + k) * {lanes} + r % {lanes}) * {size}
+                to, to_row = out + (r * out_row + p * {width}) * {size}, out_row
+                if whole == 0:
+                    place, to, to_row = to, edge_at, {width}
+                    for i in range(min(left, {rows})):
+                        for c in range(columns):
+                            number = get({bits}, place + (i * out_row + c) * {size})
+                            put({bits}, to + (i * {width} + c) * {size}, number)
+{choice}
+                if whole == 0:
+                    for i in range(rows):
+                        for c in range(columns):
+                            number = get({bits}, to + (i * {width} + c) * {size})
+                            put({bits}, place + (i * out_row + c) * {size}, number)
+                r += rows
+        p += span
 '''
 
 
-def choice(rows: int, call: str, indent: str) -> str:
-    """Lines that call a tile of as many rows as are left, up to `rows`; ROWS stands for that number."""
-    lines = []
-    for n in range(rows, 0, -1):
-        lines += [f"{'if' if n == rows else 'elif'} left >= {n}:"]
-        lines += ["    " + line for line in call.replace("ROWS", str(n)).splitlines()]
-    return "\n".join(indent + line for line in lines)
+@dataclass(frozen=True)
+class Products:
+    """The kernels of dense products."""
+
+    copy: Kernel
+    pack: Kernel
+    product: Kernel
+    column_sums: Kernel
 
 
 @functools.cache
-def products(unit: VectorUnit, bits: int) -> ModuleType:
-    """The module of products for a vector unit and float32 or float64."""
-    lanes = unit.lanes(bits // 8)
-    rows, width = tile_rows(unit, PANEL_VECTORS), lanes * PANEL_VECTORS
-    call = f"tile({bits}, {lanes}, ROWS, {PANEL_VECTORS}, ADDS, at, a_row, a_step, panel, {width}, depth, to, out_row)"
-    both = f"if adds:\n    {call.replace('ADDS', '1')}\nelse:\n    {call.replace('ADDS', '0')}"
-    lines = choice(rows, both, " " * 8)
-    text = TEMPLATE.format(
-        unit=unit.name, bits=bits, lanes=lanes, width=width, size=bits // 8, rows=rows, depth=DEPTH, choice=lines
-    )
-    return cache.load(f"product_{unit.name}_f{bits}", text)
+def products(unit: VectorUnit, bits: int) -> Products:
+    """The kernels for a vector unit and float32 or float64."""
+    lanes, size = unit.lanes(bits // 8), bits // 8
+    width = lanes * PANEL_VECTORS
+    sums = f"tile({bits}, {lanes}, 1, VECTORS, 1, 0, ones, 0, 0, at, columns, 0, rows, to, 0)"
+    panels = f"panel, {width}, next_panel"
+    call = f"tile({bits}, {lanes}, ROWS, {PANEL_VECTORS}, SPAN, ADDS, at, a_row, a_column, {panels}, depth, to, to_row)"
+    both = f"if more:\n    {call.replace('ADDS', '1')}\nelse:\n    {call.replace('ADDS', '0')}"
+    numbers = {
+        "unit": unit.name, "bits": bits, "lanes": lanes, "size": size, "width": width, "width * size": width * size,
+        "vector": lanes * size, "rows": tile_rows(unit, PANEL_VECTORS), "depth": DEPTH,
+        "sums": unpacked(SUMS), "arguments": unpacked(PRODUCT),
+        "wide sum": sums.replace("VECTORS", str(PANEL_VECTORS)), "sum": sums.replace("VECTORS", "1"),
+        "span": span_choice(unit, PANEL_VECTORS, "last - first", "whole"),
+        "choice": tile_choice(unit, PANEL_VECTORS, both, " " * 16),
+    }  # fmt: skip
+    text = TEMPLATE
+    for name, value in numbers.items():
+        text = text.replace("{" + name + "}", str(value))
+    module = cache.load(f"product_{unit.name}_f{bits}", text + packing_text(bits, lanes))
+    names = {"copy": COPY, "pack": PACK, "product": PRODUCT, "column_sums": SUMS}
+    return Products(**{name: Kernel(getattr(module, name), arguments) for name, arguments in names.items()})

@@ -6,59 +6,74 @@ the recurrent weights, then the cell's Program on it while it lies in the first-
     forward:   h(t-1) U^T   -> the step's forward  -> states, kept values
     backward:  dh.(t+1) U   -> the step's adjoint  -> dx.(t), dh.(t), cotangents of the states before
 
-Rows of the batch are independent through all time, so a thread takes some rows and never meets another.
-A cell with further products in its step has several such nests, one after the other in each time step.
+Rows of the batch are independent through all time, so groups of threads that share them out never meet. Within a
+group its members share the blocks of units and meet after each step. A cell with further products in its step has
+several such nests, one after the other in each time step.
 The order of the sums of one row depends on nothing but the cell and H: not on the batch, nor on the threads.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..program import Step
 from . import cache
 from .host import VectorUnit
+from .native import Kernel, unpacked
 from .plan import PROJECTION, Multiplication, Plan, Stage, plan, vectors_of
 from .pointwise import PROGRAMS
-from .product import choice
-from .tile import tile_rows
+from .tile import span_choice, tile_choice, tile_rows, tile_spans
 
 HEAD = '''"""Generated: the recurrent loops of the cell {name} for {unit}, float{bits}."""
 
 import numpy as np
-from numba import njit
 
+from tinygrad_rnn.kernels.cpu.native import meet, word
 from tinygrad_rnn.kernels.cpu.pointwise import pointwise
 from tinygrad_rnn.kernels.cpu.tile import tile
 '''
 
+FIXED = ("active", "T", "N", "H", "W", "P", "V", "reverse", "slots", "members", "meetings")
+
 LOOP = '''
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def {function}(active, offset, T, N, H, W, P, V, reverse, first, last, slots, {arrays}):
-    """Rows first..last of N. H units, P of them in h; W and V: H and P as full vectors; active[t] rows have a step t,
-    from row offset[t] on in what is stored without padding."""
-    tiled = np.empty({numbers}, {dtype})
-    tiled_at = tiled.ctypes.data
+def {function}(args, thread, threads):
+    """H units, P of them in h; W and V: H and P as full vectors; active: for each t how many rows have a step t.
+
+    Threads form groups of `members`; meetings: for each group a counter, 0, in a cache line of its own.
+    """
+{arguments}
+    members = members if threads % members == 0 else 1
+    groups = threads // members
+    group, member = thread // members, thread % members
+    first, last = N * group // groups, N * (group + 1) // groups
+    meeting = meetings + group * 64
+    tiled = np.empty({numbers} + {lanes}, np.float{bits})
+    tiled_at = -(-tiled.ctypes.data // {vector}) * {vector}
     for i in range(T):
         t = {time}
-        end = min(active[t], last)
+        end = min(word(active, t), last)
         now, before = (t, t + 1) if reverse else (t + 1, t)
         after = t - 1 if reverse else t + 1
 {bases}
 {stages}'''
 
-STAGE = """        for j in range(0, {full}, {block}):
-            vectors = min({vectors}, ({full} - j) // {lanes})
+STAGE = """        blocks = ({full} + {block} - 1) // {block}
+        b, end_block = blocks * member // members, blocks * (member + 1) // members
+        while b < end_block and first < end:
+            span = {span}
             r = first
             while r < end:
                 left = end - r
-                rows = min(left, {rows})
 {products}
-                pointwise("{key}", {bits}, {lanes}, rows, vectors, j, {units}, ({places},))
+                for q in range(span):
+                    j = (b + q) * {block}
+                    vectors = min({vectors}, ({full} - j) // {lanes})
+                    pointwise("{key}", {bits}, {lanes}, rows, vectors, j, {units}, ({places},))
                 r += rows
+            b += span
+        meet(meeting, members)
 """
 
 
@@ -87,13 +102,13 @@ def _places(p: Plan, function: str) -> dict[str, Place]:
     def in_columns(names: list[str], buffer: Buffer) -> None:
         found.update({name: Place(buffer, f"{i} * W + j") for i, name in enumerate(names)})
 
-    row = "(t + 1) * N" if backward else "offset[t]"
+    row = "(t + 1) * N" if backward else "t * N"
     cotangents = "x" if p.shares else "h"
     in_columns(["x." + g for g in step.input_gates], Buffer("x", row, f"{gates} * W"))
     in_columns(["h." + g for g in step.direct_gates], Buffer("h", row, f"{direct} * W"))
     in_columns(["bx." + g for g in step.input_gates], Buffer("bias_x", "0", "0"))
     in_columns(["bh." + g for g in step.recurrent_gates], Buffer("bias_h", "0", "0"))
-    in_columns(list(step.kept), Buffer("kept", "offset[t]", f"{len(step.kept)} * W"))
+    in_columns(list(step.kept), Buffer("kept", "t * N", f"{len(step.kept)} * W"))
     found["next"] = Place(Buffer(cotangents, "(after + 1) * N", f"{direct} * W"), "0")
     for i, s in enumerate(step.states):
         width = "V" if i == 0 else "W"
@@ -106,11 +121,11 @@ def _places(p: Plan, function: str) -> dict[str, Place]:
         found["p." + q] = Place(Buffer(f"p_{q}", "0", "0"))
         found["sum." + q] = Place(Buffer(f"sum_{q}", "0", "W"))
     for e in step.inputs:
-        found["e." + e] = Place(Buffer(f"e_{e}", "offset[t]", "W"))
-        found["de." + e] = Place(Buffer(f"de_{e}", "offset[t]", "W"))
+        found["e." + e] = Place(Buffer(f"e_{e}", "t * N", "W"))
+        found["de." + e] = Place(Buffer(f"de_{e}", "t * N", "W"))
     for j in [*map(str, range(len(step.products))), PROJECTION]:
-        found[f"v.{j}"] = Place(Buffer(f"v_{j}", "0" if function == "infer" else "offset[t]", "W"))
-        found[f"dv.{j}"] = Place(Buffer(f"dv_{j}", "offset[t]", "V" if j == PROJECTION else "W"))
+        found[f"v.{j}"] = Place(Buffer(f"v_{j}", "0" if function == "infer" else "t * N", "W"))
+        found[f"dv.{j}"] = Place(Buffer(f"dv_{j}", "t * N", "V" if j == PROJECTION else "W"))
     return found
 
 
@@ -142,23 +157,21 @@ class _Loop:
             return f"tiled_at + {found.column}, {buffer.width}"
         return f"{self.base(buffer)} + (r * ({buffer.width}) + {found.column}) * {self.size}, {buffer.width}"
 
-    def product(self, stage: int, index: int, m: Multiplication, vectors: int, rows: int, offset: int) -> list[str]:
-        """Lines that compute one product's tile, at an offset in `tiled`; its results get their places there."""
-        wide = len(m.results) * vectors
+    def product(self, stage: int, index: int, m: Multiplication, vectors: int, offset: int) -> str:
+        """A line that computes one product's tile, at an offset in `tiled`; its results get their places there."""
+        wide = len(m.results) * vectors * self.lanes
         for i, name in enumerate(m.results):
-            column = (offset + i * vectors * self.lanes) * self.size
-            self.places[name] = Place(Buffer("tiled", "", str(wide * self.lanes)), str(column))
+            column = f"({offset} + q * {wide} + {i * vectors * self.lanes}) * {self.size}"
+            self.places[name] = Place(Buffer("tiled", "", f"{wide} * span"), column)
         panels = f"panels_{stage}_{index}"
         self.panels.append(panels)
-        depth = self.depth(m)
-        source = self.found(m.source).buffer
+        depth, source = self.depth(m), self.found(m.source).buffer
         at = f"{self.base(source)} + r * ({source.width}) * {self.size}"
-        call = (
-            f"tile({self.bits}, {self.lanes}, ROWS, {wide}, 0, {at}, {source.width}, 1, panel, {wide * self.lanes}, "
-            f"{depth}, tiled_at + {offset * self.size}, {wide * self.lanes})"
+        return (
+            f"tile({self.bits}, {self.lanes}, ROWS, {wide // self.lanes}, SPAN, 0, {at}, {source.width}, 1, "
+            f"{panels} + b * ({depth}) * {wide * self.size}, {wide}, ({depth}) * {wide}, {depth}, "
+            f"tiled_at + {offset * self.size}, {wide} * span)"
         )
-        block = f"(j // {vectors * self.lanes}) * ({depth}) * {wide * self.lanes * self.size}"
-        return [" " * 16 + f"panel = {panels}.ctypes.data + {block}", choice(rows, call, " " * 16)]
 
     def depth(self, m: Multiplication) -> str:
         """The length of what is multiplied."""
@@ -168,13 +181,13 @@ class _Loop:
 
     def stage(self, index: int, stage: Stage) -> str:
         vectors = vectors_of(stage, self.backward)
-        wide = sum(len(m.results) for m in stage.products) * vectors
-        rows = tile_rows(self.unit, max((len(m.results) for m in stage.products), default=1) * vectors)
-        self.numbers = max(self.numbers, rows * wide * self.lanes)
-        lines, offset = [], 0
+        widest = max((len(m.results) for m in stage.products), default=1) * vectors
+        room = max(n * s for n, s in [(tile_rows(self.unit, widest), 1), *tile_spans(self.unit, widest).items()])
+        calls, offset = [], 0
         for i, m in enumerate(stage.products):
-            lines += self.product(index, i, m, vectors, rows, offset)
-            offset += rows * len(m.results) * vectors * self.lanes
+            calls.append(self.product(index, i, m, vectors, offset))
+            offset += room * len(m.results) * vectors * self.lanes
+        self.numbers = max(self.numbers, offset)
         key = cache.digest(repr(stage.program))
         PROGRAMS[key] = stage.program
         names = [*stage.program.inputs, *(name for name, _ in stage.program.outputs)]
@@ -184,29 +197,28 @@ class _Loop:
             block=vectors * self.lanes,
             vectors=vectors,
             lanes=self.lanes,
-            rows=rows,
-            products="\n".join(lines),
+            span=span_choice(self.unit, widest, "end - first", "end_block - b") if stage.products else "1",
+            products=tile_choice(self.unit, widest, "\n".join(calls) or "pass", " " * 16),
             key=key,
             bits=self.bits,
             places=", ".join(map(self.place, names)),
         )
 
     def text(self) -> tuple[str, tuple[str, ...]]:
-        """The function's text and the names of the arrays (and flags full_s) that it takes."""
+        """The function's text and the names of its arguments: FIXED, arrays, and flags full_s."""
         stages = "".join(self.stage(i, stage) for i, stage in enumerate(self.stages))
-        lines = [
-            f"{base} = {b.array}.ctypes.data + ({b.start}) * ({b.width}) * {self.size}"
-            for b, base in self.bases.items()
-        ]
-        arrays = list(dict.fromkeys([*self.panels, *(buffer.array for buffer in self.bases)]))
+        lines = [f"{base} = {b.array} + ({b.start}) * ({b.width}) * {self.size}" for b, base in self.bases.items()]
+        arrays = [*FIXED, *dict.fromkeys([*self.panels, *(buffer.array for buffer in self.bases)])]
         arrays += ["full_" + name[4:] for name in arrays if name.startswith("out_")]
         time = "i if reverse else T - 1 - i" if self.backward else "T - 1 - i if reverse else i"
         bases = "\n".join(" " * 8 + line for line in lines)
         body = LOOP.format(
             function=self.function,
-            arrays=", ".join(arrays),
+            arguments=unpacked(tuple(arrays)),
             numbers=self.numbers,
-            dtype=f"np.float{self.bits}",
+            lanes=self.lanes,
+            bits=self.bits,
+            vector=self.lanes * self.size,
             time=time,
             bases=bases,
             stages=stages,
@@ -214,27 +226,19 @@ class _Loop:
         return body, tuple(arrays)
 
 
-@dataclass(frozen=True)
-class Loops:
-    """The generated functions of a step by name, and the arrays that each takes."""
-
-    functions: dict[str, Callable]
-    arrays: dict[str, tuple[str, ...]]
-
-
 def source(step: Step, projected: bool, unit: VectorUnit, bits: int) -> tuple[str, dict[str, tuple[str, ...]]]:
-    """The text of the module with the loops of a step, and for each function the arrays that it takes."""
+    """The text of the module with the loops of a step, and for each function the names of its arguments."""
     p = plan(step, projected)
-    text, arrays = HEAD.format(name=step.name, unit=unit.name, bits=bits), {}
+    text, arguments = HEAD.format(name=step.name, unit=unit.name, bits=bits), {}
     for function in ("train", "infer", "backward"):
-        body, arrays[function] = _Loop(p, function, unit, bits).text()
+        body, arguments[function] = _Loop(p, function, unit, bits).text()
         text += body
-    return text, arrays
+    return text, arguments
 
 
 @functools.cache
-def recurrence(step: Step, projected: bool, unit: VectorUnit, bits: int) -> Loops:
+def recurrence(step: Step, projected: bool, unit: VectorUnit, bits: int) -> dict[str, Kernel]:
     """The loops of a step: `train`, `infer` and `backward`."""
-    text, arrays = source(step, projected, unit, bits)
+    text, arguments = source(step, projected, unit, bits)
     module = cache.load(f"{step.name}_{unit.name}_f{bits}", text)
-    return Loops({function: getattr(module, function) for function in arrays}, arrays)
+    return {function: Kernel(getattr(module, function), names) for function, names in arguments.items()}

@@ -1,16 +1,142 @@
-"""Threads for kernels: generated code lets go of Python's lock, so ordinary threads run it side by side."""
+"""The team of threads that runs kernels together.
+
+A list of jobs, each a kernel with its arguments, is handed to the whole team; all take their share of a job and meet
+before the next. Between lists the members look out for the next one for about a millisecond, at the price of a core,
+and then sleep: a thread that sleeps takes as long to wake as a small layer takes to run.
+"""
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from types import ModuleType
+
+import numpy as np
 
 VARIABLE = "TINYGRAD_RNN_THREADS"
+PATIENCE = 30_000  # looks for new work before a member sleeps: 0.5 to 1.5 ms
+WORTH = 1.5e6  # flops a list of jobs must have for the team to be worth its meetings, about 20 us of one core
+WORTH_WAKING = 2e7  # ... and to be worth waking those who sleep
 
-_pool: ThreadPoolExecutor | None = None
+# Words that the team shares, each in a cache line of its own (8 words).
+CALLS, JOBS, MEETING, DONE = 0, 8, 16, 24
+
+TEXT = f'''"""Generated: how a team of threads runs lists of jobs."""
+
+from numba import njit
+
+from tinygrad_rnn.kernels.cpu.native import call, count_up, look, meet, publish, relax, word
+
+
+@njit("void(intp, intp, intp, intp)", cache=True, nogil=True, error_model="numpy")
+def perform(team, jobs, thread, threads):
+    """jobs: their number, then for each the address of its kernel and how far behind jobs its arguments lie."""
+    n = word(jobs, 0)
+    for k in range(n):
+        call(word(jobs, 1 + 2 * k), jobs + word(jobs, 2 + 2 * k), thread, threads)
+        if k + 1 < n:
+            meet(team + 8 * {MEETING}, threads)
+
+
+@njit("void(intp, intp, intp)", cache=True, error_model="numpy")
+def announce(team, jobs, threads):
+    """Set the first `threads` members to work; their number is part of the word that they look at."""
+    publish(team + 8 * {MEETING}, 0)
+    publish(team + 8 * {DONE}, 0)
+    publish(team + 8 * {JOBS}, jobs)
+    publish(team + 8 * {CALLS}, (look(team + 8 * {CALLS}) // 1024 + 1) * 1024 + threads)
+
+
+@njit("void(intp, intp, intp)", cache=True, nogil=True, error_model="numpy")
+def lead(team, jobs, threads):
+    """Take part as the first thread, and wait for the others."""
+    perform(team, jobs, 0, threads)
+    spins = 0
+    while look(team + 8 * {DONE}) < threads - 1:
+        relax(spins)
+        spins += 1
+
+
+@njit("intp(intp, intp, intp, intp)", cache=True, nogil=True, error_model="numpy")
+def serve(team, thread, seen, patience):
+    """Run what is announced until for long nothing is; the last announcement seen."""
+    idle = 0
+    while idle < patience:
+        now = look(team + 8 * {CALLS})
+        if now == seen:
+            relax(idle % 1024)
+            idle += 1
+            continue
+        idle, seen = 0, now
+        if now < 0:
+            break
+        threads = now % 1024
+        if thread < threads:
+            perform(team, look(team + 8 * {JOBS}), thread, threads)
+            count_up(team + 8 * {DONE})
+    return seen
+'''
+
+
+class _Team:
+    """The calling thread, whoever it is at the time, and size - 1 threads that wait for work."""
+
+    def __init__(self, size: int):
+        from . import cache
+        from .memory import aligned
+
+        self.code: ModuleType = cache.load("team", TEXT)
+        self.words = aligned(32 * 8).view(np.int64)
+        self.words[:] = 0
+        self.at = self.words.ctypes.data
+        self.size = size
+        self.busy = threading.Lock()
+        self.sleeping: dict[int, threading.Lock] = {}
+        for i in range(1, size):
+            threading.Thread(target=self._member, args=(i,), name=f"tinygrad_rnn_{i}", daemon=True).start()
+
+    def _member(self, i: int) -> None:
+        bell, seen = threading.Lock(), 0
+        bell.acquire()
+        while seen >= 0:
+            seen = self.code.serve(self.at, i, seen, PATIENCE)
+            self.sleeping[i] = bell  # before the look at what is announced: who announces looks here afterwards
+            if self.words[CALLS] == seen >= 0:
+                bell.acquire()
+            del self.sleeping[i]
+
+    def lead(self, jobs: int, threads: int) -> bool:
+        """Run jobs on some of the members; False where they are at work for another or dismissed."""
+        if not self.busy.acquire(blocking=False):
+            return False
+        try:
+            if self.words[CALLS] < 0:
+                return False
+            self.code.announce(self.at, jobs, threads)
+            self.wake()
+            return True
+        finally:  # an interrupt must not leave the others at work on memory that is given back
+            if self.words[JOBS] == jobs:
+                self.code.lead(self.at, jobs, threads)
+                self.words[JOBS] = 0
+            self.busy.release()
+
+    def wake(self) -> None:
+        """Have those who sleep look out for work."""
+        for bell in list(self.sleeping.values()):
+            if bell.locked():
+                bell.release()
+
+    def dismiss(self) -> None:
+        """Have the members end."""
+        with self.busy:
+            self.words[CALLS] = -1
+            self.wake()
+
+
+_team: _Team | None = None
 _count = 0
+_lock = threading.Lock()
 
 
 def usable_cores() -> int:
@@ -23,43 +149,55 @@ def get_num_threads() -> int:
     global _count
     if not _count:
         wanted = os.environ.get(VARIABLE) or str(usable_cores())
-        if not wanted.isascii() or not wanted.isdigit() or int(wanted) < 1:
-            raise ValueError(f"{VARIABLE}: expected a whole number from 1 up, got {wanted!r}")
-        set_num_threads(int(wanted))
+        if not wanted.isascii() or not wanted.isdigit() or not 1 <= int(wanted) < 1024:
+            raise ValueError(f"{VARIABLE}: expected a whole number from 1 to 1023, got {wanted!r}")
+        _count = int(wanted)
     return _count
 
 
 def set_num_threads(count: int) -> None:
     """Use so many threads in the kernels; results do not depend on it, to the last bit."""
-    global _count, _pool
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ValueError(f"set_num_threads: expected a whole number from 1 up, got {count!r}")
-    _count, _pool = count, None
+    global _count
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count < 1024:
+        raise ValueError(f"set_num_threads: expected a whole number from 1 to 1023, got {count!r}")
+    _count = count
 
 
-def split(total: int, parts: int, grain: int = 1) -> list[tuple[int, int]]:
-    """0..total as at most so many ranges of nearly one size, cut at multiples of `grain`."""
-    grains = -(-total // grain)
-    parts = max(1, min(parts, grains))
-    ends = [min(total, grains * i // parts * grain) for i in range(parts + 1)]
-    return [(a, b) for a, b in itertools.pairwise(ends) if b > a]
+def _current_team() -> _Team:
+    global _team
+    with _lock:
+        if _team is None or _team.size != get_num_threads():
+            if _team is not None:
+                _team.dismiss()
+            _team = _Team(get_num_threads())
+        return _team
 
 
-def run(tasks: Sequence[Callable[[], object]]) -> None:
-    """Run the tasks side by side, the first on this thread; returns when all have ended."""
-    global _pool
-    if len(tasks) > 1 and _pool is None:
-        _pool = ThreadPoolExecutor(max(1, get_num_threads() - 1), "tinygrad_rnn")
-    futures = [_pool.submit(task) for task in tasks[1:]] if _pool is not None else []
-    if tasks:
-        tasks[0]()
-    for future in futures:
-        future.result()
+def wanted_threads(flops: float) -> int:
+    """How many threads some work is worth. Those who sleep are woken for the next where they are not for this."""
+    count = get_num_threads()
+    if flops < WORTH or count == 1:
+        return 1
+    team = _current_team()
+    if flops < WORTH_WAKING and team.sleeping:
+        team.wake()
+        return 1
+    return count
+
+
+def run(jobs: int, threads: int) -> None:
+    """Run the list of jobs at an address on so many threads.
+
+    Where the team is at work for another Python thread this one runs them alone: results are the same.
+    """
+    team = _current_team()
+    if threads == 1 or not team.lead(jobs, min(threads, team.size)):
+        team.code.perform(team.at, jobs, 0, 1)
 
 
 def _forget() -> None:
-    global _pool
-    _pool = None  # a forked child has no threads but its own
+    global _team, _lock
+    _team, _lock = None, threading.Lock()  # a forked child has no threads but its own
 
 
 if hasattr(os, "register_at_fork"):

@@ -23,7 +23,37 @@ def tile_rows(unit: VectorUnit, vectors: int) -> int:
     return max(1, min(8 if vectors > 1 else 14, (unit.registers - 1 - vectors) // vectors))
 
 
-def _pointer(builder: ir.IRBuilder, address: Any, offset: Any, kind: ir.Type, itemsize: int) -> Any:
+def tile_spans(unit: VectorUnit, vectors: int) -> dict[int, int]:
+    """For 1, 2 ... rows how many panels at once keep the multiply-adds busy where rows are too few to: 4, 2 or 1."""
+    most = unit.registers * 3 // 4
+    return {n: max(s for s in (4, 2, 1) if s == 1 or n * vectors * s <= most) for n in (1, 2, 3)}
+
+
+def tile_choice(unit: VectorUnit, vectors: int, call: str, indent: str) -> str:
+    """Lines that set `rows` to how many of the `left` rows come next and run a tile of so many rows and `span` panels.
+
+    Rows are cut into tiles of nearly one size: a tile of one or two rows takes nearly as long as one of four.
+    """
+    most, lines = tile_rows(unit, vectors), []
+    lines += [f"tiles = (left + {most - 1}) // {most}", "rows = (left + tiles - 1) // tiles"]
+    kinds = [(n, s) for n, widest in tile_spans(unit, vectors).items() for s in (4, 2) if s <= widest]
+    kinds += [(n, 1) for n in range(most, 0, -1)]
+    for n, s in kinds:
+        lines += [f"{'if' if (n, s) == kinds[0] else 'elif'} rows == {n} and span == {s}:"]
+        lines += ["    " + line for line in call.replace("ROWS", str(n)).replace("SPAN", str(s)).splitlines()]
+    return "\n".join(indent + line for line in lines)
+
+
+def span_choice(unit: VectorUnit, vectors: int, rows: str, panels: str) -> str:
+    """An expression for how many panels to take at once, for all rows of a part and the panels that are left."""
+    spans = tile_spans(unit, vectors)
+    upto = lambda s: max((n for n in spans if spans[n] >= s), default=0)
+    four, two = (f"{s} if {rows} <= {upto(s)} and {panels} >= {s} else" for s in (4, 2))
+    return f"{four} {two} 1"
+
+
+def pointer(builder: ir.IRBuilder, address: Any, offset: Any, kind: ir.Type, itemsize: int) -> Any:
+    """What lies some numbers behind an address."""
     moved = builder.add(address, builder.mul(offset, ir.IntType(64)(itemsize)))
     return builder.inttoptr(moved, kind.as_pointer())
 
@@ -41,37 +71,43 @@ def tile(
     lanes: Any,
     rows: Any,
     vectors: Any,
+    span: Any,
     adds: Any,
     a: Any,
     a_row: Any,
     a_step: Any,
     panel: Any,
     panel_step: Any,
+    next_panel: Any,
     length: Any,
     out: Any,
     out_row: Any,
 ) -> Any:
     """out[r, :] = (out[r, :] if adds) + sum over k < length of A[r, k] panel[k, :], r < rows.
 
-    bits, lanes, rows, vectors, adds: literals. Addresses: a, of numbers at a + r a_row + k a_step (in numbers);
-    panel [length, vectors lanes], rows panel_step apart; out, rows at out + r out_row, each vectors * lanes wide.
+    bits, lanes, rows, vectors, span, adds: literals. Addresses: a, of numbers at a + r a_row + k a_step (in numbers);
+    panel, of `span` panels [length, vectors lanes], rows panel_step and panels next_panel apart, side by side as one;
+    out, rows at out + r out_row, each span * vectors * lanes wide.
     """
-    sizes = (bits, lanes, rows, vectors, adds)
+    sizes = (bits, lanes, rows, vectors, span, adds)
     require_literals(sizes)
-    nbits, nlanes, nrows, nvectors, added = (size.literal_value for size in sizes)
-    signature = types.void(*sizes, *[types.intp] * 8)
+    nbits, nlanes, nrows, nvectors, nspan, added = (size.literal_value for size in sizes)
+    signature = types.void(*sizes, *[types.intp] * 9)
+    wide = nvectors * nspan
 
     def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
-        a, a_row, a_step, panel, panel_step, length, out, out_row = args[5:]
+        a, a_row, a_step, panel, panel_step, next_panel, length, out, out_row = args[6:]
         v = Vectors(builder, nbits, nlanes)
         size, word = nbits // 8, ir.IntType(64)
-        at = lambda base, offset, kind: _pointer(builder, base, offset, kind, size)
-        row_of_a = [builder.add(a, builder.mul(builder.mul(a_row, word(r)), word(size))) for r in range(nrows)]
+        at = lambda base, offset, kind: pointer(builder, base, offset, kind, size)
+        moved = lambda base, numbers: builder.add(base, builder.mul(numbers, word(size)))
+        row_of_a = [moved(a, builder.mul(a_row, word(r))) for r in range(nrows)]
         places = [
             (r, j, at(out, builder.add(builder.mul(out_row, word(r)), word(j * nlanes)), v.type))
             for r in range(nrows)
-            for j in range(nvectors)
+            for j in range(wide)
         ]
+        panels = [moved(panel, builder.mul(next_panel, word(q))) for q in range(nspan)]
         before = builder.block
         start = [builder.load(p, align=size) if added else v.constant(0.0) for _, _, p in places]
         body, after = builder.append_basic_block("tile"), builder.append_basic_block("tiled")
@@ -84,8 +120,10 @@ def tile(
         totals = [builder.phi(v.type) for _ in places]
         for total, first in zip(totals, start):
             total.add_incoming(first, before)
+        line = builder.mul(k, panel_step)
         columns = [
-            builder.load(at(panel, builder.add(builder.mul(k, panel_step), word(j * nlanes)), v.type), align=size)
+            builder.load(at(base, builder.add(line, word(j * nlanes)), v.type), align=size)
+            for base in panels
             for j in range(nvectors)
         ]
         step = builder.mul(k, a_step)

@@ -10,6 +10,8 @@ over the whole range including subnormal results; +-inf and NaN are right.
     tanh     4 ulp   from expm1(-2|x|), so that small results keep theirs
     log      2 ulp   log m = 2 artanh((m - 1)/(m + 1)), sqrt(1/2) <= m < sqrt(2), series of artanh
 
+sin, cos, erf and pow, which few cells use, are the C library's, a lane at a time: as exact, but several times slower.
+
 Series and not minimax polynomials: one or two more multiply-adds, and no coefficient that cannot be read.
 """
 
@@ -62,6 +64,17 @@ class Vectors:
             module, ir.FunctionType(self.type, [self.type] * len(args)), full
         )
         return self.builder.call(function, args)
+
+    def _by_lane(self, name: str, *args: Any) -> Any:
+        """A function of the C library, for one lane after the other."""
+        module, name = self.builder.module, name + ("f" if self.bits == 32 else "")
+        kind = ir.FunctionType(self.scalar, [self.scalar] * len(args))
+        function = module.globals.get(name) or ir.Function(module, kind, name)
+        result = ir.Constant(self.type, ir.Undefined)
+        for i in map(ir.IntType(32), range(self.lanes)):
+            one = self.builder.call(function, [self.builder.extract_element(a, i) for a in args])
+            result = self.builder.insert_element(result, one, i)
+        return result
 
     # Arithmetic
 
@@ -216,3 +229,16 @@ class Vectors:
         exact = self.compare("==", d, self.constant(0.0))
         tail = self.where(exact, e, self.mul(self.log(u), self.div(e, self.where(exact, one, d))))
         return self.add(self.maximum(x, self.constant(0.0)), tail)
+
+    def sin(self, x: Any) -> Any:
+        return self._by_lane("sin", x)
+
+    def cos(self, x: Any) -> Any:
+        return self._by_lane("cos", x)
+
+    def erf(self, x: Any) -> Any:
+        """2/sqrt(pi) times the integral of e^-t^2 from 0 to x."""
+        return self._by_lane("erf", x)
+
+    def pow(self, x: Any, y: Any) -> Any:
+        return self._by_lane("pow", x, y)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import fused
+from .. import fused, tape
 from ..cells import Cell, find_cell
 from ..device import check_device
 from ..kernels.sequence import Sequence as Arguments
@@ -18,6 +18,8 @@ from ..tensor import Tensor, as_dtype
 from ..trace import trace
 from .functional import dropout as drop
 from .module import Module, Parameter
+
+_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 
 class Recurrent(Module):
@@ -78,6 +80,7 @@ class Recurrent(Module):
         self.learn_initial_state, self.return_states = learn_initial_state, return_states
         self.output_size = proj_size or self.hidden_size
         self.suffixes = [f"_l{k}{way}" for k in range(num_layers) for way in self._ways]
+        self._weight_names = (*_WEIGHTS, *(f"p_{name}" for name in self.step.params))
         self._make_parameters(as_dtype(dtype))
 
     @property
@@ -102,7 +105,7 @@ class Recurrent(Module):
             for name, shape in shapes.items():
                 if shape[0]:
                     drawn = generator().uniform(-bound, bound, shape).astype(dtype)
-                    self.register_parameter(name + suffix, Parameter(drawn))
+                    self.register_parameter(name + suffix, Parameter(Tensor(drawn)))
             if self.learn_initial_state:
                 for i, state in enumerate(step.states):
                     self.register_parameter(f"{state}_0{suffix}", Parameter(np.zeros(self._state_size(i), dtype)))
@@ -136,6 +139,10 @@ class Recurrent(Module):
         Returns (output, state): output [T, N, P * directions], state shaped as the argument; with return_states a
         third, a tuple with the sequence of each state, [layers * directions, T, N, size].
         """
+        if not tape.is_grad_enabled() and lengths is None and inputs is None:
+            found = self._infer(x, state)
+            if found is not None:
+                return found
         call = _Call(self, x, lengths)
         initial = call.initial(state)
         below = call.x
@@ -154,20 +161,61 @@ class Recurrent(Module):
                 sequences.append(outputs)
                 finals.append(final)
             below = outs[0] if len(outs) == 1 else concat(outs, 2)
-        last = tuple(stack([f[i] for f in finals]) for i in range(len(self.step.states)))
-        every = None
-        if self.return_states:
-            every = tuple(stack([s[i] for s in sequences]) for i in range(len(self.step.states)))
+        last = tuple(map(_stacked, zip(*finals)))
+        every = tuple(map(_stacked, zip(*sequences))) if self.return_states else None
         return call.results(below, last, every)
 
+    def _infer(self, x: Any, state: Any) -> tuple[Any, ...] | None:
+        """`forward` in the plain case, by the short way; None in any other, for errors too."""
+        step, runs = self.step, len(self.suffixes)
+        if type(x) is not Tensor or self.batch_first or self.return_states or step.inputs or self.learn_initial_state:
+            return None
+        below = x.data
+        if type(below) is not np.ndarray or self.dropout and self.training and self.num_layers > 1:
+            return None
+        weights = self._weights(0)
+        shape, dtype = below.shape, below.dtype
+        if len(shape) != 3 or shape[2] != self.input_size or dtype != weights[0].data.dtype:
+            return None
+        widths = [self._state_size(i) for i in range(len(step.states))]
+        given: list[Any]
+        if state is None:
+            given = [np.zeros((runs, shape[1], width), dtype) for width in widths]
+        else:
+            given = [getattr(s, "data", s) for s in (state if isinstance(state, (tuple, list)) else (state,))]
+            if len(given) != len(widths):
+                return None
+            for start, width in zip(given, widths):
+                if type(start) is not np.ndarray or start.shape != (runs, shape[1], width) or start.dtype != dtype:
+                    return None
+        finals, ways = [], len(self._ways)
+        for layer in range(self.num_layers):
+            outs = []
+            for k in range(layer * ways, (layer + 1) * ways):
+                starts = [np.ascontiguousarray(start[k]) for start in given]
+                weights = self._weights(k) if k else weights
+                found = fused.infer(step, weights, np.ascontiguousarray(below), starts, k % ways == 1)
+                if found is None:
+                    return None
+                outs.append(found[0])
+                finals.append(found[1])
+            below = outs[0] if ways == 1 else np.concatenate(outs, 2)
+        if runs == 1:
+            last = [Tensor(s[None]) for s in finals[0]]
+        else:
+            last = [Tensor(np.stack(s)) for s in zip(*finals)]
+        return Tensor(below), last[0] if len(last) == 1 else tuple(last)
+
+    def _weights(self, k: int) -> list[Any]:
+        """The weights of a layer and direction, then the cell's parameters; None for one that it does not have."""
+        found, own, suffix = self._parameters, self.__dict__, self.suffixes[k]
+        names = [name + suffix for name in self._weight_names]  # a computed weight is a plain attribute
+        return [found[name] if name in found else own.get(name) for name in names]
+
     def _arguments(self, k: int, x: Any, initial: Any, inputs: Any, lengths: Any, reverse: bool) -> Arguments:
-        suffix = self.suffixes[k]
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-        weights = {name: getattr(self, name + suffix, None) for name in names}
-        params = {name: getattr(self, f"p_{name}{suffix}") for name in self.step.params}
-        return Arguments(
-            x, **weights, params=params, inputs=inputs, initial=initial, lengths=lengths, reverse=reverse
-        )
+        found = self._weights(k)
+        weights, params = dict(zip(_WEIGHTS, found)), dict(zip(self.step.params, found[len(_WEIGHTS) :]))
+        return Arguments(x, **weights, params=params, inputs=inputs, initial=initial, lengths=lengths, reverse=reverse)
 
     def _side_inputs(self, given: Mapping[str, Any] | None, call: _Call) -> list[dict[str, Any]]:
         """For each layer and direction, the cell's own inputs as [T, N, H]."""
@@ -182,6 +230,11 @@ class Recurrent(Module):
                 raise ValueError(f"{name}: inputs[{key!r}]: expected one, or a list of {runs}, got {len(values)}")
             each[key] = [call.side_input(key, v) for v in values]
         return [{key: values[k] for key, values in each.items()} for k in range(runs)]
+
+
+def _stacked(tensors: tuple[Tensor, ...]) -> Any:
+    """A state of each layer and direction, as one tensor."""
+    return stack(tensors) if len(tensors) > 1 else reshape(tensors[0], (1, *tensors[0].shape))
 
 
 class _Call:

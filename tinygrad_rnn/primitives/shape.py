@@ -170,9 +170,10 @@ def _all_tensors(name: str, tensors: Sequence[Any]) -> list[Any]:
     xs = list(tensors)
     if not xs or not all(hasattr(x, "shape") for x in xs):
         raise ValueError(f"{name}: tensors: expected at least one tensor, and tensors only, got {tensors!r}")
-    dtypes = dict.fromkeys(str(x.dtype) for x in xs)
+    dtypes = dict.fromkeys(x.dtype for x in xs)
     if len(dtypes) > 1:
-        raise TypeError(f"{name}: tensors: expected one dtype, got {' and '.join(dtypes)}: convert with .to(dtype)")
+        got = " and ".join(map(str, dtypes))
+        raise TypeError(f"{name}: tensors: expected one dtype, got {got}: convert with .to(dtype)")
     return xs
 
 

@@ -1,0 +1,165 @@
+"""What generated kernels need beside arithmetic: blocks of arguments, atomic counters, calls by address.
+
+A kernel is a function of three machine words, `kernel(args, thread, threads)`: args is the address of a block of
+words (sizes, strides and addresses), and all threads call it at once, each for its share of the work.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import cfunc, njit, types
+from numba.extending import intrinsic
+
+WORD = ir.IntType(64)
+SPINS = 300  # looks at a counter before a waiting thread offers its core to others
+
+
+@intrinsic
+def word(typing: Any, address: Any, index: Any) -> Any:
+    """The word with an index in a block of words."""
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
+        block = builder.inttoptr(args[0], WORD.as_pointer())
+        return builder.load(builder.gep(block, [args[1]]), align=8)
+
+    return types.intp(types.intp, types.intp), emit
+
+
+@intrinsic
+def look(typing: Any, address: Any) -> Any:
+    """A word that other threads write; what they wrote before it is seen after."""
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
+        return builder.load_atomic(builder.inttoptr(args[0], WORD.as_pointer()), "seq_cst", 8)
+
+    return types.intp(types.intp), emit
+
+
+@intrinsic
+def publish(typing: Any, address: Any, value: Any) -> Any:
+    """Write a word for other threads, after all that was written before."""
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
+        builder.store_atomic(args[1], builder.inttoptr(args[0], WORD.as_pointer()), "seq_cst", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), emit
+
+
+@intrinsic
+def count_up(typing: Any, address: Any) -> Any:
+    """Add 1 to a word that threads share; what it was before."""
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
+        return builder.atomic_rmw("add", builder.inttoptr(args[0], WORD.as_pointer()), WORD(1), "seq_cst")
+
+    return types.intp(types.intp), emit
+
+
+@intrinsic
+def call(typing: Any, function: Any, args: Any, thread: Any, threads: Any) -> Any:
+    """Call the kernel at an address."""
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, given: Any) -> Any:
+        kernel = ir.FunctionType(ir.VoidType(), [WORD] * 3).as_pointer()
+        builder.call(builder.inttoptr(given[0], kernel), given[1:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 4), emit
+
+
+@intrinsic
+def relax(typing: Any, spins: Any) -> Any:
+    """Called in a loop that waits: lets the core rest a little, and after SPINS times offers it to other threads."""
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
+        function = lambda name, kind: builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        if _architecture() == "x86":
+            builder.call(function("llvm.x86.sse2.pause", ir.FunctionType(ir.VoidType(), [])), [])
+        elif _architecture() == "arm":
+            hint = function("llvm.aarch64.hint", ir.FunctionType(ir.VoidType(), [ir.IntType(32)]))
+            builder.call(hint, [ir.IntType(32)(1)])
+        if sys.platform != "win32":
+            with builder.if_then(builder.icmp_signed(">", args[0], WORD(SPINS)), likely=False):
+                builder.call(function("sched_yield", ir.FunctionType(ir.IntType(32), [])), [])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), emit
+
+
+@functools.cache
+def _architecture() -> str:
+    import platform
+
+    machine = platform.machine().lower()
+    return "x86" if machine in ("x86_64", "amd64") else "arm" if machine in ("arm64", "aarch64") else ""
+
+
+@njit(error_model="numpy")
+def meet(counter: int, members: int) -> None:
+    """Wait until all members have come here. The counter starts at 0 and serves any number of meetings."""
+    if members == 1:
+        return
+    goal = (count_up(counter) // members + 1) * members  # type: ignore[call-arg]
+    spins = 0
+    while look(counter) < goal:
+        relax(spins)
+        spins += 1
+
+
+def unpacked(names: tuple[str, ...]) -> str:
+    """Lines of a kernel that read its arguments from the block."""
+    return "\n".join(f"    {name} = word(args, {i})" for i, name in enumerate(names))
+
+
+_HEAD = object.__basicsize__  # bytes of what every Python object begins with
+
+
+def address(array: np.ndarray) -> int:
+    """Where an array's first number lies: the first field of NumPy's array struct (PyArrayObject).
+
+    `array.__array_interface__` says the same, in seven times the time; a small layer's call asks twenty times.
+    """
+    where: int = ctypes.c_void_p.from_address(id(array) + _HEAD).value or 0
+    return where
+
+
+class Kernel:
+    """A compiled kernel and the names of its arguments. Machine code is made, or read from the cache, at first use."""
+
+    def __init__(self, function: Callable, names: tuple[str, ...]):
+        self.function, self.names = function, names
+
+    @functools.cached_property
+    def entry(self) -> int:
+        """The kernel's address."""
+        with _said_if_long(self.function):
+            compiled = cfunc("void(intp, intp, intp)", cache=True, error_model="numpy")(self.function)
+        self._kept = compiled  # with it its machine code would go
+        return int(compiled.address or 0)
+
+
+class _said_if_long:
+    """Has the log say that something is being compiled, once it takes more than a second."""
+
+    def __init__(self, function: Callable):
+        module = function.__module__.removeprefix("tinygrad_rnn_generated_").rpartition("_")[0]
+        what = f"{function.__name__} of {module}"
+        log = logging.getLogger("tinygrad_rnn")
+        self.timer = threading.Timer(1.0, log.warning, ("compiling %s (once for this machine)", what))
+        self.timer.daemon = True
+
+    def __enter__(self) -> None:
+        self.timer.start()
+
+    def __exit__(self, *_: Any) -> None:
+        self.timer.cancel()

@@ -1,0 +1,166 @@
+"""Matrices laid out for the tile: panels of a few vectors' width, which it reads from first number to last.
+
+    panels [blocks][depth][gates][vectors * LANES]:  B[g][k, u], u from block * vectors * LANES on; 0 past the last u
+
+`gates` matrices of one shape lie side by side in a panel, so that a tile has all that a unit's Program wants.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from .native import unpacked
+from .tile import pointer, require_literals
+from .vector import Vectors
+
+PACK = ("b", "b_row", "b_column", "b_gate", "gates", "units", "depth", "vectors", "panels")
+
+CHUNK = 64  # rows of B that are packed at a time: with more, each number of a row would cost a look-up of its page
+
+COPY = (
+    "source", "source_gate", "source_row", "to", "to_gate", "to_row", "gates", "rows", "columns", "wide", "adds"
+)  # fmt: skip
+
+TEMPLATE = '''
+
+def copy(args, thread, threads):
+    """to [gates][rows][wide] = source [gates][rows][columns], then zeros; or what is there + source."""
+{copy arguments}
+    n = gates * rows
+    for i in range(n * thread // threads, n * (thread + 1) // threads):
+        g, r = i // rows, i % rows
+        at = source + (g * source_gate + r * source_row) * {size}
+        place = to + (g * to_gate + r * to_row) * {size}
+        c = 0
+        if not adds:
+            while c + {lanes} <= columns:
+                move({bits}, {lanes}, at + c * {size}, place + c * {size})
+                c += {lanes}
+        while c < columns:
+            number = get({bits}, at + c * {size})
+            put({bits}, place + c * {size}, get({bits}, place + c * {size}) + number if adds else number)
+            c += 1
+        while c < wide:
+            put({bits}, place + c * {size}, 0.0)
+            c += 1
+
+def pack(args, thread, threads):
+    """panels = B [gates][depth, units] at b: numbers b_row, b_column and b_gate apart.
+
+    A thread takes some blocks, those that it will most likely read: what another core has just written comes slowly.
+    """
+{arguments}
+    step = gates * vectors * {lanes} * {size}
+    blocks, chunks = -(-units // (vectors * {lanes})), -(-depth // {lanes})
+    start, end, first, last = 0, blocks, 0, depth
+    if blocks >= threads:
+        start, end = blocks * thread // threads, blocks * (thread + 1) // threads
+    else:
+        first, last = chunks * thread // threads * {lanes}, min(depth, chunks * (thread + 1) // threads * {lanes})
+    chunk_length = {chunk} if b_column == 1 else max(depth, 1)
+    for chunk in range(first, last, chunk_length):
+        for block in range(start, end):
+            for i in range(gates * vectors):
+                g, u = i // vectors, (block * vectors + i % vectors) * {lanes}
+                source = b + (g * b_gate + u * b_column) * {size}
+                to = panels + block * depth * step + i * {lanes * size}
+                k, stop = chunk, min(last, chunk + chunk_length)
+                if units - u >= {lanes} and b_column == 1:
+                    while k < stop:
+                        move({bits}, {lanes}, source + k * b_row * {size}, to + k * step)
+                        k += 1
+                elif units - u >= {lanes} and b_row == 1:
+                    while k + {lanes} <= stop:
+                        transpose({bits}, {lanes}, source + k * {size}, b_column * {size}, to + k * step, step)
+                        k += {lanes}
+                while k < stop:
+                    for j in range({lanes}):
+                        number = get({bits}, source + (k * b_row + j * b_column) * {size}) if u + j < units else 0.0
+                        put({bits}, to + k * step + j * {size}, number)
+                    k += 1
+'''
+
+
+def packing_text(bits: int, lanes: int) -> str:
+    """The text of the kernels `copy` and `pack`."""
+    text = TEMPLATE.replace("{lanes * size}", str(lanes * bits // 8)).replace("{arguments}", unpacked(PACK))
+    text = text.replace("{chunk}", str(CHUNK)).replace("{copy arguments}", unpacked(COPY))
+    return text.replace("{bits}", str(bits)).replace("{lanes}", str(lanes)).replace("{size}", str(bits // 8))
+
+
+@intrinsic
+def get(typing: Any, bits: Any, address: Any) -> Any:
+    """The number at an address."""
+    require_literals((bits,))
+    kind = types.float32 if bits.literal_value == 32 else types.float64
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
+        return builder.load(builder.inttoptr(args[1], context.get_value_type(kind).as_pointer()))
+
+    return kind(bits, types.intp), emit
+
+
+@intrinsic
+def put(typing: Any, bits: Any, address: Any, number: Any) -> Any:
+    """Store a number at an address."""
+    require_literals((bits,))
+    kind = types.float32 if bits.literal_value == 32 else types.float64
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
+        value = context.cast(builder, args[2], number, kind)
+        builder.store(value, builder.inttoptr(args[1], value.type.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(bits, types.intp, number), emit
+
+
+@intrinsic
+def move(typing: Any, bits: Any, lanes: Any, source: Any, to: Any) -> Any:
+    """Copy one vector from address to address."""
+    require_literals((bits, lanes))
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
+        v = Vectors(builder, bits.literal_value, lanes.literal_value)
+        vector = builder.load(builder.inttoptr(args[2], v.type.as_pointer()), align=4)
+        builder.store(vector, builder.inttoptr(args[3], v.type.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(bits, lanes, types.intp, types.intp), emit
+
+
+@intrinsic
+def transpose(typing: Any, bits: Any, lanes: Any, source: Any, source_row: Any, to: Any, to_row: Any) -> Any:
+    """Copy a square of `lanes` rows and columns, rows so many bytes apart, and swap rows with columns."""
+    require_literals((bits, lanes))
+    n = lanes.literal_value
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
+        v = Vectors(builder, bits.literal_value, n)
+        source, source_row, to, to_row = args[2:]
+        place = lambda base, row, i: pointer(builder, base, builder.mul(row, ir.IntType(64)(i)), v.type, 1)
+        rows = [builder.load(place(source, source_row, i), align=4) for i in range(n)]
+        half = n // 2
+        while half:  # swap the upper right and the lower left quarter of each square of 2 * half rows
+            rows = _swapped(builder, rows, half)
+            half //= 2
+        for i, row in enumerate(rows):
+            builder.store(row, place(to, to_row, i), align=4)
+        return context.get_dummy_value()
+
+    return types.void(bits, lanes, *[types.intp] * 4), emit
+
+
+def _swapped(builder: ir.IRBuilder, rows: list[Any], half: int) -> list[Any]:
+    n, out = len(rows), list(rows)
+    mask = lambda numbers: ir.Constant(ir.VectorType(ir.IntType(32), n), numbers)
+    lower = [i if not i & half else n + i - half for i in range(n)]
+    upper = [i + half if not i & half else n + i for i in range(n)]
+    for i in range(n):
+        if not i & half:
+            out[i] = builder.shuffle_vector(rows[i], rows[i + half], mask(lower))
+            out[i + half] = builder.shuffle_vector(rows[i], rows[i + half], mask(upper))
+    return out

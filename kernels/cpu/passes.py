@@ -1,0 +1,195 @@
+"""A pass: a list of jobs that is recorded once for some shapes and then run on any arrays of them.
+
+What a pass works on lies in blocks of memory that are named when it is recorded and given when it is run: arrays of
+the caller, and arenas in which the pass lays out its own. All arguments of all its kernels are one array of words,
+offsets into blocks; to run it takes one addition of where the blocks lie, and one call of the team.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import memory, threads
+from .host import VectorUnit
+from .native import Kernel, address
+from .product import PANEL_VECTORS, products
+
+SKEW = 5
+"""Cache lines left free between matrices: matrices that begin a power of two apart would share places in the cache."""
+
+SCRATCH = "scratch"
+"""The arena of what nobody wants when the pass has run."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A contiguous matrix in a block of memory, so many bytes from its beginning."""
+
+    block: str
+    offset: int
+    rows: int
+    columns: int
+
+
+class Pass:
+    """A recorded list of jobs; `arenas` says for each arena how many bytes it has."""
+
+    def __init__(self, jobs: list[tuple[Kernel, list[Any]]], arenas: dict[str, int], count: int):
+        words: list[Any] = [len(jobs)]
+        start = 1 + 2 * len(jobs)
+        for kernel, arguments in jobs:
+            words += [kernel.entry, 8 * start]
+            start += len(arguments)
+        words += [argument for _, arguments in jobs for argument in arguments]
+        spots = [w if isinstance(w, Spot) else Spot("", w, 0, 0) for w in words]
+        self.blocks = [name for name in dict.fromkeys(s.block for s in spots) if name]
+        places = {name: i for i, name in enumerate(["", *self.blocks])}
+        self.which = np.array([places[s.block] for s in spots])
+        self.offsets = np.array([s.offset for s in spots], np.int64)
+        self.jobs, self.arenas, self.count = jobs, arenas, count
+
+    def run(self, blocks: Mapping[str, np.ndarray]) -> None:
+        """Run it; an arena that is not given is borrowed for as long."""
+        borrowed = []
+        places = [0]
+        for name in self.blocks:
+            block = blocks.get(name)
+            if block is None:
+                block = memory.borrow(self.arenas[name])
+                borrowed.append(block)
+            places.append(address(block))
+        words = np.array(places)[self.which]
+        words += self.offsets
+        threads.run(address(words), self.count)
+        for block in borrowed:
+            memory.give_back(block)
+
+
+class Recorder:
+    """Records a pass for so many threads and a vector unit, in one floating dtype; `arena` is where it makes room."""
+
+    def __init__(self, dtype: np.dtype, count: int, unit: VectorUnit, arena: str = SCRATCH):
+        self.dtype, self.count, self.unit = dtype, count, unit
+        self.lanes = self.unit.lanes(dtype.itemsize)
+        self.kernels = products(self.unit, 8 * dtype.itemsize)
+        self.arena, self.arenas = arena, dict[str, int]()
+        self.jobs: list[tuple[Kernel, list[Any]]] = []
+        self.packed: dict[tuple[Spot, bool, int, int], Spot] = {}
+
+    def finish(self) -> Pass:
+        return Pass(self.jobs, self.arenas, self.count)
+
+    def full(self, n: int) -> int:
+        """A width made full vectors."""
+        return -(-n // self.lanes) * self.lanes
+
+    def given(self, name: str, rows: int, columns: int) -> Spot:
+        """An array of the caller's."""
+        return Spot(name, 0, rows, columns)
+
+    def make(self, rows: int, columns: int, arena: str = "") -> Spot:
+        """Room for a matrix in an arena; in the recorder's own where none is named."""
+        arena = arena or self.arena
+        start = self.arenas.get(arena, 0)
+        size = rows * columns * self.dtype.itemsize
+        self.arenas[arena] = start + (-(-size // memory.LINE) + SKEW) * memory.LINE
+        return Spot(arena, start, rows, columns)
+
+    def part(self, spot: Spot, first: int, rows: int) -> Spot:
+        """Some rows of a matrix."""
+        return Spot(spot.block, spot.offset + first * spot.columns * self.dtype.itemsize, rows, spot.columns)
+
+    def add(self, kernel: Kernel, **given: Any) -> None:
+        """A kernel, to be run with these arguments: Spots and whole numbers."""
+        arguments = map(given.__getitem__, kernel.names)
+        self.jobs.append((kernel, [v if isinstance(v, Spot) else int(v) for v in arguments]))
+
+    def include(self, other: Pass) -> None:
+        """The jobs of another pass, and its arenas, which this one must not have."""
+        self.jobs += other.jobs
+        self.arenas |= other.arenas
+
+    def fill(self, spot: Spot) -> None:
+        """Zeros."""
+        self.copy(spot, spot, 1, spot.rows, 0)
+
+    def copy(self, source: Spot, to: Spot, gates: int, rows: int, columns: int, adds: bool = False) -> None:
+        """For each gate `rows` rows from source to `to`, where a row goes on with zeros; or added to what is there.
+
+        Both hold their gates one after the other, with the same or different numbers of rows and columns.
+        """
+        self.add(
+            self.kernels.copy, source=source, source_gate=source.rows // gates * source.columns,
+            source_row=source.columns, to=to, to_gate=to.rows // gates * to.columns, to_row=to.columns, gates=gates,
+            rows=rows, columns=columns, wide=columns if adds else to.columns, adds=adds,
+        )  # fmt: skip
+
+    def padded(self, spot: Spot, gates: int = 1, rows: bool = False) -> Spot:
+        """A matrix whose columns, or else whose rows, are `gates` widths, each made full vectors by zeros."""
+        n = (spot.rows if rows else spot.columns) // gates
+        wide = self.full(n)
+        if n == wide:
+            return spot
+        if not rows:
+            out = self.make(spot.rows, gates * wide)
+            narrow, broad = (Spot(s.block, s.offset, spot.rows * gates, s.columns // gates) for s in (spot, out))
+            self.copy(narrow, broad, 1, spot.rows * gates, n)
+            return out
+        out = self.make(gates * wide, spot.columns)
+        self.fill(out)
+        self.copy(spot, out, gates, n, spot.columns)
+        return out
+
+    def panels(self, b: Spot, transposed: bool, vectors: int = PANEL_VECTORS, gates: int = 1) -> Spot:
+        """B [K, N], b or its transpose, in panels; with gates, B is that many matrices [K, N / gates] side by side.
+
+        Packed once, however often it is asked for: so b must not change any more in this pass.
+        """
+        key = b, transposed, vectors, gates
+        if key in self.packed:
+            return self.packed[key]
+        depth, units = (b.columns, b.rows) if transposed else (b.rows, b.columns)
+        units //= gates
+        row, column = (1, b.columns) if transposed else (b.columns, 1)
+        block = vectors * self.lanes
+        panels = self.make(-(-units // block) * block * gates, depth)
+        self.add(
+            self.kernels.pack, b=b, b_row=row, b_column=column, b_gate=units * column, gates=gates, units=units,
+            depth=depth, vectors=vectors, panels=panels,
+        )  # fmt: skip
+        self.packed[key] = panels
+        return panels
+
+    def multiply(
+        self, a: Spot, transposed: bool, panels: Spot, columns: int, out: Spot | None = None, adds: bool = False
+    ) -> Spot:
+        """A B, where A is a or its transpose, and B [K, columns] lies in panels; written or added to `out`."""
+        rows, depth = (a.columns, a.rows) if transposed else (a.rows, a.columns)
+        out = self.make(rows, columns) if out is None else out
+        a, a_row, a_column = (self.panels(a, False, 1), 1, self.lanes) if transposed else (a, depth, 1)
+        self.add(
+            self.kernels.product, a=a, a_row=a_row, a_column=a_column, a_packed=transposed, panels=panels,
+            out=out, out_row=out.columns, M=rows, N=columns, K=depth, adds=adds,
+        )  # fmt: skip
+        return out
+
+    def product(self, a: Spot, transposed: bool, b: Spot, b_transposed: bool, out: Spot | None = None) -> Spot:
+        """A B, where A is a or its transpose and B is b or its."""
+        columns = b.rows if b_transposed else b.columns
+        return self.multiply(a, transposed, self.panels(b, b_transposed), columns, out)
+
+    def column_sums(self, a: Spot, out: Spot | None = None) -> Spot:
+        """The sums of the columns of a matrix as wide as full vectors, row after row."""
+        out = self.make(1, a.columns) if out is None else out
+        self.add(self.kernels.column_sums, a=a, rows=a.rows, columns=a.columns, out=out)
+        return out
+
+
+def view(block: np.ndarray, spot: Spot, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """What lies at a spot of an arena, as an array."""
+    return block[spot.offset : spot.offset + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)

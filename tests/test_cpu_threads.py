@@ -1,0 +1,91 @@
+"""The team of threads: what it does when it is busy, dismissed, asleep or interrupted."""
+
+import gc
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from tinygrad_rnn.kernels.cpu import dense, threads
+
+import tinygrad_rnn as tg
+
+A = np.random.default_rng(0).standard_normal((130, 70)).astype("f")
+
+
+@pytest.fixture(autouse=True)
+def all_on_the_team(monkeypatch):
+    before = threads.get_num_threads()
+    monkeypatch.setattr(threads, "wanted_threads", lambda flops: threads.get_num_threads())
+    yield
+    threads.set_num_threads(before)
+
+
+def members():
+    return [t for t in threading.enumerate() if t.name.startswith("tinygrad_rnn_")]
+
+
+def test_a_smaller_team_lets_members_go():
+    expected = dense.matmul(A, A.T)
+    for count in (4, 2, 1, 3):
+        threads.set_num_threads(count)
+        np.testing.assert_array_equal(dense.matmul(A, A.T), expected)
+    for _ in range(100):
+        if len(members()) == 2:
+            break
+        time.sleep(0.02)
+    assert len(members()) == 2
+
+
+def test_those_who_sleep_are_woken():
+    threads.set_num_threads(3)
+    expected = dense.matmul(A, A.T)
+    team = threads._current_team()
+    for _ in range(3):
+        for _ in range(500):
+            if len(team.sleeping) == 2:
+                break
+            time.sleep(0.01)
+        assert len(team.sleeping) == 2
+        np.testing.assert_array_equal(dense.matmul(A, A.T), expected)
+
+
+def test_who_comes_while_the_team_is_busy_works_alone():
+    threads.set_num_threads(2)
+    expected = dense.matmul(A, A.T)
+    with threads._current_team().busy:
+        np.testing.assert_array_equal(dense.matmul(A, A.T), expected)
+
+
+def test_a_dismissed_team_is_not_waited_for():
+    threads.set_num_threads(2)
+    expected = dense.matmul(A, A.T)
+    threads._current_team().dismiss()
+    np.testing.assert_array_equal(dense.matmul(A, A.T), expected)
+    threads._team = None
+
+
+def test_a_process_with_a_team_ends():
+    program = (
+        "import numpy as np, tinygrad_rnn as tg; tg.set_num_threads(3); x = tg.tensor(np.ones((300, 300), 'f')); x @ x"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
+
+
+def test_memory_stays_flat_over_many_steps():
+    """10,000 training steps of a small layer: nothing is kept from step to step."""
+    import resource
+
+    layer, x = tg.nn.LSTM(3, 17), tg.tensor(np.ones((4, 2, 3), "f"))
+    optimizer = tg.optim.SGD(layer.parameters(), 0.01)
+    sizes = []
+    for step in range(10_000):
+        optimizer.zero_grad()
+        layer(x)[0].sum().backward()
+        optimizer.step()
+        if step in (1000, 9999):
+            gc.collect()
+            sizes.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    assert sizes[1] - sizes[0] < 4096  # KiB
