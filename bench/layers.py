@@ -1,11 +1,13 @@
-"""Recurrent layers beside PyTorch: a training step (forward, backward, all gradients) and inference.
+"""Recurrent layers beside PyTorch, ONNX Runtime and OpenVINO: a training step (forward, backward, all gradients;
+PyTorch alone) and inference.
 
     python bench/layers.py [--cells LSTM GRU RNN] [--largest H] [--threads 2] [--json FILE]
 
-For each shape both run in one process, taking turns, on as many threads; outputs and gradients are compared
-before anything is timed; printed are medians. PyTorch runs its own layers with their default kernels,
-inference in inference mode. `peak` is this library's fraction of the multiply-add rate that its register tile
-reaches on all threads at once, measured in the same run.
+All run in one process, taking turns, on as many threads; outputs and gradients are compared before anything is timed;
+printed are medians. A turn is some milliseconds of rest, in which the threads of whoever ran before go to sleep, a call
+that is not timed, and some that are. PyTorch runs its own layers, inference in inference mode; the others a model of
+one operator (`peers`). A peer that is not installed is left out, visibly. `peak` is this library's fraction of the
+multiply-add rate that its register tile reaches on all threads at once, measured in the same run.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
+import peers
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
@@ -30,39 +33,39 @@ GRID = [
     (50, 64, 512, 512), (35, 20, 650, 650), (100, 1, 512, 512), (25, 128, 1024, 1024), (40, 10, 39, 100),
     (30, 7, 13, 50),
 ]  # fmt: skip
-SETTLE = 0.005  # seconds: OpenMP's threads spin for a while after a run, and would take a core from whoever comes next
+REST = 0.005  # seconds: OpenMP's threads spin for a while after a run, and would take a core from whoever comes next
+TURN = 0.02  # seconds that a turn may take, if one call does not take longer
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+OURS, TORCH = "tinygrad_rnn", "torch"
+Runs = dict[str, Callable[[], Any]]
 
 
 def peak(threads: int) -> float:
     """Multiply-adds of the register tile alone, on data in the first-level cache, on all threads: flop per second."""
     from tinygrad_rnn.kernels.cpu.host import vector_unit
-    from tinygrad_rnn.kernels.cpu.product import PANEL_VECTORS, products
+    from tinygrad_rnn.kernels.cpu.passes import Recorder
+    from tinygrad_rnn.kernels.cpu.product import PANEL_VECTORS
     from tinygrad_rnn.kernels.cpu.tile import tile_rows
 
-    unit = vector_unit()
-    rows, width, depth = tile_rows(unit, PANEL_VECTORS) * 64, PANEL_VECTORS * unit.lanes(4), 64
-    tiles = products(unit, 32).tiles
-
-    def work() -> float:
-        a, b, c = (np.zeros(n, np.float32) for n in (rows * depth, depth * width, rows * width))
-        run = lambda: tiles(a.ctypes.data, depth, 1, b.ctypes.data, depth, rows, c.ctypes.data, width, False)
-        run()
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            for _ in range(100):
-                run()
-            times.append(time.perf_counter() - start)
-        return 200.0 * rows * depth * width / statistics.median(times)
-
-    work()
-    with ThreadPoolExecutor(threads) as pool:
-        return sum(pool.map(lambda _: work(), range(threads)))
+    r = Recorder(np.dtype(np.float32), threads, vector_unit())
+    rows, depth = tile_rows(r.unit, PANEL_VECTORS) * 16, 64
+    width = PANEL_VECTORS * r.lanes * threads
+    a, panels, out = r.make(rows, depth), r.make(width, depth), r.make(rows, width)
+    for spot in (a, panels, out):
+        r.fill(spot)
+    for _ in range(1000):
+        r.multiply(a, False, panels, width, out)
+    work = r.finish()
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        work.run({})
+        times.append(time.perf_counter() - start)
+    return 2000.0 * rows * depth * width / statistics.median(times)
 
 
-def pair(kind: str, shape: tuple[int, int, int, int]) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
-    """(ours, PyTorch's) of training and of inference, with the same weights; each returns arrays to be compared."""
+def candidates(kind: str, shape: tuple[int, int, int, int], threads: int) -> dict[str, Runs]:
+    """For training and inference, who can do it, with the same weights; each returns arrays to be compared."""
     import torch
 
     T, N, I, H = shape
@@ -95,29 +98,52 @@ def pair(kind: str, shape: tuple[int, int, int, int]) -> dict[str, tuple[Callabl
         with torch.inference_mode():
             return [theirs(tx)[0]]
 
-    return {"train": (train_ours, train_theirs), "infer": (infer_ours, infer_theirs)}
+    infer: Runs = {OURS: infer_ours, TORCH: infer_theirs}
+    for name, make in peers.INFERENCE.items():
+        if installed(name):
+            run = make(peers.onnx_model(kind, theirs, shape), x, threads)
+            infer[name] = lambda run=run: [run()]
+    return {"train": {OURS: train_ours, TORCH: train_theirs}, "infer": infer}
 
 
-def compare(ours: Callable[[], Any], theirs: Callable[[], Any]) -> None:
-    """Raise unless both give the same numbers."""
-    for a, b in zip(ours(), theirs()):
-        a, b = np.asarray(a), np.asarray(b)
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * max(1.0, float(np.abs(b).max())))
+def installed(name: str) -> str:
+    """The version of a package, or "" where it is not there."""
+    try:
+        return version(name) if name not in peers.INFERENCE or version("onnx") else ""
+    except PackageNotFoundError:
+        return ""
 
 
-def time_both(ours: Callable[[], Any], theirs: Callable[[], Any]) -> tuple[float, float]:
-    """Median seconds of each, taking turns, over about a second."""
+def compare(runs: Runs) -> None:
+    """Raise unless all give the same numbers."""
+    expected = runs[OURS]()
+    for name in runs.keys() - {OURS}:
+        for a, b in zip(expected, runs[name]()):
+            a, b = np.asarray(a), np.asarray(b)
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * max(1.0, float(np.abs(b).max())), err_msg=name)
+
+
+def timed(runs: Runs, seconds: float) -> dict[str, float]:
+    """Median seconds of each, taking turns, each for about so long and at least five times."""
     start = time.perf_counter()
-    ours(), theirs()
-    repeats = min(200, max(5, int(1.0 / (time.perf_counter() - start))))
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(repeats):
-        for run, kept in zip((ours, theirs), times):
-            time.sleep(SETTLE)
-            start = time.perf_counter()
+    for run in runs.values():
+        run()
+    once = (time.perf_counter() - start) / len(runs)
+    calls = max(1, int(TURN / once))
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(max(5, int(seconds / (calls * once + REST)))):
+        for name, run in runs.items():
+            time.sleep(REST)
             run()
-            kept.append(time.perf_counter() - start)
-    return statistics.median(times[0]), statistics.median(times[1])
+            for _ in range(calls):
+                start = time.perf_counter()
+                run()
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
+def geometric_mean(ratios: list[float]) -> float:
+    return math.exp(statistics.mean(map(math.log, ratios)))
 
 
 def main() -> None:
@@ -125,6 +151,7 @@ def main() -> None:
     parser.add_argument("--cells", nargs="+", choices=GATES, default=list(GATES))
     parser.add_argument("--largest", type=int, default=4096, metavar="H", help="leave out larger hidden sizes")
     parser.add_argument("--threads", type=int, default=tg.get_num_threads())
+    parser.add_argument("--seconds", type=float, default=0.5, help="for each to be timed, about (0.5)")
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     import torch
@@ -132,26 +159,30 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     tg.set_num_threads(args.threads)
     top = peak(args.threads)
-    print(f"tile: {top / 1e9:.0f} Gflop/s on {args.threads} threads. Milliseconds; ratio: PyTorch's time / ours")
+    versions = {name: installed(name) for name in (TORCH, *peers.INFERENCE)}
+    print("peers: " + ", ".join(f"{name} {number or '(not installed: left out)'}" for name, number in versions.items()))
+    print(f"tile: {top / 1e9:.0f} Gflop/s on {args.threads} threads. Milliseconds; ratio: the best peer's time / ours")
     records = []
     for kind in args.cells:
         ratios: dict[str, list[float]] = {"train": [], "infer": []}
         for shape in [s for s in GRID if s[3] <= args.largest]:
             T, N, I, H = shape
             line = f"{kind:5}{shape!s:22}"
-            for what, (ours, theirs) in pair(kind, shape).items():
-                compare(ours, theirs)
-                a, b = time_both(ours, theirs)
+            for what, runs in candidates(kind, shape, args.threads).items():
+                compare(runs)
+                times = timed(runs, args.seconds)
+                ours, best = times[OURS], min(t for name, t in times.items() if name != OURS)
                 flops = (3 if what == "train" else 1) * 2.0 * T * N * (I + H) * GATES[kind] * H
-                ratios[what].append(b / a)
-                line += f" {what} {a * 1e3:9.3f} PyTorch {b * 1e3:9.3f} x{b / a:5.2f} peak {flops / a / top:4.0%} "
-                records.append({"cell": kind, "shape": shape, "what": what, "ours": a, "pytorch": b, "flops": flops})
+                ratios[what].append(best / ours)
+                others = " ".join(f"{name} {t * 1e3:.3f}" for name, t in times.items() if name != OURS)
+                line += f" {what} {ours * 1e3:.3f} {others} x{best / ours:.2f} peak {flops / ours / top:.0%} "
+                records.append({"cell": kind, "shape": shape, "what": what, "seconds": times, "flops": flops})
             print(line, flush=True)
-        means = {what: math.exp(statistics.mean(map(math.log, r))) for what, r in ratios.items()}
-        print(f"{kind}: geometric means: " + ", ".join(f"{what} x{mean:.2f}" for what, mean in means.items()))
+        means = {what: f"x{geometric_mean(r):.2f} ({min(r):.2f} to {max(r):.2f})" for what, r in ratios.items()}
+        print(f"{kind}: geometric means: " + ", ".join(f"{what} {mean}" for what, mean in means.items()))
     if args.json:
         machine = {"processor": platform.processor(), "python": platform.python_version(), "numpy": np.__version__}
-        machine |= {"torch": torch.__version__, "threads": args.threads, "date": time.strftime("%Y-%m-%d")}
+        machine |= {**versions, "threads": args.threads, "date": time.strftime("%Y-%m-%d")}
         with open(args.json, "w", encoding="utf-8") as file:
             json.dump({"machine": machine, "tile_flops": top, "records": records}, file, indent=1)
 
