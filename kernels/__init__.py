@@ -7,6 +7,7 @@ go out, and it knows of no tensor, tape or layer.
     program.py     Program and Step: a cell as data
     sequence.py    Sequence: what a step is run over
     reference.py   the sequence driver in NumPy, the oracle for every compiled one
+    recompute.py   the same with less memory: what the backward wants is computed again, piece by piece
     cpu/           the compiled driver: vector code for this host, generated and built by Numba
 """
 

@@ -22,6 +22,7 @@ from .differentiate import grad
 from .kernels import driver_for
 from .kernels import infer as infer_by_kernel
 from .kernels.program import Step
+from .kernels.recompute import Recompute
 from .kernels.sequence import Sequence
 from .primitive import Bundle, primitive
 from .tensor import Tensor
@@ -41,6 +42,7 @@ class _Call:
     lengths: np.ndarray | None
     reverse: bool
     every_state: bool
+    recompute_every: int
     keep: bool
     driver: Any = None
     saved: Any = None
@@ -70,8 +72,10 @@ class _Call:
 
 def _forward(call: _Call, *arrays: Any) -> tuple[np.ndarray, ...]:
     sequence = call.sequence(arrays)
-    call.driver = driver_for(call.step, sequence)
-    outputs, final, call.saved = call.driver.forward(call.step, sequence, call.keep or call.every_state)
+    call.driver, keep = driver_for(call.step, sequence), call.keep or call.every_state
+    if call.keep and 0 < call.recompute_every < len(sequence.x):
+        call.driver, keep = Recompute(call.driver, call.recompute_every), call.every_state
+    outputs, final, call.saved = call.driver.forward(call.step, sequence, keep)
     return call.results(outputs, final)
 
 
@@ -119,14 +123,17 @@ def _signature(names: list[str]) -> inspect.Signature:
     return inspect.Signature([inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names])
 
 
-def run(cell: Cell, seq: Sequence, every_state: bool = False) -> tuple[list[Tensor], list[Tensor]]:
+def run(
+    cell: Cell, seq: Sequence, every_state: bool = False, recompute_every: int = 0
+) -> tuple[list[Tensor], list[Tensor]]:
     """One layer and direction over a sequence.
 
-    seq: its fields as tensors (lengths an array), shapes as `Sequence` has them.
+    seq: its fields as tensors (lengths an array), shapes as `Sequence` has them. recompute_every: keep what the
+    backward wants of so many steps only and compute the rest again; 0: keep all.
     Returns the sequence of h [T, N, P], or with `every_state` of each state, and each state after the last real step.
     """
     step = trace(cell)
-    call = _Call(cell, step, seq.lengths, seq.reverse, every_state, keep=False)
+    call = _Call(cell, step, seq.lengths, seq.reverse, every_state, recompute_every, keep=False)
     arrays = call.arrays(seq)
     call.keep = tape.is_grad_enabled() and any(a is not None and a.requires_grad for a in arrays)
     if not call.keep and not watching.on:  # nothing to record

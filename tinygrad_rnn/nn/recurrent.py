@@ -35,6 +35,8 @@ class Recurrent(Module):
         output beside the first's. proj_size: h is multiplied by weight_hr and has that size (0: not).
     learn_initial_state: the initial states are parameters (h_0_l0, ...) where none are given.
     return_states: also return the sequences of all states.
+    recompute_every: for very long sequences: between forward and backward keep the states of every so many steps
+        only, and in the backward compute the rest again: a third more arithmetic (0: keep everything).
 
     Parameters, for layer l and G gates (suffix _reverse for the second direction): weight_ih_l [G H, I],
     weight_hh_l [G H, P], bias_ih_l, bias_hh_l [G H], weight_hr_l [P, H], p_<name>_l [H] for a cell's params; all
@@ -55,6 +57,7 @@ class Recurrent(Module):
         *,
         learn_initial_state: bool = False,
         return_states: bool = False,
+        recompute_every: int = 0,
         device: Any = None,
         dtype: Any = "float32",
     ):
@@ -77,7 +80,10 @@ class Recurrent(Module):
         self.input_size, self.hidden_size, self.num_layers = int(input_size), int(hidden_size), int(num_layers)
         self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
         self.dropout, self.proj_size = float(dropout), int(proj_size)
+        if isinstance(recompute_every, bool) or not isinstance(recompute_every, int) or recompute_every < 0:
+            raise ValueError(f"{name}: recompute_every: expected a whole number from 0 up, got {recompute_every!r}")
         self.learn_initial_state, self.return_states = learn_initial_state, return_states
+        self.recompute_every = recompute_every
         self.output_size = proj_size or self.hidden_size
         self.suffixes = [f"_l{k}{way}" for k in range(num_layers) for way in self._ways]
         self._weight_names = (*_WEIGHTS, *(f"p_{name}" for name in self.step.params))
@@ -114,7 +120,8 @@ class Recurrent(Module):
         parts = [] if type(self) is not Recurrent else [self.cell.name]
         parts += [str(self.input_size), str(self.hidden_size)]
         shown = (("num_layers", 1), ("bias", True), ("batch_first", False), ("dropout", 0.0), ("bidirectional", False))
-        for name, default in (*shown, ("proj_size", 0), ("learn_initial_state", False), ("return_states", False)):
+        rare = (("learn_initial_state", False), ("return_states", False), ("recompute_every", 0))
+        for name, default in (*shown, ("proj_size", 0), *rare):
             if getattr(self, name) != default:
                 parts.append(f"{name}={getattr(self, name)}")
         return ", ".join(parts)
@@ -156,7 +163,7 @@ class Recurrent(Module):
             for way in range(len(self._ways)):
                 k = layer * len(self._ways) + way
                 arguments = self._arguments(k, below, initial[k], per_run[k], call.lengths, bool(way))
-                outputs, final = fused.run(self.cell, arguments, self.return_states)
+                outputs, final = fused.run(self.cell, arguments, self.return_states, self.recompute_every)
                 outs.append(outputs[0])
                 sequences.append(outputs)
                 finals.append(final)

@@ -1,0 +1,55 @@
+"""recompute_every: the same numbers from less memory."""
+
+import itertools
+
+import numpy as np
+import pytest
+from sequences import assert_same_gradients, gradients, named, random_sequence, some_lengths
+from tinygrad_rnn.kernels.cpu import driver
+from user_cells import USER_CELLS
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import fused, nn
+from tinygrad_rnn.cells import BUILT_IN
+
+CELLS = {**BUILT_IN, **{name: USER_CELLS[name] for name in ("zoneout_lstm", "slstm", "minimal_gated", "ind_rnn")}}
+
+
+@pytest.mark.parametrize("every_state", [False, True])
+@pytest.mark.parametrize("name", CELLS)
+def test_agrees_with_what_keeps_everything(name, every_state):
+    for lengths, reverse, every in itertools.product((False, True), (False, True), (1, 2, 3, 100)):
+        seq = random_sequence(CELLS[name], 7, 5, 2, 3, lengths=some_lengths(7, 5) if lengths else None, reverse=reverse)
+        wanted = [x for part in fused.run(CELLS[name], seq, every_state) for x in part]
+        found = [x for part in fused.run(CELLS[name], seq, every_state, every) for x in part]
+        for a, b in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(a.detach().numpy(), b.detach().numpy())
+        assert_same_gradients(gradients(found, named(seq)), gradients(wanted, named(seq)))
+
+
+def test_layers_take_it(monkeypatch):
+    """Both ways, two layers, with lengths; and no more steps than asked for are kept at a time."""
+    kept, forward = [], driver.forward
+    monkeypatch.setattr(
+        driver, "forward", lambda step, seq, keep: kept.append(keep and len(seq.x)) or forward(step, seq, keep)
+    )
+    x = tg.tensor(np.random.default_rng(0).standard_normal((10, 3, 4)), requires_grad=True)
+    layer = nn.LSTM(4, 5, 2, bidirectional=True, dtype="float64", recompute_every=4)
+    plain = nn.LSTM(4, 5, 2, bidirectional=True, dtype="float64")
+    plain.load_state_dict(layer.state_dict())
+    assert "recompute_every=4" in repr(layer)
+    found = []
+    for each in (plain, layer):
+        kept.clear()
+        x.grad = None
+        each(x, lengths=[10, 3, 7])[0].sum().backward()
+        found.append([x.grad.numpy(), *(p.grad.numpy() for p in each.parameters())])
+    assert set(kept) == {False, 2, 4}
+    for a, b in zip(*found):
+        np.testing.assert_allclose(a, b, 1e-12, 1e-12)
+
+
+def test_what_is_not_a_number_of_steps_is_refused():
+    for wrong in (-1, 1.5, True, None):
+        with pytest.raises(ValueError, match="LSTM: recompute_every: expected a whole number from 0 up"):
+            nn.LSTM(2, 3, recompute_every=wrong)
