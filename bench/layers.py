@@ -33,7 +33,7 @@ GRID = [
     (50, 64, 512, 512), (35, 20, 650, 650), (100, 1, 512, 512), (25, 128, 1024, 1024), (40, 10, 39, 100),
     (30, 7, 13, 50),
 ]  # fmt: skip
-REST = 0.005  # seconds: OpenMP's threads spin for a while after a run, and would take a core from whoever comes next
+REST = 0.02  # seconds: OpenMP's threads spin for a while after a run, and would take a core from whoever comes next
 TURN = 0.02  # seconds that a turn may take, if one call does not take longer
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 OURS, TORCH = "tinygrad_rnn", "torch"
