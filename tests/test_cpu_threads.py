@@ -1,6 +1,7 @@
 """The team of threads: what it does when it is busy, dismissed, asleep or interrupted."""
 
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -65,6 +66,25 @@ def test_a_dismissed_team_is_not_waited_for():
     threads._current_team().dismiss()
     np.testing.assert_array_equal(dense.matmul(A, A.T), expected)
     threads._team = None
+
+
+@pytest.mark.skipif(sys.platform != "linux" or threads.usable_cores() < 2, reason="needs Linux and two cores")
+def test_a_member_on_the_callers_core_is_moved():
+    threads.set_num_threads(2)
+    dense.matmul(A, A.T)
+    team, everywhere = threads._current_team(), os.sched_getaffinity(0)
+    one = {min(everywhere)}
+    try:
+        os.sched_setaffinity(0, one)
+        os.sched_setaffinity(team.members[0].native_id, one)
+        time.sleep(0.05)
+        os.sched_setaffinity(0, everywhere)
+        dense.matmul(A, A.T)
+        assert os.sched_getaffinity(team.members[0].native_id) == everywhere
+    finally:
+        os.sched_setaffinity(0, everywhere)
+    dense.matmul(A, A.T)
+    assert team.words[threads.CORES + 8] in everywhere
 
 
 def test_a_process_with_a_team_ends():

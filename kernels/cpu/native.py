@@ -96,6 +96,20 @@ def relax(typing: Any, spins: Any) -> Any:
     return types.void(types.intp), emit
 
 
+@intrinsic
+def core(typing: Any) -> Any:
+    """The number of the core that this runs on; -1 where the system does not tell."""
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
+        if sys.platform != "linux":
+            return WORD(-1)
+        name, kind = "sched_getcpu", ir.FunctionType(ir.IntType(32), [])
+        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        return builder.sext(builder.call(function, []), WORD)
+
+    return types.intp(), emit
+
+
 @functools.cache
 def _architecture() -> str:
     import platform

@@ -7,6 +7,7 @@ and then sleep: a thread that sleeps takes as long to wake as a small layer take
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from types import ModuleType
@@ -19,13 +20,13 @@ WORTH = 1.5e6  # flops a list of jobs must have for the team to be worth its mee
 WORTH_WAKING = 2e7  # ... and to be worth waking those who sleep
 
 # Words that the team shares, each in a cache line of its own (8 words).
-CALLS, JOBS, MEETING, DONE = 0, 8, 16, 24
+CALLS, JOBS, MEETING, DONE, CORES = 0, 8, 16, 24, 32  # and after CORES a line for each member
 
 TEXT = f'''"""Generated: how a team of threads runs lists of jobs."""
 
 from numba import njit
 
-from tinygrad_rnn.kernels.cpu.native import call, count_up, look, meet, publish, relax, word
+from tinygrad_rnn.kernels.cpu.native import call, core, count_up, look, meet, publish, relax, word
 
 
 @njit("void(intp, intp, intp, intp)", cache=True, nogil=True, error_model="numpy")
@@ -47,14 +48,18 @@ def announce(team, jobs, threads):
     publish(team + 8 * {CALLS}, (look(team + 8 * {CALLS}) // 1024 + 1) * 1024 + threads)
 
 
-@njit("void(intp, intp, intp)", cache=True, nogil=True, error_model="numpy")
+@njit("intp(intp, intp, intp)", cache=True, nogil=True, error_model="numpy")
 def lead(team, jobs, threads):
-    """Take part as the first thread, and wait for the others."""
+    """Take part as the first thread, and wait for the others; who of them was on the same core, or 0."""
     perform(team, jobs, 0, threads)
-    spins = 0
+    spins, here = 0, core()
     while look(team + 8 * {DONE}) < threads - 1:
         relax(spins)
         spins += 1
+    for i in range(1, threads):
+        if here >= 0 and look(team + 8 * ({CORES} + 8 * i)) == here:
+            return i
+    return 0
 
 
 @njit("intp(intp, intp, intp, intp)", cache=True, nogil=True, error_model="numpy")
@@ -73,6 +78,7 @@ def serve(team, thread, seen, patience):
         threads = now % 1024
         if thread < threads:
             perform(team, look(team + 8 * {JOBS}), thread, threads)
+            publish(team + 8 * ({CORES} + 8 * thread), core())
             count_up(team + 8 * {DONE})
     return seen
 '''
@@ -86,14 +92,16 @@ class _Team:
         from .memory import aligned
 
         self.code: ModuleType = cache.load("team", TEXT)
-        self.words = aligned(32 * 8).view(np.int64)
+        self.words = aligned((CORES + 8 * size) * 8).view(np.int64)
         self.words[:] = 0
         self.at = self.words.ctypes.data
         self.size = size
         self.busy = threading.Lock()
         self.sleeping: dict[int, threading.Lock] = {}
-        for i in range(1, size):
-            threading.Thread(target=self._member, args=(i,), name=f"tinygrad_rnn_{i}", daemon=True).start()
+        start = lambda i: threading.Thread(target=self._member, args=(i,), name=f"tinygrad_rnn_{i}", daemon=True)
+        self.members = [start(i) for i in range(1, size)]
+        for member in self.members:
+            member.start()
 
     def _member(self, i: int) -> None:
         bell, seen = threading.Lock(), 0
@@ -117,8 +125,10 @@ class _Team:
             return True
         finally:  # an interrupt must not leave the others at work on memory that is given back
             if self.words[JOBS] == jobs:
-                self.code.lead(self.at, jobs, threads)
+                here = self.code.lead(self.at, jobs, threads)
                 self.words[JOBS] = 0
+                if here:
+                    _move_away(self.members[here - 1], int(self.words[CORES + 8 * here]))
             self.busy.release()
 
     def wake(self) -> None:
@@ -132,6 +142,19 @@ class _Team:
         with self.busy:
             self.words[CALLS] = -1
             self.wake()
+
+
+def _move_away(member: threading.Thread, core: int) -> None:
+    """Have a member go from the caller's core to another, if there is one.
+
+    Left alone they would stay together for tens of milliseconds, at half the speed: they wait for each other in turn,
+    and a scheduler does not move who has just run.
+    """
+    cores = os.sched_getaffinity(0)
+    if cores - {core} and member.native_id is not None:
+        with contextlib.suppress(OSError):  # it may have ended
+            os.sched_setaffinity(member.native_id, cores - {core})
+            os.sched_setaffinity(member.native_id, cores)
 
 
 _team: _Team | None = None
