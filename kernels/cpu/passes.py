@@ -7,6 +7,7 @@ offsets into blocks; to run it takes one addition of where the blocks lie, and o
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,6 +53,16 @@ class Pass:
         self.which = np.array([places[s.block] for s in spots])
         self.offsets = np.array([s.offset for s in spots], np.int64)
         self.jobs, self.arenas, self.count = jobs, arenas, count
+
+    def bound(self, blocks: Mapping[str, np.ndarray]) -> Pass:
+        """This pass with some of its blocks in place for good; whoever runs it keeps them alive."""
+        rest = [name for name in self.blocks if name not in blocks]
+        places = [0, *(address(blocks[name]) if name in blocks else 0 for name in self.blocks)]
+        numbers = [0, *(rest.index(name) + 1 if name in rest else 0 for name in self.blocks)]
+        other = copy.copy(self)
+        other.blocks, other.which = rest, np.array(numbers)[self.which]
+        other.offsets = self.offsets + np.array(places)[self.which]
+        return other
 
     def run(self, blocks: Mapping[str, np.ndarray]) -> None:
         """Run it; an arena that is not given is borrowed for as long."""

@@ -16,6 +16,7 @@ import numpy as np
 from ..program import Step
 from . import memory, threads
 from .host import VectorUnit, vector_unit
+from .passes import Pass
 from .record import KEPT, NAMES, WEIGHTS, Recorded, record_forward, record_weights, shapes_of
 
 _BYTE = np.dtype(np.uint8)
@@ -35,7 +36,7 @@ class Packed:
         recorded = record_weights(self.shapes, 1)
         self.block = memory.empty(recorded.run.arenas[WEIGHTS], _BYTE)
         recorded.run.run(given | {WEIGHTS: self.block})
-        self.recorded: dict[tuple[int, int, bool, int], tuple[Recorded, dict[str, np.ndarray]]] = {}
+        self.recorded: dict[tuple[int, int, bool, int], tuple[Recorded, Pass, np.ndarray]] = {}
 
     def infer(self, x: np.ndarray, initial: Ordered[np.ndarray], reverse: bool) -> tuple[np.ndarray, list[np.ndarray]]:
         """h [T, N, P] and the last states, for x [T, N, I] and initial states, all contiguous."""
@@ -44,15 +45,15 @@ class Packed:
         found = self.recorded.get((T, N, reverse, count))
         if found is None:
             found = self._record(T, N, reverse, count)
-        recorded, blocks = found
+        recorded, bound, _ = found
         spots, step, dtype = recorded.spots, self.shapes.step, self.shapes.dtype
         h = memory.empty((T + 1, N, spots[step.states[0]].columns), dtype)
-        blocks = blocks | {"x": x, "h": h}
+        blocks = {"x": x, "h": h}
         for name, start in zip(step.states, initial):
             blocks["initial_" + name] = start
         if KEPT in recorded.run.arenas:
             blocks[KEPT] = memory.empty(recorded.run.arenas[KEPT], _BYTE)
-        recorded.run.run(blocks)
+        bound.run(blocks)
         width = self.shapes.P
         last = [h[0 if reverse else T, :, :width].copy()]
         for name in step.states[1:]:
@@ -62,11 +63,12 @@ class Packed:
             last.append(state.reshape(N, spot.columns)[:, : self.shapes.H])
         return (h[:T] if reverse else h[1:])[:, :, :width], last
 
-    def _record(self, T: int, N: int, reverse: bool, count: int) -> tuple[Recorded, dict[str, np.ndarray]]:
+    def _record(self, T: int, N: int, reverse: bool, count: int) -> tuple[Recorded, Pass, np.ndarray]:
         if len(self.recorded) >= 256:  # sequences of ever other lengths
             self.recorded.clear()
         recorded = record_forward(self.shapes._replace(T=T, N=N, reverse=reverse), False, True, count)
-        found = recorded, {WEIGHTS: self.block, "active": np.full(T, N, np.int64)}
+        active = np.full(T, N, np.int64)
+        found = recorded, recorded.run.bound({WEIGHTS: self.block, "active": active}), active
         self.recorded[T, N, reverse, count] = found
         return found
 
@@ -77,8 +79,7 @@ _packed: dict[int, Packed] = {}
 def packed(step: Step, weights: Ordered[np.ndarray | None]) -> Packed | None:
     """The packed form of weights in the order of NAMES and then the cell's parameters; None where it cannot be kept."""
     found = _packed.get(id(weights[0]))
-    unit = vector_unit()
-    if found is not None and found.shapes.step is step and found.shapes.unit == unit:
+    if found is not None and found.shapes.step is step:
         for known, a in zip(found.arrays, weights):
             if known() is not a:
                 break
@@ -88,7 +89,7 @@ def packed(step: Step, weights: Ordered[np.ndarray | None]) -> Packed | None:
     for a in weights:
         if a is not None and (a.base is not None or not a.flags.c_contiguous or a.dtype != dtype):
             return None
-    found = _packed[id(weights[0])] = Packed(step, unit, weights)
+    found = _packed[id(weights[0])] = Packed(step, vector_unit(), weights)
     return found
 
 
