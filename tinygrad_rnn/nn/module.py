@@ -18,6 +18,7 @@ class Parameter(Tensor):
     """A leaf that a module owns and an optimiser changes. Assigning one to a module's attribute registers it.
 
     data: a tensor, whose numbers it takes over, or what `tensor` makes one of. Floating, if requires_grad.
+    A recurrent layer that has run in inference has made its parameters' arrays read-only, as it keeps them packed.
     """
 
     __slots__ = ()
