@@ -134,7 +134,7 @@ class _Team:
     def wake(self) -> None:
         """Have those who sleep look out for work."""
         for bell in list(self.sleeping.values()):
-            if bell.locked():
+            with contextlib.suppress(RuntimeError):  # it has been rung already
                 bell.release()
 
     def dismiss(self) -> None:

@@ -64,7 +64,7 @@ class Packed:
         return (h[:T] if reverse else h[1:])[:, :, :width], last
 
     def _record(self, T: int, N: int, reverse: bool, count: int) -> tuple[Recorded, Pass, np.ndarray]:
-        if len(self.recorded) >= 256:  # sequences of ever other lengths
+        if len(self.recorded) >= 256:  # there is no end to lengths
             self.recorded.clear()
         recorded = record_forward(self.shapes._replace(T=T, N=N, reverse=reverse), False, True, count)
         active = np.full(T, N, np.int64)
@@ -100,4 +100,4 @@ def _nothing() -> None:
 def _forget(key: int, gone: weakref.ref) -> None:
     found = _packed.get(key)
     if found is not None and any(known is gone for known in found.arrays):
-        del _packed[key]
+        _packed.pop(key, None)
