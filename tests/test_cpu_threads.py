@@ -87,6 +87,20 @@ def test_a_member_on_the_callers_core_is_moved():
     assert team.words[threads.CORES + 8] in everywhere
 
 
+def test_a_containers_share_of_time_counts(monkeypatch, tmp_path):
+    plain = threads.usable_cores.__wrapped__()
+    for text, cores in (("max 100000", plain), ("150000 100000", min(plain, 2)), ("1000 100000", 1), ("", plain)):
+        monkeypatch.setattr(threads, "QUOTA", tmp_path / "cpu.max")
+        (tmp_path / "cpu.max").write_text(text)
+        assert threads.usable_cores.__wrapped__() == cores
+
+
+def test_no_more_threads_work_than_there_are_cores(monkeypatch):
+    monkeypatch.undo()
+    threads.set_num_threads(64)
+    assert threads.wanted_threads(1e12) == threads.usable_cores()
+
+
 def test_a_process_with_a_team_ends():
     program = (
         "import numpy as np, tinygrad_rnn as tg; tg.set_num_threads(3); x = tg.tensor(np.ones((300, 300), 'f')); x @ x"

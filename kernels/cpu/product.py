@@ -21,7 +21,7 @@ from .packing import COPY, PACK, packing_text
 from .tile import span_choice, tile_choice, tile_rows
 
 PANEL_VECTORS = 4
-DEPTH = 256  # along k before the next rows' turn: a panel of 256 x 64 float32 is 64 KiB, and stays in the second cache
+DEPTH = 384  # along k before the next rows' turn: a panel of 384 x 64 float32 is 96 KiB, and stays in the second cache
 
 PRODUCT = ("a", "a_row", "a_column", "a_packed", "panels", "out", "out_row", "M", "N", "K", "adds")
 SUMS = ("a", "rows", "columns", "out")

@@ -8,13 +8,17 @@ and then sleep: a thread that sleeps takes as long to wake as a small layer take
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import os
 import threading
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
 VARIABLE = "TINYGRAD_RNN_THREADS"
+QUOTA = "/sys/fs/cgroup/cpu.max"  # where Linux tells a container its share of the cores' time
 PATIENCE = 30_000  # looks for new work before a member sleeps: 0.5 to 1.5 ms
 WORTH = 1.5e6  # flops a list of jobs must have for the team to be worth its meetings, about 20 us of one core
 WORTH_WAKING = 2e7  # ... and to be worth waking those who sleep
@@ -72,11 +76,12 @@ def serve(team, thread, seen, patience):
             relax(idle % 1024)
             idle += 1
             continue
-        idle, seen = 0, now
+        seen = now
         if now < 0:
             break
         threads = now % 1024
         if thread < threads:
+            idle = 0
             perform(team, look(team + 8 * {JOBS}), thread, threads)
             publish(team + 8 * ({CORES} + 8 * thread), core())
             count_up(team + 8 * {DONE})
@@ -121,7 +126,7 @@ class _Team:
             if self.words[CALLS] < 0:
                 return False
             self.code.announce(self.at, jobs, threads)
-            self.wake()
+            self.wake(threads)
             return True
         finally:  # an interrupt must not leave the others at work on memory that is given back
             if self.words[JOBS] == jobs:
@@ -131,17 +136,18 @@ class _Team:
                     _move_away(self.members[here - 1], int(self.words[CORES + 8 * here]))
             self.busy.release()
 
-    def wake(self) -> None:
-        """Have those who sleep look out for work."""
-        for bell in list(self.sleeping.values()):
+    def wake(self, threads: int) -> None:
+        """Have those of the first so many who sleep look out for work."""
+        for i, bell in list(self.sleeping.items()):
             with contextlib.suppress(RuntimeError):  # it has been rung already
-                bell.release()
+                if i < threads:
+                    bell.release()
 
     def dismiss(self) -> None:
         """Have the members end."""
         with self.busy:
             self.words[CALLS] = -1
-            self.wake()
+            self.wake(self.size)
 
 
 def _move_away(member: threading.Thread, core: int) -> None:
@@ -162,9 +168,15 @@ _count = 0
 _lock = threading.Lock()
 
 
+@functools.cache
 def usable_cores() -> int:
-    """How many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may use: those that it may run on, but no more than a container's share of time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path(QUOTA).read_text(encoding="ascii").split()
+        return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or "max" for no limit
+        return cores
 
 
 def get_num_threads() -> int:
@@ -197,13 +209,16 @@ def _current_team() -> _Team:
 
 
 def wanted_threads(flops: float) -> int:
-    """How many threads some work is worth. Those who sleep are woken for the next where they are not for this."""
-    count = get_num_threads()
+    """How many threads some work is worth. Those who sleep are woken for the next where they are not for this.
+
+    Never more than there are cores: they would only wait for each other.
+    """
+    count = min(get_num_threads(), usable_cores())
     if flops < WORTH or count == 1:
         return 1
     team = _current_team()
-    if flops < WORTH_WAKING and team.sleeping:
-        team.wake()
+    if flops < WORTH_WAKING and any(i < count for i in list(team.sleeping)):
+        team.wake(count)
         return 1
     return count
 
