@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from layers import OURS, compare, timed
+from layers import OURS, compare, timed, training_step
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
@@ -37,7 +37,7 @@ CELLS = [
 ]  # fmt: skip
 
 
-def training_step(cell: Any, shape: tuple[int, int, int, int]) -> tuple[Callable[[], Any], float]:
+def of_cell(cell: Any, shape: tuple[int, int, int, int]) -> tuple[Callable[[], Any], float]:
     """A training step of a cell, and its flops in matrix products."""
     T, N, I, H = shape
     rng = np.random.default_rng(0)
@@ -47,12 +47,7 @@ def training_step(cell: Any, shape: tuple[int, int, int, int]) -> tuple[Callable
     inputs = {name: tg.tensor(rng.integers(0, 2, (T, N, H)).astype("f")) for name in layer.step.inputs} or None
     products = len(layer.step.direct_gates) + len(layer.step.products)
 
-    def step() -> None:
-        layer.zero_grad()
-        x.grad = None
-        layer(x, inputs=inputs)[0].backward(u)
-
-    return step, 6.0 * T * N * H * (I * len(layer.step.input_gates) + H * products)
+    return training_step(layer, x, u, inputs=inputs), 6.0 * T * N * H * (I * len(layer.step.input_gates) + H * products)
 
 
 def peephole(shape: tuple[int, int, int, int], compiled: bool) -> dict[str, Callable[[], Any]]:
@@ -79,13 +74,6 @@ def peephole(shape: tuple[int, int, int, int], compiled: bool) -> dict[str, Call
             outputs.append(h)
         return torch.stack(outputs)
 
-    def ours() -> list[Any]:
-        layer.zero_grad()
-        ours_x.grad = None
-        output, _ = layer(ours_x)
-        output.backward(ours_u)
-        return [output, ours_x.grad, *(p.grad for p in layer.parameters())]
-
     def step_of(run: Callable[[Any], Any]) -> Callable[[], list[Any]]:
         def step() -> list[Any]:
             for p in (theirs_x, *theirs.values()):
@@ -96,7 +84,7 @@ def peephole(shape: tuple[int, int, int, int], compiled: bool) -> dict[str, Call
 
         return step
 
-    runs = {OURS: ours, "torch loop": step_of(loop)}
+    runs = {OURS: training_step(layer, ours_x, ours_u), "torch loop": step_of(loop)}
     return runs | ({"torch.compile": step_of(torch.compile(loop))} if compiled else {})
 
 
@@ -137,7 +125,7 @@ def main() -> None:
 
     tg.set_num_threads(args.threads)
     torch.set_num_threads(args.threads)
-    steps = {"lstm": training_step("lstm", SHAPE)} | {name: training_step(USER_CELLS[name], SHAPE) for name in CELLS}
+    steps = {"lstm": of_cell("lstm", SHAPE)} | {name: of_cell(USER_CELLS[name], SHAPE) for name in CELLS}
     times = timed({name: step for name, (step, _) in steps.items()}, 1.0)
     rate = {name: flops / times[name] for name, (_, flops) in steps.items()}
     print(f"training step at {SHAPE}, {args.threads} threads")

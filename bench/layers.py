@@ -63,6 +63,19 @@ def peak(threads: int) -> float:
     return 400.0 * rows * depth * width / min(times)
 
 
+def training_step(layer: Any, x: Any, u: Any, **options: Any) -> Callable[[], list[Any]]:
+    """Forward, and backward of the output's product with u; gives the output and all gradients. For either library."""
+
+    def step() -> list[Any]:
+        layer.zero_grad()
+        x.grad = None
+        output = layer(x, **options)[0]
+        output.backward(u)
+        return [output.detach(), x.grad, *(p.grad for p in layer.parameters())]
+
+    return step
+
+
 def candidates(kind: str, shape: tuple[int, int, int, int], threads: int) -> dict[str, Runs]:
     """For training and inference, who can do it, with the same weights; each returns arrays to be compared."""
     import torch
@@ -74,20 +87,6 @@ def candidates(kind: str, shape: tuple[int, int, int, int], threads: int) -> dic
     ours.load_state_dict(theirs.state_dict())
     tx, tu = torch.tensor(x, requires_grad=True), torch.tensor(u)
     ox, ou = tg.tensor(x, requires_grad=True), tg.tensor(u)
-
-    def train_ours() -> list[Any]:
-        ours.zero_grad()
-        ox.grad = None
-        output, _ = ours(ox)
-        output.backward(ou)
-        return [output, ox.grad, *(p.grad for p in ours.parameters())]
-
-    def train_theirs() -> list[Any]:
-        theirs.zero_grad()
-        tx.grad = None
-        output, _ = theirs(tx)
-        output.backward(tu)
-        return [output.detach(), tx.grad, *(p.grad for p in theirs.parameters())]
 
     def infer_ours() -> list[Any]:
         with tg.no_grad():
@@ -102,7 +101,7 @@ def candidates(kind: str, shape: tuple[int, int, int, int], threads: int) -> dic
         if installed(name):
             run = make(peers.onnx_model(kind, theirs, shape), x, threads)
             infer[name] = lambda run=run: [run()]
-    return {"train": {OURS: train_ours, TORCH: train_theirs}, "infer": infer}
+    return {"train": {OURS: training_step(ours, ox, ou), TORCH: training_step(theirs, tx, tu)}, "infer": infer}
 
 
 def installed(name: str) -> str:

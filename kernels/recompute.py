@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .program import Step
-from .sequence import Sequence
+from .sequence import WEIGHT_NAMES, Sequence
 
 Array = Any
 
@@ -82,8 +82,7 @@ def _part(seq: Sequence, piece: slice, states: list[Array]) -> Sequence:
 
 def _sum(a: Sequence, b: Sequence) -> Sequence:
     """The sums of the cotangents of weights and parameters."""
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
     weights: dict[str, Any] = {
-        name: None if getattr(a, name) is None else getattr(a, name) + getattr(b, name) for name in names
+        name: None if getattr(a, name) is None else getattr(a, name) + getattr(b, name) for name in WEIGHT_NAMES
     }
     return replace(a, **weights, params={name: p + b.params[name] for name, p in a.params.items()})

@@ -13,6 +13,10 @@ Array = Any
 """An array; or, where a sequence is unrolled on the tape, a tensor."""
 
 
+WEIGHT_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+"""The weights that every cell may have, in their order; a cell's own parameters come after them."""
+
+
 @dataclass
 class Sequence:
     """The arguments of a sequence driver, and, with the same fields, their cotangents.

@@ -23,13 +23,13 @@ from .kernels import driver_for
 from .kernels import infer as infer_by_kernel
 from .kernels.program import Step
 from .kernels.recompute import Recompute
-from .kernels.sequence import Sequence
+from .kernels.sequence import WEIGHT_NAMES, Sequence
 from .primitive import Bundle, primitive
 from .tensor import Tensor
 from .trace import trace
 from .unrolled import unrolled
 
-_WEIGHTS = ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+_LEADING = ("x", *WEIGHT_NAMES)
 _alias = primitive("alias", lambda x: x, lambda g: g)
 
 
@@ -49,7 +49,7 @@ class _Call:
 
     def sequence(self, arrays: Ordered[Any]) -> Sequence:
         """The node's arguments, in their order, as a Sequence."""
-        step, n = self.step, len(_WEIGHTS)
+        step, n = self.step, len(_LEADING)
         m = n + len(step.params)
         return Sequence(
             *arrays[:n],
@@ -62,7 +62,7 @@ class _Call:
 
     def arrays(self, seq: Sequence) -> list[Any]:
         """A Sequence as the node's arguments, in their order."""
-        weights = [getattr(seq, name) for name in _WEIGHTS]
+        weights = [getattr(seq, name) for name in _LEADING]
         return [*weights, *seq.params.values(), *seq.inputs.values(), *seq.initial]
 
     def results(self, outputs: Ordered[Any], final: Ordered[Any]) -> tuple[Any, ...]:
@@ -111,7 +111,7 @@ def _recorded_vjp(needs: list[bool], g: Bundle, call: _Call, arrays: Ordered[Any
 def _node(cell: Cell) -> Callable[..., tuple[Tensor, ...]]:
     """The primitive of a cell's sequence, named after the cell, with its arguments under their names."""
     step = trace(cell)
-    names = ["call", *_WEIGHTS, *("p_" + n for n in step.params), *("e_" + n for n in step.inputs)]
+    names = ["call", *_LEADING, *("p_" + n for n in step.params), *("e_" + n for n in step.inputs)]
     names += [s + "_0" for s in step.states]
     forward, vjp = functools.partial(_forward), functools.partial(_vjp)
     forward.__signature__ = _signature(names)  # type: ignore[attr-defined]
@@ -137,8 +137,7 @@ def run(
     arrays = call.arrays(seq)
     call.keep = tape.is_grad_enabled() and any(a is not None and a.requires_grad for a in arrays)
     if not call.keep and not watching.on:  # nothing to record
-        results: Any = map(Tensor, _forward(call, *(None if a is None else a.data for a in arrays)))
-        results = tuple(results)
+        results = tuple(map(Tensor, _forward(call, *(None if a is None else a.data for a in arrays))))
     else:
         results = _node(cell)(call, *arrays)
     states = len(step.states)

@@ -45,10 +45,16 @@ class Rule:
     __slots__ = ("name", "forward", "vjps", "joint", "kept", "numeric", "expects", "fresh")
 
     def __init__(
-        self, name: str, forward: Callable, vjps: Sequence[Callable], joint: bool, numeric: bool, expects: str
+        self,
+        name: str,
+        forward: Callable,
+        vjps: Sequence[Callable],
+        joint: bool,
+        numeric: bool,
+        expects: str,
+        fresh: bool = False,
     ):
-        self.name, self.forward, self.numeric, self.expects = name, forward, numeric, expects
-        self.fresh = False
+        self.name, self.forward, self.numeric, self.expects, self.fresh = name, forward, numeric, expects, fresh
         self.vjps, self.joint = tuple(vjps), vjps[0] if joint else None
         named = list(inspect.signature(vjps[0]).parameters)[2 if joint else 1 :] if vjps else []
         places = {"out": 0, **{name: i for i, name in enumerate(inspect.signature(forward).parameters, 1)}}
@@ -75,8 +81,7 @@ def primitive(
     fresh: the VJPs give arrays that nobody else holds (a rule of NumPy's own arrays is seen to, unasked).
     expects: what to say of the arguments where the forward refuses them; "": its own words will do.
     """
-    rule = Rule(name, forward, vjps, joint, numeric, expects)
-    rule.fresh = fresh
+    rule = Rule(name, forward, vjps, joint, numeric, expects, fresh)
 
     def apply(*args: Any) -> Any:
         for a in args:

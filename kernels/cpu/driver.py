@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..program import Step
-from ..sequence import Sequence
+from ..sequence import WEIGHT_NAMES, Sequence
 from . import dense, memory, threads
 from .host import vector_unit
 from .passes import view
@@ -37,8 +37,8 @@ class Saved:
 
 
 def _weights(seq: Sequence) -> list[Array | None]:
-    """The weights in the order of NAMES, then the cell's parameters."""
-    return [seq.weight_ih, seq.weight_hh, seq.bias_ih, seq.bias_hh, seq.weight_hr, *seq.params.values()]
+    """The weights in the order of WEIGHT_NAMES, then the cell's parameters."""
+    return [*(getattr(seq, name) for name in WEIGHT_NAMES), *seq.params.values()]
 
 
 def _shapes(step: Step, seq: Sequence) -> Shapes:
@@ -50,7 +50,7 @@ def _shapes(step: Step, seq: Sequence) -> Shapes:
 def _blocks(step: Step, seq: Sequence) -> dict[str, Array]:
     """The arrays of a sequence under the names that passes know them by."""
     T, N = seq.x.shape[:2]
-    found = {name: getattr(seq, name) for name in ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")}
+    found = {name: getattr(seq, name) for name in ("x", *WEIGHT_NAMES)}
     found |= {"param_" + name: a for name, a in seq.params.items()}
     found |= {"input_" + name: a for name, a in seq.inputs.items()}
     found |= {"initial_" + name: a for name, a in zip(step.states, seq.initial)}
@@ -103,14 +103,19 @@ def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Ar
     recorded = record_forward(at, keep, weights is not None, count)
     spots, T, N = recorded.spots, at.T, at.N
     h = spots[step.states[0]]
-    blocks["h"] = memory.empty((h.rows, h.columns), at.dtype)
-    blocks |= {name: memory.empty(size, _BYTE) for name, size in recorded.run.arenas.items() if name in (KEPT, VALUES)}
+    arenas = recorded.run.arenas
+    make = memory.empty if seq.lengths is None else memory.zeros  # with lengths, zeros where there is no step
+    blocks["h"] = make((h.rows, h.columns), at.dtype)
+    if KEPT in arenas:
+        blocks[KEPT] = make(arenas[KEPT], _BYTE)
+    if VALUES in arenas:
+        blocks[VALUES] = memory.empty(arenas[VALUES], _BYTE)
     found = {step.states[0]: blocks["h"].reshape(T + 1, N, h.columns)}
     for name in step.states[1:]:
         spot = spots[name]
         found[name] = view(blocks[KEPT], spot, (spot.rows // N, N, spot.columns), at.dtype)
     if seq.lengths is not None:
-        _start_ragged(seq, blocks, list(found.values()))
+        _start_ragged(seq, list(found.values()))
     recorded.run.run(blocks)
 
     final, outputs = [], []
@@ -130,8 +135,8 @@ def infer(
 ) -> tuple[Array, list[Array]] | None:
     """The forward without lengths and the cell's own inputs, and with nothing kept, in as little time as can be.
 
-    weights: in the order of `NAMES`, then the cell's parameters. Returns h [T, N, P] and the last states, or None
-    where `forward` has to do it.
+    weights: in the order of `WEIGHT_NAMES`, then the cell's parameters. Returns h [T, N, P] and the last states, or
+    None where `forward` has to do it.
     """
     if 0 in x.shape:
         return None
@@ -139,11 +144,8 @@ def infer(
     return None if found is None else found.infer(x, initial, reverse)
 
 
-def _start_ragged(seq: Sequence, blocks: dict[str, Array], states: list[Array]) -> None:
-    """Zeros where there is no step, and the initial state where the first step of each row looks for it."""
-    blocks["h"].fill(0)
-    if KEPT in blocks:
-        blocks[KEPT].fill(0)
+def _start_ragged(seq: Sequence, states: list[Array]) -> None:
+    """Put the initial state where the first step of each row looks for it."""
     for state, start in zip(states, seq.initial):
         width = start.shape[1]
         if len(state) == 2 < len(seq.x) + 1:  # slots in turn

@@ -19,6 +19,8 @@ from llvmlite import ir
 from numba import cfunc, njit, types
 from numba.extending import intrinsic
 
+from .vector import declared
+
 WORD = ir.IntType(64)
 SPINS = 300  # looks at a counter before a waiting thread offers its core to others
 
@@ -82,15 +84,14 @@ def relax(typing: Any, spins: Any) -> Any:
     """Called in a loop that waits: lets the core rest a little, and after SPINS times offers it to other threads."""
 
     def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
-        function = lambda name, kind: builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        number, nothing = ir.IntType(32), ir.VoidType()
         if _architecture() == "x86":
-            builder.call(function("llvm.x86.sse2.pause", ir.FunctionType(ir.VoidType(), [])), [])
+            builder.call(declared(builder.module, "llvm.x86.sse2.pause", nothing, []), [])
         elif _architecture() == "arm":
-            hint = function("llvm.aarch64.hint", ir.FunctionType(ir.VoidType(), [ir.IntType(32)]))
-            builder.call(hint, [ir.IntType(32)(1)])
+            builder.call(declared(builder.module, "llvm.aarch64.hint", nothing, [number]), [number(1)])
         if sys.platform != "win32":
             with builder.if_then(builder.icmp_signed(">", args[0], WORD(SPINS)), likely=False):
-                builder.call(function("sched_yield", ir.FunctionType(ir.IntType(32), [])), [])
+                builder.call(declared(builder.module, "sched_yield", number, []), [])
         return context.get_dummy_value()
 
     return types.void(types.intp), emit
@@ -103,9 +104,7 @@ def core(typing: Any) -> Any:
     def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
         if sys.platform != "linux":
             return WORD(-1)
-        name, kind = "sched_getcpu", ir.FunctionType(ir.IntType(32), [])
-        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-        return builder.sext(builder.call(function, []), WORD)
+        return builder.sext(builder.call(declared(builder.module, "sched_getcpu", ir.IntType(32), []), []), WORD)
 
     return types.intp(), emit
 

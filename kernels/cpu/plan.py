@@ -55,6 +55,10 @@ class Plan:
     adjoint: tuple[Stage, ...]
     shares: bool
 
+    def stages(self, function: str) -> tuple[Stage, ...]:
+        """Those of a generated loop: `train`, `infer` or `backward`."""
+        return {"train": self.train, "infer": self.infer, "backward": self.adjoint}[function]
+
 
 @functools.cache
 def plan(step: Step, projected: bool) -> Plan:

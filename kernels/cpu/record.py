@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..program import Step
+from ..sequence import WEIGHT_NAMES
 from .host import VectorUnit
 from .passes import SCRATCH, Pass, Recorder, Spot
 from .plan import PROJECTION, Multiplication, Plan, Stage, plan, source_names, vectors_of
@@ -26,7 +27,6 @@ WEIGHTS, KEPT, VALUES, COTANGENTS = "weights", "kept", "values", "cotangents"
 """Arenas: weights as the forward reads them; states and what further products multiplied; kept values; cotangents of
 pre-activations."""
 
-NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 CACHE = 1 << 20  # bytes of a core's second-level cache
 MEETING = 1000  # what a meeting of threads costs, in vector multiply-adds: 0.2 to 0.3 us
 
@@ -60,18 +60,18 @@ class Shapes(NamedTuple):
 
 
 def shapes_of(step: Step, unit: VectorUnit, weights: Ordered[np.ndarray | None]) -> Shapes:
-    """The shapes of one step of one row with weights in the order of NAMES and then the cell's parameters.
+    """The shapes of one step of one row with weights in the order of WEIGHT_NAMES and then the cell's parameters.
 
     Kernels do not look whether what they are given is as large as they take it to be. So it is done here: raises
     ValueError where the weights do not fit each other.
     """
-    weight_ih, _, bias_ih, bias_hh, weight_hr = weights[: len(NAMES)]
+    weight_ih, _, bias_ih, bias_hh, weight_hr = weights[: len(WEIGHT_NAMES)]
     assert weight_ih is not None
     H, I = weight_ih.shape[0] // max(len(step.input_gates), 1), weight_ih.shape[1]
     P = H if weight_hr is None else weight_hr.shape[0]
     x_rows, h_rows = len(step.input_gates) * H, len(step.recurrent_gates) * H
     expected = [(x_rows, I), (h_rows, P), (x_rows,), (h_rows,), (P, H), *[(H,)] * len(step.params)]
-    for name, a, shape in zip((*NAMES, *step.params), weights, expected):
+    for name, a, shape in zip((*WEIGHT_NAMES, *step.params), weights, expected):
         if a is not None and a.shape != shape or a is None and name == "weight_hh" and h_rows:
             raise ValueError(f"{step.name}: {name}: expected shape {shape}, got {None if a is None else a.shape}")
     flags = weight_hr is not None, bias_ih is not None, bias_hh is not None
@@ -170,12 +170,12 @@ class _Layer(Recorder):
 
     def loop(self, function: str, slots: int, places: dict[str, Any]) -> None:
         """A generated loop."""
-        at, backward = self.at, function == "backward"
-        stages = self.plan.adjoint if backward else self.plan.train if function == "train" else self.plan.infer
+        at, stages = self.at, self.plan.stages(function)
         passing = {name.replace(".", "_") for stage in stages for name, _ in stage.program.outputs if name[0] == "t"}
         places |= {name: self.make(at.N, self.W) for name in passing}
         places |= {"T": at.T, "N": at.N, "H": at.H, "W": self.W, "P": at.P, "V": self.V, "reverse": at.reverse}
-        places |= {"slots": slots, "members": self.members(stages, backward), "active": self.given("active", 1, at.T)}
+        places |= {"slots": slots, "active": self.given("active", 1, at.T)}
+        places["members"] = self.members(stages, function == "backward")
         places["meetings"] = self.zeros(self.count, 64 // self.dtype.itemsize)
         self.add(self.loops[function], **places)
 
@@ -263,10 +263,11 @@ def record_backward(
     for i, name in enumerate(step.states):
         width = at.width(i)
         places |= {"state_" + name: forward.spots[name], "full_" + name: d_outputs[i]}
-        nothing = r.zeros(1, PANEL_VECTORS * r.lanes)
-        there = r.padded(r.given("d_out_" + name, r.rows, width)) if d_outputs[i] else nothing
-        carry = r.result("d_initial_" + name, at.N, r.full(width))
-        places |= {"out_" + name: there, "carry_" + name: carry}
+        if d_outputs[i]:
+            places["out_" + name] = r.padded(r.given("d_out_" + name, r.rows, width))
+        else:
+            places["out_" + name] = r.zeros(1, PANEL_VECTORS * r.lanes)
+        carry = places["carry_" + name] = r.result("d_initial_" + name, at.N, r.full(width))
         if d_last[i]:
             r.copy(r.given("d_last_" + name, at.N, width), carry, 1, at.N, width)
         else:

@@ -136,7 +136,7 @@ class _Loop:
         self.function, self.unit = function, unit
         self.bits, self.size, self.lanes = bits, bits // 8, unit.lanes(bits // 8)
         self.backward = function == "backward"
-        self.stages = getattr(p, "adjoint" if self.backward else function)
+        self.stages = p.stages(function)
         self.places = _places(p, function)
         self.bases: dict[Buffer, str] = {}
         self.numbers = 1  # in the tiles of one stage

@@ -28,6 +28,11 @@ EXP_TERMS = {32: 7, 64: 13}
 LOG_TERMS = {32: 5, 64: 11}
 
 
+def declared(module: ir.Module, name: str, result: ir.Type, arguments: list[ir.Type]) -> Any:
+    """A function from outside, LLVM's or the C library's, by its name: `declare_intrinsic` refuses vector types."""
+    return module.globals.get(name) or ir.Function(module, ir.FunctionType(result, arguments), name)
+
+
 class Vectors:
     """Emits operations on vectors of one type through an `ir.IRBuilder`."""
 
@@ -57,19 +62,13 @@ class Vectors:
         return self.builder.shuffle_vector(one, ir.Constant(self.type, ir.Undefined), mask)
 
     def _call(self, name: str, *args: Any) -> Any:
-        # By name: llvmlite's declare_intrinsic refuses vector types.
         full = f"llvm.{name}.v{self.lanes}f{self.bits}"
-        module = self.builder.module
-        function = module.globals.get(full) or ir.Function(
-            module, ir.FunctionType(self.type, [self.type] * len(args)), full
-        )
-        return self.builder.call(function, args)
+        return self.builder.call(declared(self.builder.module, full, self.type, [self.type] * len(args)), args)
 
     def _by_lane(self, name: str, *args: Any) -> Any:
         """A function of the C library, for one lane after the other."""
-        module, name = self.builder.module, name + ("f" if self.bits == 32 else "")
-        kind = ir.FunctionType(self.scalar, [self.scalar] * len(args))
-        function = module.globals.get(name) or ir.Function(module, kind, name)
+        name += "f" if self.bits == 32 else ""
+        function = declared(self.builder.module, name, self.scalar, [self.scalar] * len(args))
         result = ir.Constant(self.type, ir.Undefined)
         for i in map(ir.IntType(32), range(self.lanes)):
             one = self.builder.call(function, [self.builder.extract_element(a, i) for a in args])

@@ -14,10 +14,11 @@ from collections.abc import Sequence as Ordered
 import numpy as np
 
 from ..program import Step
+from ..sequence import WEIGHT_NAMES
 from . import memory, threads
 from .host import VectorUnit, vector_unit
-from .passes import Pass
-from .record import KEPT, NAMES, WEIGHTS, Recorded, record_forward, record_weights, shapes_of
+from .passes import Pass, view
+from .record import KEPT, WEIGHTS, Recorded, record_forward, record_weights, shapes_of
 
 _BYTE = np.dtype(np.uint8)
 
@@ -29,7 +30,7 @@ class Packed:
         self.shapes = shapes_of(step, unit, weights)
         forget = functools.partial(_forget, id(weights[0]))
         self.arrays = [_nothing if a is None else weakref.ref(a, forget) for a in weights]
-        names = [*NAMES, *("param_" + name for name in step.params)]
+        names = [*WEIGHT_NAMES, *("param_" + name for name in step.params)]
         given = {name: a for name, a in zip(names, weights) if a is not None}
         for a in given.values():
             a.flags.writeable = False
@@ -57,10 +58,9 @@ class Packed:
         width = self.shapes.P
         last = [h[0 if reverse else T, :, :width].copy()]
         for name in step.states[1:]:
-            spot, slot = spots[name], 0 if reverse else T % 2
-            start = spot.offset + slot * N * spot.columns * dtype.itemsize
-            state = blocks[KEPT][start : start + N * spot.columns * dtype.itemsize].view(dtype)
-            last.append(state.reshape(N, spot.columns)[:, : self.shapes.H])
+            spot = spots[name]
+            state = view(blocks[KEPT], spot, (2, N, spot.columns), dtype)
+            last.append(state[0 if reverse else T % 2, :, : self.shapes.H])
         return (h[:T] if reverse else h[1:])[:, :, :width], last
 
     def _record(self, T: int, N: int, reverse: bool, count: int) -> tuple[Recorded, Pass, np.ndarray]:
@@ -77,7 +77,7 @@ _packed: dict[int, Packed] = {}
 
 
 def packed(step: Step, weights: Ordered[np.ndarray | None]) -> Packed | None:
-    """The packed form of weights in the order of NAMES and then the cell's parameters; None where it cannot be kept."""
+    """The packed form of weights, WEIGHT_NAMES and then the cell's parameters; None where it cannot be kept."""
     found = _packed.get(id(weights[0]))
     if found is not None and found.shapes.step is step:
         for known, a in zip(found.arrays, weights):

@@ -19,8 +19,6 @@ from ..trace import trace
 from .functional import dropout as drop
 from .module import Module, Parameter
 
-_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-
 
 class Recurrent(Module):
     """Any cell over sequences, stacked in layers, in one direction or both.
@@ -86,7 +84,7 @@ class Recurrent(Module):
         self.recompute_every = recompute_every
         self.output_size = proj_size or self.hidden_size
         self.suffixes = [f"_l{k}{way}" for k in range(num_layers) for way in self._ways]
-        self._weight_names = (*_WEIGHTS, *(f"p_{name}" for name in self.step.params))
+        self._weight_names = (*fused.WEIGHT_NAMES, *(f"p_{name}" for name in self.step.params))
         self._make_parameters(as_dtype(dtype))
 
     @property
@@ -221,7 +219,8 @@ class Recurrent(Module):
 
     def _arguments(self, k: int, x: Any, initial: Any, inputs: Any, lengths: Any, reverse: bool) -> Arguments:
         found = self._weights(k)
-        weights, params = dict(zip(_WEIGHTS, found)), dict(zip(self.step.params, found[len(_WEIGHTS) :]))
+        weights = dict(zip(fused.WEIGHT_NAMES, found))
+        params = dict(zip(self.step.params, found[len(weights) :]))
         return Arguments(x, **weights, params=params, inputs=inputs, initial=initial, lengths=lengths, reverse=reverse)
 
     def _side_inputs(self, given: Mapping[str, Any] | None, call: _Call) -> list[dict[str, Any]]:
