@@ -13,6 +13,7 @@ go out, and it knows of no tensor, tape or layer.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence as Ordered
 from types import ModuleType
@@ -31,11 +32,20 @@ LARGE = 1 << 18
 threads of its own, which go on spinning after each product and take the cores from the recurrent kernels."""
 
 
-def _wanted_driver() -> str:
+@functools.cache
+def wanted_driver() -> str:
+    """Read from the environment once: to read it takes as long as a small layer's kernel."""
     wanted = os.environ.get(VARIABLE, "cpu")
     if wanted not in ("cpu", "reference"):
         raise ValueError(f"{VARIABLE}: expected 'cpu' or 'reference', got {wanted!r}")
     return wanted
+
+
+@functools.cache
+def _compiled() -> ModuleType:
+    from .cpu import driver  # not before it is wanted: Numba takes a while to import
+
+    return driver
 
 
 def matmul(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -47,7 +57,7 @@ def matmul(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         and x.dtype == y.dtype
         and x.dtype in (np.float32, np.float64)
         and type(x) is type(y) is np.ndarray
-        and _wanted_driver() == "cpu"
+        and wanted_driver() == "cpu"
     ):
         from .cpu import dense
 
@@ -61,21 +71,15 @@ def driver_for(step: Step, sequence: Sequence) -> ModuleType:
     The compiled one, but for a sequence of no numbers, where there is nothing to compile for. Raises ValueError where
     the environment asks for a driver that there is not.
     """
-    from . import reference
+    if wanted_driver() == "reference" or 0 in sequence.x.shape:
+        from . import reference
 
-    if _wanted_driver() == "reference" or 0 in sequence.x.shape:
         return reference
-    from .cpu import driver
-
-    return driver
+    return _compiled()
 
 
 def infer(
     step: Step, weights: Ordered[np.ndarray | None], x: np.ndarray, initial: Ordered[np.ndarray], reverse: bool
 ) -> tuple[np.ndarray, list[np.ndarray]] | None:
     """A forward that keeps nothing, by the compiled driver's short way; None where it has none: see `cpu.driver`."""
-    if _wanted_driver() != "cpu":
-        return None
-    from .cpu import driver
-
-    return driver.infer(step, weights, x, initial, reverse)
+    return _compiled().infer(step, weights, x, initial, reverse) if wanted_driver() == "cpu" else None

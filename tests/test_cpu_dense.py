@@ -53,7 +53,7 @@ def test_large_products_of_tensors_take_it_and_small_ones_do_not(monkeypatch):
     assert not calls
     (large @ large).sum().backward()
     assert len(calls) == 3
-    monkeypatch.setenv(kernels.VARIABLE, "reference")
+    monkeypatch.setattr(kernels, "wanted_driver", lambda: "reference")
     large @ large
     assert len(calls) == 3
 
@@ -61,4 +61,6 @@ def test_large_products_of_tensors_take_it_and_small_ones_do_not(monkeypatch):
 def test_the_driver_that_the_environment_asks_for_must_exist(monkeypatch):
     monkeypatch.setenv(kernels.VARIABLE, "gpu")
     with pytest.raises(ValueError, match="expected 'cpu' or 'reference', got 'gpu'"):
-        kernels.matmul(np.ones((100, 100), np.float32), np.ones((100, 100), np.float32))
+        kernels.wanted_driver.__wrapped__()  # read once, and long ago
+    monkeypatch.setenv(kernels.VARIABLE, "reference")
+    assert kernels.wanted_driver.__wrapped__() == "reference"

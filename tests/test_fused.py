@@ -22,7 +22,7 @@ from tinygrad_rnn.kernels.cpu import driver as cpu_driver
 from user_cells import USER_CELLS, flat_state, minimal_gated, passing, several_products, zoneout_lstm
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import fused
+from tinygrad_rnn import fused, kernels
 from tinygrad_rnn.cells import BUILT_IN
 from tinygrad_rnn.trace import trace
 from tinygrad_rnn.unrolled import unrolled
@@ -320,7 +320,7 @@ def test_one_leaf_as_two_states_gets_the_sum():
 
 @pytest.mark.parametrize("name", ["reference", "cpu"])
 def test_nothing_is_kept_where_nothing_requires_a_gradient(monkeypatch, name):
-    monkeypatch.setenv("TINYGRAD_RNN_DRIVER", name)
+    monkeypatch.setattr(kernels, "wanted_driver", lambda: name)
     kept = []
     module = reference if name == "reference" else cpu_driver
     forward = module.forward

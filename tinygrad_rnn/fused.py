@@ -45,6 +45,7 @@ class _Call:
     recompute_every: int
     keep: bool
     driver: Any = None
+    given: Sequence | None = None
     saved: Any = None
 
     def sequence(self, arrays: Ordered[Any]) -> Sequence:
@@ -71,7 +72,7 @@ class _Call:
 
 
 def _forward(call: _Call, *arrays: Any) -> tuple[np.ndarray, ...]:
-    sequence = call.sequence(arrays)
+    call.given = sequence = call.sequence(arrays)
     call.driver, keep = driver_for(call.step, sequence), call.keep or call.every_state
     if call.keep and 0 < call.recompute_every < len(sequence.x):
         call.driver, keep = Recompute(call.driver, call.recompute_every), call.every_state
@@ -86,7 +87,7 @@ def _vjp(needs: list[bool], g: Bundle, call: _Call, *arrays: Any) -> list[Any]:
     d_outputs = g.parts[:-states] + (None,) * (states if not call.every_state else 0)
     d_final = g.parts[-states:]
     found = call.driver.backward(
-        call.step, call.sequence(arrays), call.saved, d_outputs[:states], d_final,
+        call.step, call.given, call.saved, d_outputs[:states], d_final,
         wants_x=needs[1], wants_initial=needs[-states],
     )  # fmt: skip
     return [None, *call.arrays(found)]

@@ -36,30 +36,25 @@ class Saved:
     blocks: dict[str, Array]
 
 
-def _weights(seq: Sequence) -> list[Array | None]:
-    """The weights in the order of WEIGHT_NAMES, then the cell's parameters."""
-    return [*(getattr(seq, name) for name in WEIGHT_NAMES), *seq.params.values()]
+@functools.cache
+def _names(step: Step) -> tuple[str, ...]:
+    """The names under which passes know the arrays of a sequence."""
+    given = ("x", *WEIGHT_NAMES), ("param_", step.params), ("input_", step.inputs), ("initial_", step.states)
+    return (*given[0], *(prefix + name for prefix, names in given[1:] for name in names))
 
 
-def _shapes(step: Step, seq: Sequence) -> Shapes:
-    T, N, _ = seq.x.shape
-    at = shapes_of(step, vector_unit(), _weights(seq))
-    return at._replace(T=T, N=N, ragged=seq.lengths is not None, reverse=seq.reverse)
+def _arrays(seq: Sequence) -> list[Array | None]:
+    """The arrays of a sequence, in the order of `_names`."""
+    weights = seq.weight_ih, seq.weight_hh, seq.bias_ih, seq.bias_hh, seq.weight_hr
+    return [seq.x, *weights, *seq.params.values(), *seq.inputs.values(), *seq.initial]
 
 
-def _blocks(step: Step, seq: Sequence) -> dict[str, Array]:
-    """The arrays of a sequence under the names that passes know them by."""
+def _active(seq: Sequence) -> Array:
+    """For each step how many rows have it."""
     T, N = seq.x.shape[:2]
-    found = {name: getattr(seq, name) for name in ("x", *WEIGHT_NAMES)}
-    found |= {"param_" + name: a for name, a in seq.params.items()}
-    found |= {"input_" + name: a for name, a in seq.inputs.items()}
-    found |= {"initial_" + name: a for name, a in zip(step.states, seq.initial)}
-    found = {name: np.ascontiguousarray(a) for name, a in found.items() if a is not None}
     if seq.lengths is None:
-        found["active"] = _all_active(T, N)
-    else:
-        found["active"] = (seq.lengths > np.arange(T)[:, None]).sum(1, dtype=np.int64)
-    return found
+        return _all_active(T, N)
+    return (seq.lengths > np.arange(T)[:, None]).sum(1, dtype=np.int64)
 
 
 @functools.lru_cache(64)
@@ -94,23 +89,27 @@ def _unsorted(a: Array, order: Array | None, axis: int) -> Array:
 def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Array], Saved | None]:
     """See `reference.forward`."""
     seq, order = _sorted(seq)
-    at = _shapes(step, seq)
+    arrays = _arrays(seq)
+    weights = arrays[1 : 1 + len(WEIGHT_NAMES) + len(step.params)]
+    known = tuple([None if a is None else a.shape for a in weights])
+    at = shapes_of(step, vector_unit(), seq.x.dtype, seq.x.shape, known, seq.lengths is not None, seq.reverse)
+    blocks = {name: np.ascontiguousarray(a) for name, a in zip(_names(step), arrays) if a is not None}
+    blocks["active"] = _active(seq)
     count = threads.wanted_threads(at.flops)
-    blocks = _blocks(step, seq)
-    weights = None if keep else packed(step, _weights(seq))
-    if weights is not None:
-        blocks[WEIGHTS] = weights.block
-    recorded = record_forward(at, keep, weights is not None, count)
+    kept_weights = None if keep else packed(step, weights)
+    if kept_weights is not None:
+        blocks[WEIGHTS] = kept_weights.block
+    recorded = record_forward(at, keep, kept_weights is not None, count)
     spots, T, N = recorded.spots, at.T, at.N
     h = spots[step.states[0]]
     arenas = recorded.run.arenas
     make = memory.empty if seq.lengths is None else memory.zeros  # with lengths, zeros where there is no step
-    blocks["h"] = make((h.rows, h.columns), at.dtype)
+    found = {step.states[0]: make((T + 1, N, h.columns), at.dtype)}
+    blocks["h"] = found[step.states[0]]
     if KEPT in arenas:
         blocks[KEPT] = make(arenas[KEPT], _BYTE)
     if VALUES in arenas:
         blocks[VALUES] = memory.empty(arenas[VALUES], _BYTE)
-    found = {step.states[0]: blocks["h"].reshape(T + 1, N, h.columns)}
     for name in step.states[1:]:
         spot = spots[name]
         found[name] = view(blocks[KEPT], spot, (spot.rows // N, N, spot.columns), at.dtype)
@@ -178,30 +177,34 @@ def backward(
     outs, lasts = (tuple(d is not None for d in ds) for ds in (d_outputs, d_final))
     recorded = record_backward(at, outs, lasts, wants_x, wants_initial, threads.wanted_threads(2 * at.flops))
     by_row = lambda a, axis: np.ascontiguousarray(a if order is None else np.take(a, order, axis))
-    blocks = {name: memory.empty(shape, at.dtype) for name, shape in recorded.results.items()}
-    blocks |= {f"d_out_{name}": by_row(d, 1) for name, d in zip(step.states, d_outputs) if d is not None}
-    blocks |= {f"d_last_{name}": by_row(d, 0) for name, d in zip(step.states, d_final) if d is not None}
+    blocks = saved.blocks.copy()
+    for names, shapes in recorded.results:
+        blocks |= zip(names, memory.empty_together(shapes, at.dtype))
+    for name, d_out, d_last in zip(step.states, d_outputs, d_final):
+        if d_out is not None:
+            blocks["d_out_" + name] = by_row(d_out, 1)
+        if d_last is not None:
+            blocks["d_last_" + name] = by_row(d_last, 0)
     if order is not None:
         blocks[COTANGENTS] = memory.empty(recorded.run.arenas[COTANGENTS], _BYTE)
-    recorded.run.run(saved.blocks | blocks)
+    recorded.run.run(blocks)
 
-    wide = {name: a.reshape(at.T, at.N, -1) for name, a in blocks.items() if name[:7] == "d_input"}
-    initial = [blocks["d_initial_" + name][:, : s.shape[1]] for name, s in zip(step.states, seq.initial)]
+    initial = [blocks["d_initial_" + name][:, : at.width(i)] for i, name in enumerate(step.states)]
     if step.direct_gates and wants_initial and order is not None:
         spot = recorded.spots["h"]
         d_h = view(blocks[COTANGENTS], spot, (at.T + 2, at.N, spot.columns), at.dtype)
         initial[0] = initial[0] + _into_first(at, seq, d_h)
-    row = lambda name: blocks[name].reshape(-1) if name in blocks else None
+    wide = lambda name: blocks["d_input_" + name].reshape(at.T, at.N, -1)[:, :, : at.H]
     return Sequence(
         x=_unsorted(blocks["d_x"].reshape(at.T, at.N, at.I), order, 1) if wants_x else None,
         weight_ih=blocks["d_weight_ih"],
         weight_hh=blocks.get("d_weight_hh"),
-        bias_ih=row("d_bias_ih"),
-        bias_hh=row("d_bias_hh"),
+        bias_ih=blocks["d_bias_ih"][0] if at.bias_ih else None,
+        bias_hh=blocks["d_bias_hh"][0] if at.bias_hh else None,
         weight_hr=blocks.get("d_weight_hr"),
         params={name: blocks["d_param_" + name][0, : at.H] for name in step.params},
-        inputs={name: _unsorted(wide["d_input_" + name][:, :, : at.H], order, 1) for name in step.inputs},
-        initial=tuple(_unsorted(d, order, 0) for d in initial),
+        inputs={name: _unsorted(wide(name), order, 1) for name in step.inputs},
+        initial=tuple([_unsorted(d, order, 0) for d in initial]),
         lengths=seq.lengths,
         reverse=seq.reverse,
     )

@@ -6,11 +6,12 @@ middle size is as long as its arithmetic. Blocks that a layer's call is done wit
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import itertools
 import math
 import os
 import threading
-from typing import Any
 
 import numpy as np
 
@@ -19,23 +20,34 @@ LEAST = 1 << 12  # bytes, under which it does not matter where an array begins
 LINE = 64  # bytes of a cache line, and of the widest vector: one that lies across two lines takes twice as long
 KEPT = 1 << 29  # bytes of unused blocks that are kept at most
 
+_BYTE = np.dtype(np.uint8)
 _free: dict[int, list[np.ndarray]] = {}
 _kept = 0
 _turns = itertools.count()
 _lock = threading.RLock()  # a garbage collection within may give back another block
 
 
+_HEAD = object.__basicsize__  # bytes of what every Python object begins with
+
+
+def address(array: np.ndarray) -> int:
+    """Where an array's first number lies: the first field of NumPy's array struct (PyArrayObject).
+
+    `array.__array_interface__` says the same, in five times the time; a small layer's call asks twenty times.
+    """
+    where: int = ctypes.c_void_p.from_address(id(array) + _HEAD).value or 0
+    return where
+
+
 class _Lease:
     """A block in use; it goes back when the last array on it is gone."""
 
-    __slots__ = ("block",)
+    __slots__ = ("block", "__array_interface__")
 
     def __init__(self, block: np.ndarray):
         self.block = block
-
-    @property
-    def __array_interface__(self) -> dict[str, Any]:
-        return self.block.__array_interface__
+        where = address(block), False  # False: not read-only
+        self.__array_interface__ = {"version": 3, "typestr": "|u1", "shape": block.shape, "data": where}
 
     def __del__(self) -> None:
         give_back(self.block)
@@ -73,18 +85,31 @@ def aligned(size: int) -> np.ndarray:
     """Fresh bytes that begin with a cache line; large blocks one after the other with another line of their pages."""
     skew = 0 if size < SMALLEST else next(_turns) * 13 % 64 * LINE
     block = np.empty(size + skew + LINE, np.uint8)
-    start = -block.__array_interface__["data"][0] % LINE + skew
+    start = -address(block) % LINE + skew
     return block[start : start + size]
 
 
 def empty(shape: int | tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """An array of whatever numbers were there before; but for a very small one it begins with a cache line."""
-    size = math.prod(shape if isinstance(shape, tuple) else (shape,)) * dtype.itemsize
+    size = (math.prod(shape) if isinstance(shape, tuple) else shape) * dtype.itemsize
     if size < LEAST:
         return np.empty(shape, dtype)
-    if size < SMALLEST:
-        return aligned(size).view(dtype).reshape(shape)
-    return np.asarray(_Lease(borrow(size)))[:size].view(dtype).reshape(shape)
+    block = aligned(size) if size < SMALLEST else np.asarray(_Lease(borrow(size)))
+    return np.ndarray(shape, dtype, block)
+
+
+def empty_together(shapes: tuple[tuple[int, ...], ...], dtype: np.dtype) -> list[np.ndarray]:
+    """Arrays in one block, in less time than one by one; it goes back when nothing holds any of them."""
+    size, offsets = _side_by_side(shapes, dtype.itemsize)
+    block = empty(size, _BYTE)
+    return [np.ndarray(shape, dtype, block, offset) for shape, offset in zip(shapes, offsets)]
+
+
+@functools.lru_cache(1024)
+def _side_by_side(shapes: tuple[tuple[int, ...], ...], itemsize: int) -> tuple[int, list[int]]:
+    """The bytes that arrays take, each from the beginning of a cache line, and where they begin."""
+    sizes = [-(-math.prod(shape) * itemsize // LINE) * LINE for shape in shapes]
+    return sum(sizes), [0, *itertools.accumulate(sizes[:-1])]
 
 
 def _rounded(size: int) -> int:

@@ -6,7 +6,6 @@ words (sizes, strides and addresses), and all threads call it at once, each for 
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import logging
 import sys
@@ -14,7 +13,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import cfunc, njit, types
 from numba.extending import intrinsic
@@ -132,18 +130,6 @@ def meet(counter: int, members: int) -> None:
 def unpacked(names: tuple[str, ...]) -> str:
     """Lines of a kernel that read its arguments from the block."""
     return "\n".join(f"    {name} = word(args, {i})" for i, name in enumerate(names))
-
-
-_HEAD = object.__basicsize__  # bytes of what every Python object begins with
-
-
-def address(array: np.ndarray) -> int:
-    """Where an array's first number lies: the first field of NumPy's array struct (PyArrayObject).
-
-    `array.__array_interface__` says the same, in seven times the time; a small layer's call asks twenty times.
-    """
-    where: int = ctypes.c_void_p.from_address(id(array) + _HEAD).value or 0
-    return where
 
 
 class Kernel:

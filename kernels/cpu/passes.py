@@ -8,16 +8,18 @@ offsets into blocks; to run it takes one addition of where the blocks lie, and o
 from __future__ import annotations
 
 import copy
-import math
+import functools
 from collections.abc import Mapping
+from collections.abc import Sequence as Ordered
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from . import memory, threads
+from . import cache, memory, threads
 from .host import VectorUnit
-from .native import Kernel, address
+from .memory import address
+from .native import Kernel
 from .product import PANEL_VECTORS, products
 
 SKEW = 5
@@ -25,6 +27,30 @@ SKEW = 5
 
 SCRATCH = "scratch"
 """The arena of what nobody wants when the pass has run."""
+
+
+TEXT = '''"""Generated: where the arguments of a pass lie."""
+
+from numba import njit
+
+from tinygrad_rnn.kernels.cpu.native import word
+
+
+@njit("void(int64[::1], int64[::1], int64[::1], int64[::1])", cache=True, error_model="numpy")
+def place(arrays, which, offsets, words):
+    """words = offsets + where the first numbers of the arrays lie, of the first for which = 1; of none for 0.
+
+    arrays: where Python's objects lie; see `memory.address`.
+    """
+    for i in range(len(words)):
+        k = which[i]
+        words[i] = offsets[i] + (0 if k == 0 else word(arrays[k - 1], {head}))
+'''
+
+
+@functools.cache
+def _placing() -> Any:
+    return cache.load("place", TEXT.replace("{head}", str(object.__basicsize__ // 8))).place
 
 
 @dataclass(frozen=True)
@@ -50,35 +76,36 @@ class Pass:
         spots = [w if isinstance(w, Spot) else Spot("", w, 0, 0) for w in words]
         self.blocks = [name for name in dict.fromkeys(s.block for s in spots) if name]
         places = {name: i for i, name in enumerate(["", *self.blocks])}
-        self.which = np.array([places[s.block] for s in spots])
+        self.which = np.array([places[s.block] for s in spots], np.int64)
         self.offsets = np.array([s.offset for s in spots], np.int64)
         self.jobs, self.arenas, self.count = jobs, arenas, count
 
-    def bound(self, blocks: Mapping[str, np.ndarray]) -> Pass:
-        """This pass with some of its blocks in place for good; whoever runs it keeps them alive."""
-        rest = [name for name in self.blocks if name not in blocks]
-        places = [0, *(address(blocks[name]) if name in blocks else 0 for name in self.blocks)]
-        numbers = [0, *(rest.index(name) + 1 if name in rest else 0 for name in self.blocks)]
+    def bound(self, blocks: Mapping[str, np.ndarray], room: Mapping[str, int], rest: Ordered[str]) -> Pass:
+        """This pass with some of its blocks in place for good, and all else given, in order, to `run_on`.
+
+        Whoever runs it keeps `blocks` alive. room: those that will be parts of one block, the first that is given, so
+        many bytes from its beginning. rest: the others.
+        """
+        places = [0, *(address(blocks[name]) if name in blocks else room.get(name, 0) for name in self.blocks)]
+        number = dict.fromkeys(blocks, 0) | dict.fromkeys(room, 1) | {name: i for i, name in enumerate(rest, 2)}
         other = copy.copy(self)
-        other.blocks, other.which = rest, np.array(numbers)[self.which]
-        other.offsets = self.offsets + np.array(places)[self.which]
+        other.blocks = ["room", *rest]
+        other.which = np.array([0, *map(number.__getitem__, self.blocks)], np.int64)[self.which]
+        other.offsets = self.offsets + np.array(places, np.int64)[self.which]
         return other
 
-    def run(self, blocks: Mapping[str, np.ndarray]) -> None:
+    def run(self, blocks: dict[str, np.ndarray]) -> None:
         """Run it; an arena that is not given is borrowed for as long."""
-        borrowed = []
-        places = [0]
-        for name in self.blocks:
-            block = blocks.get(name)
-            if block is None:
-                block = memory.borrow(self.arenas[name])
-                borrowed.append(block)
-            places.append(address(block))
-        words = np.array(places)[self.which]
-        words += self.offsets
-        threads.run(address(words), self.count)
-        for block in borrowed:
+        borrowed = {name: memory.borrow(self.arenas[name]) for name in self.blocks if name not in blocks}
+        self.run_on([*map((blocks | borrowed).__getitem__, self.blocks)])
+        for block in borrowed.values():
             memory.give_back(block)
+
+    def run_on(self, blocks: Ordered[np.ndarray]) -> None:
+        """Run it on blocks in the order of its own."""
+        words = np.empty(len(self.which), np.int64)
+        _placing()(np.array([*map(id, blocks)], np.int64), self.which, self.offsets, words)
+        threads.run(address(words), self.count)
 
 
 class Recorder:
@@ -203,4 +230,4 @@ class Recorder:
 
 def view(block: np.ndarray, spot: Spot, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """What lies at a spot of an arena, as an array."""
-    return block[spot.offset : spot.offset + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+    return np.ndarray(shape, dtype, block, spot.offset)

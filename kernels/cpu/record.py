@@ -59,31 +59,43 @@ class Shapes(NamedTuple):
         return self.P if state == 0 else self.H
 
 
-def shapes_of(step: Step, unit: VectorUnit, weights: Ordered[np.ndarray | None]) -> Shapes:
-    """The shapes of one step of one row with weights in the order of WEIGHT_NAMES and then the cell's parameters.
+@functools.lru_cache(1024)
+def shapes_of(
+    step: Step,
+    unit: VectorUnit,
+    dtype: np.dtype,
+    x: tuple[int, ...],
+    weights: tuple[tuple[int, ...] | None, ...],
+    ragged: bool = False,
+    reverse: bool = False,
+) -> Shapes:
+    """Shapes from those of x [T, N, I] and of the weights, in the order of WEIGHT_NAMES and then the cell's parameters.
 
     Kernels do not look whether what they are given is as large as they take it to be. So it is done here: raises
-    ValueError where the weights do not fit each other.
+    ValueError where the arrays do not fit each other.
     """
-    weight_ih, _, bias_ih, bias_hh, weight_hr = weights[: len(WEIGHT_NAMES)]
+    (T, N, I), (weight_ih, _, bias_ih, bias_hh, weight_hr) = x, weights[: len(WEIGHT_NAMES)]
     assert weight_ih is not None
-    H, I = weight_ih.shape[0] // max(len(step.input_gates), 1), weight_ih.shape[1]
-    P = H if weight_hr is None else weight_hr.shape[0]
+    H = weight_ih[0] // max(len(step.input_gates), 1)
+    P = H if weight_hr is None else weight_hr[0]
     x_rows, h_rows = len(step.input_gates) * H, len(step.recurrent_gates) * H
     expected = [(x_rows, I), (h_rows, P), (x_rows,), (h_rows,), (P, H), *[(H,)] * len(step.params)]
-    for name, a, shape in zip((*WEIGHT_NAMES, *step.params), weights, expected):
-        if a is not None and a.shape != shape or a is None and name == "weight_hh" and h_rows:
-            raise ValueError(f"{step.name}: {name}: expected shape {shape}, got {None if a is None else a.shape}")
+    for name, found, shape in zip((*WEIGHT_NAMES, *step.params), weights, expected):
+        if found is not None and found != shape or found is None and name == "weight_hh" and h_rows:
+            raise ValueError(f"{step.name}: {name}: expected shape {shape}, got {found}")
     flags = weight_hr is not None, bias_ih is not None, bias_hh is not None
-    return Shapes(step, unit, weight_ih.dtype, 1, 1, I, H, P, *flags, ragged=False, reverse=False)
+    return Shapes(step, unit, dtype, T, N, I, H, P, *flags, ragged, reverse)
+
+
+Group = tuple[tuple[str, ...], tuple[tuple[int, int], ...]]
 
 
 class Recorded(NamedTuple):
-    """A pass; where its states and all else that is kept lie; the shapes of its results."""
+    """A pass; where its states and all else that is kept lie; names and shapes of its results, to be kept together."""
 
     run: Pass
     spots: dict[str, Spot]
-    results: dict[str, tuple[int, int]]
+    results: list[Group]
 
 
 class _Layer(Recorder):
@@ -201,7 +213,10 @@ class _Layer(Recorder):
         return min(costs, key=lambda m: (costs[m], m))
 
     def recorded(self, spots: dict[str, Spot]) -> Recorded:
-        return Recorded(self.finish(), spots, self.results)
+        long = [name for name in self.results if name == "d_x" or name.startswith("d_input_")]
+        groups = [[name] for name in long] + [[name for name in self.results if name not in long]]
+        results = [(tuple(names), tuple(map(self.results.__getitem__, names))) for names in groups if names]
+        return Recorded(self.finish(), spots, results)
 
 
 @functools.lru_cache(512)

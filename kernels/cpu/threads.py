@@ -89,14 +89,20 @@ def serve(team, thread, seen, patience):
 '''
 
 
+@functools.cache
+def _code() -> ModuleType:
+    from . import cache  # what asks for a number of threads only is not to load Numba
+
+    return cache.load("team", TEXT)
+
+
 class _Team:
     """The calling thread, whoever it is at the time, and size - 1 threads that wait for work."""
 
     def __init__(self, size: int):
-        from . import cache
         from .memory import aligned
 
-        self.code: ModuleType = cache.load("team", TEXT)
+        self.code = _code()
         self.words = aligned((CORES + 8 * size) * 8).view(np.int64)
         self.words[:] = 0
         self.at = self.words.ctypes.data
@@ -213,11 +219,13 @@ def wanted_threads(flops: float) -> int:
 
     Never more than there are cores: they would only wait for each other.
     """
+    if flops < WORTH:
+        return 1
     count = min(get_num_threads(), usable_cores())
-    if flops < WORTH or count == 1:
+    if count == 1:
         return 1
     team = _current_team()
-    if flops < WORTH_WAKING and any(i < count for i in list(team.sleeping)):
+    if flops < WORTH_WAKING and team.sleeping and any(i < count for i in list(team.sleeping)):
         team.wake(count)
         return 1
     return count
@@ -228,9 +236,11 @@ def run(jobs: int, threads: int) -> None:
 
     Where the team is at work for another Python thread this one runs them alone: results are the same.
     """
-    team = _current_team()
-    if threads == 1 or not team.lead(jobs, min(threads, team.size)):
-        team.code.perform(team.at, jobs, 0, 1)
+    if threads > 1:
+        team = _current_team()
+        if team.lead(jobs, min(threads, team.size)):
+            return
+    _code().perform(0, jobs, 0, 1)
 
 
 def _forget() -> None:

@@ -12,6 +12,7 @@ from .. import fused, tape
 from ..cells import Cell, find_cell
 from ..device import check_device
 from ..kernels.sequence import Sequence as Arguments
+from ..primitive import primitive
 from ..primitives.shape import broadcast_to, concat, reshape, stack, transpose, unbind
 from ..random import generator
 from ..tensor import Tensor, as_dtype
@@ -83,13 +84,12 @@ class Recurrent(Module):
         self.learn_initial_state, self.return_states = learn_initial_state, return_states
         self.recompute_every = recompute_every
         self.output_size = proj_size or self.hidden_size
+        self._ways = ("", "_reverse") if self.bidirectional else ("",)
         self.suffixes = [f"_l{k}{way}" for k in range(num_layers) for way in self._ways]
-        self._weight_names = (*fused.WEIGHT_NAMES, *(f"p_{name}" for name in self.step.params))
+        names = (*fused.WEIGHT_NAMES, *(f"p_{name}" for name in self.step.params))
+        self._weight_names = [[name + suffix for name in names] for suffix in self.suffixes]
+        self._widths = [self._state_size(i) for i in range(len(self.step.states))]
         self._make_parameters(as_dtype(dtype))
-
-    @property
-    def _ways(self) -> tuple[str, ...]:
-        return ("", "_reverse") if self.bidirectional else ("",)
 
     def _state_size(self, i: int) -> int:
         return self.output_size if i == 0 else self.hidden_size
@@ -182,22 +182,23 @@ class Recurrent(Module):
         shape, dtype = below.shape, below.dtype
         if len(shape) != 3 or shape[2] != self.input_size or dtype != weights[0].data.dtype:
             return None
-        widths = [self._state_size(i) for i in range(len(step.states))]
-        given: list[Any]
+        batch, finals, ways, given = shape[1], [], len(self._ways), list[np.ndarray]()
         if state is None:
-            given = [np.zeros((runs, shape[1], width), dtype) for width in widths]
+            starts = [np.zeros((batch, width), dtype) for width in self._widths]
         else:
-            given = [getattr(s, "data", s) for s in (state if isinstance(state, (tuple, list)) else (state,))]
-            if len(given) != len(widths):
+            states = state if isinstance(state, (tuple, list)) else (state,)
+            if len(states) != len(self._widths):
                 return None
-            for start, width in zip(given, widths):
-                if type(start) is not np.ndarray or start.shape != (runs, shape[1], width) or start.dtype != dtype:
+            for start, width in zip(states, self._widths):
+                a = start.data if type(start) is Tensor else start
+                if type(a) is not np.ndarray or a.shape != (runs, batch, width) or a.dtype != dtype:
                     return None
-        finals, ways = [], len(self._ways)
+                given.append(a)
         for layer in range(self.num_layers):
             outs = []
             for k in range(layer * ways, (layer + 1) * ways):
-                starts = [np.ascontiguousarray(start[k]) for start in given]
+                if given:
+                    starts = [np.ascontiguousarray(start[k]) for start in given]
                 weights = self._weights(k) if k else weights
                 found = fused.infer(step, weights, np.ascontiguousarray(below), starts, k % ways == 1)
                 if found is None:
@@ -213,9 +214,8 @@ class Recurrent(Module):
 
     def _weights(self, k: int) -> list[Any]:
         """The weights of a layer and direction, then the cell's parameters; None for one that it does not have."""
-        found, own, suffix = self._parameters, self.__dict__, self.suffixes[k]
-        names = [name + suffix for name in self._weight_names]  # a computed weight is a plain attribute
-        return [found[name] if name in found else own.get(name) for name in names]
+        found, own = self._parameters, self.__dict__  # a computed weight is a plain attribute
+        return [found[name] if name in found else own.get(name) for name in self._weight_names[k]]
 
     def _arguments(self, k: int, x: Any, initial: Any, inputs: Any, lengths: Any, reverse: bool) -> Arguments:
         found = self._weights(k)
@@ -238,9 +238,12 @@ class Recurrent(Module):
         return [{key: values[k] for key, values in each.items()} for k in range(runs)]
 
 
+_alone = primitive("stack", lambda x: x[None], lambda g: g[0])  # `stack` of one, which comes often: no copy
+
+
 def _stacked(tensors: tuple[Tensor, ...]) -> Any:
     """A state of each layer and direction, as one tensor."""
-    return stack(tensors) if len(tensors) > 1 else reshape(tensors[0], (1, *tensors[0].shape))
+    return stack(tensors) if len(tensors) > 1 else _alone(tensors[0])
 
 
 class _Call:
