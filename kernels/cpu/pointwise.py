@@ -72,7 +72,8 @@ def pointwise(
         word, size = ir.IntType(64), nbits // 8
         numbers = cgutils.unpack_tuple(builder, where)
         places = list(zip(numbers[::2], numbers[1::2]))
-        lane = ir.Constant(ir.VectorType(word, nlanes), [word(i) for i in range(nlanes)])
+        short = ir.IntType(32)  # half the vectors that a comparison of words would take
+        lane = ir.Constant(ir.VectorType(short, nlanes), [short(i) for i in range(nlanes)])
         with cgutils.for_range(builder, rows) as row, cgutils.for_range(builder, vectors) as vector:
             unit = builder.mul(vector.index, word(nlanes))
 
@@ -84,7 +85,7 @@ def pointwise(
             n = len(program.inputs)
             loaded = [builder.load(pointer(place), align=size) for place in places[:n]]
             results = emit_program(v, program, loaded)
-            left = builder.sub(width, builder.add(first, unit))
+            left = builder.trunc(builder.sub(width, builder.add(first, unit)), short)
             mask = builder.icmp_signed("<", lane, _splat(builder, left, nlanes))
             for result, place in zip(results, places[n:]):
                 builder.store(v.where(mask, result, v.constant(0.0)), pointer(place), align=size)

@@ -24,6 +24,7 @@ from llvmlite import ir
 
 LN2_HIGH = {32: 0.693145751953125, 64: 6.93147180369123816490e-01}  # ln 2 in few enough digits that n * it is exact
 LN2_LOW = {32: 1.428606820309417232e-06, 64: 1.90821492927058770002e-10}  # the rest
+ZERO_BELOW = {32: -104.0, 64: -746.0}  # where e^x is 0
 EXP_TERMS = {32: 7, 64: 13}
 LOG_TERMS = {32: 5, 64: 11}
 
@@ -143,56 +144,75 @@ class Vectors:
 
     # Functions
 
-    def _power_of_two(self, n: Any) -> Any:
-        """2^n of whole numbers n within the range of exponents of normal numbers."""
-        exponent = self.builder.add(n, self.int_constant(self.bias))
-        return self.builder.bitcast(self.builder.shl(exponent, self.int_constant(self.fraction)), self.type)
-
-    def _reduced(self, x: Any) -> tuple[Any, Any]:
-        """(n, r) with x = n ln 2 + r, n a whole number (as integers) and |r| <= ln(2)/2."""
+    def _reduced(self, x: Any) -> tuple[Any, Any, Any]:
+        """(bits, n, r) with x = n ln 2 + r, n a whole number and |r| <= ln(2)/2; bits: integers that end with n's."""
         # Added to so large a number, x / ln 2 is rounded to a whole number, which is then the low bits of the sum.
         magic = self.constant(1.5 * 2.0**self.fraction)
         shifted = self.fma(x, self.constant(1 / math.log(2)), magic)
-        n = self.builder.sub(self.builder.bitcast(shifted, self.int_type), self.builder.bitcast(magic, self.int_type))
-        whole = self.sub(shifted, magic)
-        r = self.fma(whole, self.constant(-LN2_HIGH[self.bits]), x)
-        return n, self.fma(whole, self.constant(-LN2_LOW[self.bits]), r)
+        n = self.sub(shifted, magic)
+        r = self.fma(n, self.constant(-LN2_HIGH[self.bits]), x)
+        r = self.fma(n, self.constant(-LN2_LOW[self.bits]), r)
+        return self.builder.bitcast(shifted, self.int_type), n, r
+
+    def _power_of_two(self, bits: Any) -> Any:
+        """2^n of integers that end with n's bits, within the range of exponents of normal numbers."""
+        shifted = self.builder.shl(bits, self.int_constant(self.fraction))
+        exponent = self.builder.add(shifted, self.int_constant(self.bias << self.fraction))
+        return self.builder.bitcast(exponent, self.type)
+
+    def _scaled(self, value: Any, bits: Any, n: Any) -> Any:
+        """2^n value of any whole n, where the result may be subnormal or infinite; bits end with n's."""
+        if self.lanes * self.bits == 512:  # AVX-512 has an instruction for it
+            kind, every = ("ps", ir.IntType(16)(-1)) if self.bits == 32 else ("pd", ir.IntType(8)(-1))
+            name, arguments = f"llvm.x86.avx512.mask.scalef.{kind}.512", [value, n, value, every, ir.IntType(32)(4)]
+            scale = declared(self.builder.module, name, self.type, [a.type for a in arguments])
+            return self.builder.call(scale, arguments)
+        # In two factors; those of n's bits that tell its half are so far up that they need its sign.
+        whole = self.builder.sub(bits, self.builder.bitcast(self.constant(1.5 * 2.0**self.fraction), self.int_type))
+        half = self.builder.ashr(whole, self.int_constant(1))
+        value = self.mul(value, self._power_of_two(half))
+        return self.mul(value, self._power_of_two(self.builder.sub(whole, half)))
 
     def _expm1_series(self, r: Any) -> Any:
         """e^r - 1 for |r| <= ln(2)/2, as r + r^2 (1/2! + r/3! + ...)."""
         series = self.polynomial(r, [1 / math.factorial(k) for k in range(2, EXP_TERMS[self.bits] + 1)])
         return self.fma(self.mul(r, r), series, r)
 
+    def _exp(self, x: Any) -> Any:
+        """e^x of what is not infinite."""
+        bits, n, r = self._reduced(x)
+        return self._scaled(self.add(self.constant(1.0), self._expm1_series(r)), bits, n)
+
+    def _at_least(self, x: Any, low: float) -> Any:
+        """The larger of x and a number; NaN stays."""
+        return self.where(self.compare("<", x, self.constant(low)), self.constant(low), x)
+
     def exp(self, x: Any) -> Any:
         """e^x."""
-        low, high = (-104.0, 89.0) if self.bits == 32 else (-746.0, 710.0)  # 0 and inf beyond
-        x = self.where(self.compare("<", x, self.constant(low)), self.constant(low), x)
-        x = self.where(self.compare(">", x, self.constant(high)), self.constant(high), x)
-        n, r = self._reduced(x)
-        half = self.builder.ashr(n, self.int_constant(1))
-        value = self.add(self.constant(1.0), self._expm1_series(r))
-        # 2^n in two factors: n may lie outside the range of exponents where the result is subnormal or infinite.
-        value = self.mul(value, self._power_of_two(half))
-        return self.mul(value, self._power_of_two(self.builder.sub(n, half)))
+        high = self.constant(89.0 if self.bits == 32 else 710.0)  # inf from there on
+        x = self.where(self.compare(">", x, high), high, x)
+        return self._exp(self._at_least(x, ZERO_BELOW[self.bits]))
+
+    def _exp_of_minus_abs(self, x: Any) -> Any:
+        """e^-|x|."""
+        return self._exp(self._at_least(self.neg(self.abs(x)), ZERO_BELOW[self.bits]))
 
     def expm1_negative(self, x: Any) -> Any:
         """e^x - 1 for x <= 0."""
-        low = -25.0 if self.bits == 32 else -50.0  # -1 below
-        x = self.where(self.compare("<", x, self.constant(low)), self.constant(low), x)
-        n, r = self._reduced(x)
-        scale = self._power_of_two(n)
+        bits, _, r = self._reduced(self._at_least(x, -25.0 if self.bits == 32 else -50.0))  # -1 below
+        scale = self._power_of_two(bits)
         return self.fma(scale, self._expm1_series(r), self.sub(scale, self.constant(1.0)))
 
     def sigmoid(self, x: Any) -> Any:
         """1 / (1 + e^-x)."""
         one = self.constant(1.0)
-        e = self.exp(self.neg(self.abs(x)))
+        e = self._exp_of_minus_abs(x)
         return self.div(self.where(self.compare(">=", x, self.constant(0.0)), one, e), self.add(one, e))
 
     def tanh(self, x: Any) -> Any:
-        """tanh x = -t / (t + 2) with t = e^(-2|x|) - 1, and the sign of x."""
+        """tanh x: t / (t + 2) with t = e^(-2|x|) - 1, and the sign of x."""
         t = self.expm1_negative(self.mul(self.abs(x), self.constant(-2.0)))
-        return self.copysign(self.div(self.neg(t), self.add(t, self.constant(2.0))), x)
+        return self.copysign(self.div(t, self.add(t, self.constant(2.0))), x)
 
     def log(self, x: Any) -> Any:
         """The natural logarithm."""
@@ -220,7 +240,7 @@ class Vectors:
 
     def softplus(self, x: Any) -> Any:
         """log(1 + e^x) = max(x, 0) + log(1 + e^-|x|)."""
-        e = self.exp(self.neg(self.abs(x)))
+        e = self._exp_of_minus_abs(x)
         one = self.constant(1.0)
         u = self.add(one, e)
         # log(u) is of the rounded u; e / (u - 1) puts back what rounding took (Kahan).
