@@ -46,6 +46,7 @@ class Plan:
     """train, infer: the forward with and without what the backward wants. adjoint: the backward, see `_adjoint`.
 
     shares: whether the cotangents of the recurrent parts are those of the input parts, and so stored once.
+    in_place: whether `train` finds the input parts where it puts kept values: memory just read costs least to write.
     """
 
     step: Step
@@ -54,6 +55,7 @@ class Plan:
     infer: tuple[Stage, ...]
     adjoint: tuple[Stage, ...]
     shares: bool
+    in_place: bool
 
     def stages(self, function: str) -> tuple[Stage, ...]:
         """Those of a generated loop: `train`, `infer` or `backward`."""
@@ -69,7 +71,8 @@ def plan(step: Step, projected: bool) -> Plan:
     after = {name: ref for name, ref in after.items() if not name.startswith("v.") or source_names(step)[name] == name}
     wanted = {name: ref for name, ref in after.items() if not name.startswith("k.")}
     train, infer = (_forward(step, outputs, projected) for outputs in (after, wanted))
-    return Plan(step, projected, train, infer, _adjoint(step, shares, projected), shares)
+    in_place = len(train) == 1 and len(step.kept) >= len(step.input_gates)  # a later stage would find them overwritten
+    return Plan(step, projected, train, infer, _adjoint(step, shares, projected), shares, in_place)
 
 
 @functools.cache

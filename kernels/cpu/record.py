@@ -245,9 +245,11 @@ def record_forward(at: Shapes, keep: bool, packed: bool, count: int) -> Recorded
     if not packed:
         r.include(weights.run)
     gates = len(step.input_gates)
-    projected = r.multiply(r.given("x", r.rows, at.I), False, weights.spots["weight_ih"], gates * r.W)
-    places: dict[str, Any] = dict(weights.spots) | {"x": projected} | r.inputs()
-    spots = {}
+    places: dict[str, Any] = dict(weights.spots) | r.inputs()
+    places["kept"] = kept = r.make(r.rows, len(step.kept) * r.W if keep else 0, VALUES)
+    out = kept if keep and r.plan.in_place else None
+    places["x"] = r.multiply(r.given("x", r.rows, at.I), False, weights.spots["weight_ih"], gates * r.W, out)
+    spots = {"kept": kept}
     for i, name in enumerate(step.states):
         n = at.T + 1 if i == 0 or keep else 2
         state = r.make(n * at.N, r.W, KEPT) if i else r.given("h", n * at.N, r.V)
@@ -255,7 +257,6 @@ def record_forward(at: Shapes, keep: bool, packed: bool, count: int) -> Recorded
         if not at.ragged:
             start = r.part(state, (at.T if at.reverse else 0) % n * at.N, at.N)
             r.copy(r.given("initial_" + name, at.N, at.width(i)), start, 1, at.N, at.width(i))
-    places["kept"] = spots["kept"] = r.make(r.rows, len(step.kept) * r.W if keep else 0, VALUES)
     for name in [*source_names(step).values(), *(["v." + PROJECTION] if at.projected else [])]:
         spots[name] = places[name.replace(".", "_")] = r.make(r.rows if keep else at.N, r.W, KEPT)
     r.loop("train" if keep else "infer", at.T + 1 if keep else 2, places)

@@ -104,11 +104,13 @@ def _places(p: Plan, function: str) -> dict[str, Place]:
 
     row = "(t + 1) * N" if backward else "t * N"
     cotangents = "x" if p.shares else "h"
-    in_columns(["x." + g for g in step.input_gates], Buffer("x", row, f"{gates} * W"))
+    kept = Buffer("kept", "t * N", f"{len(step.kept)} * W")
+    inputs = kept if function == "train" and p.in_place else Buffer("x", row, f"{gates} * W")
+    in_columns(["x." + g for g in step.input_gates], inputs)
     in_columns(["h." + g for g in step.direct_gates], Buffer("h", row, f"{direct} * W"))
     in_columns(["bx." + g for g in step.input_gates], Buffer("bias_x", "0", "0"))
     in_columns(["bh." + g for g in step.recurrent_gates], Buffer("bias_h", "0", "0"))
-    in_columns(list(step.kept), Buffer("kept", "t * N", f"{len(step.kept)} * W"))
+    in_columns(list(step.kept), kept)
     found["next"] = Place(Buffer(cotangents, "(after + 1) * N", f"{direct} * W"), "0")
     for i, s in enumerate(step.states):
         width = "V" if i == 0 else "W"
