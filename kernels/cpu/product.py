@@ -12,6 +12,7 @@ results do not depend on either to the last bit.
 from __future__ import annotations
 
 import functools
+import textwrap
 from dataclasses import dataclass
 
 from . import cache
@@ -90,10 +91,13 @@ def product(args, thread, threads):
                 to, to_row = out + (r * out_row + p * {width}) * {size}, out_row
                 if whole == 0:
                     place, to, to_row = to, edge_at, {width}
-                    for i in range(min(left, {rows})):
+                    for i in range(min(left, {rows}) if more else 0):
                         for c in range(columns):
                             number = get({bits}, place + (i * out_row + c) * {size})
                             put({bits}, to + (i * {width} + c) * {size}, number)
+                if whole == 0 and columns <= {narrow}:
+{narrow choice}
+                else:
 {choice}
                 if whole == 0:
                     for i in range(rows):
@@ -115,22 +119,31 @@ class Products:
     column_sums: Kernel
 
 
+def _tile_call(bits: int, lanes: int, vectors: int, span: str, panel: str, to: str, indent: int) -> str:
+    """Lines that run a tile of `product`."""
+    sizes, width = f"{bits}, {lanes}, ROWS, {vectors}, {span}", lanes * PANEL_VECTORS
+    addresses = f"at, a_row, a_column, {panel}, {width}, next_panel, depth, {to}, to_row"
+    both = f"if more:\n    tile({sizes}, 1, {addresses})\nelse:\n    tile({sizes}, 0, {addresses})"
+    return textwrap.indent(both, " " * indent)
+
+
 @functools.cache
 def products(unit: VectorUnit, bits: int) -> Products:
     """The kernels for a vector unit and float32 or float64."""
     lanes, size = unit.lanes(bits // 8), bits // 8
     width = lanes * PANEL_VECTORS
     sums = f"tile({bits}, {lanes}, 1, VECTORS, 1, 0, ones, 0, 0, at, columns, 0, rows, to, 0)"
-    panels = f"panel, {width}, next_panel"
-    call = f"tile({bits}, {lanes}, ROWS, {PANEL_VECTORS}, SPAN, ADDS, at, a_row, a_column, {panels}, depth, to, to_row)"
-    both = f"if more:\n    {call.replace('ADDS', '1')}\nelse:\n    {call.replace('ADDS', '0')}"
+    call = functools.partial(_tile_call, bits, lanes)
+    # A last panel of a few columns: its vectors one by one.
+    narrow = f"for c in range(0, columns, {lanes}):\n" + call(1, "1", f"panel + c * {size}", f"to + c * {size}", 4)
     numbers = {
         "unit": unit.name, "bits": bits, "lanes": lanes, "size": size, "width": width, "width * size": width * size,
         "vector": lanes * size, "rows": tile_rows(unit, PANEL_VECTORS), "depth": DEPTH,
         "sums": unpacked(SUMS), "arguments": unpacked(PRODUCT),
         "wide sum": sums.replace("VECTORS", str(PANEL_VECTORS)), "sum": sums.replace("VECTORS", "1"),
         "span": span_choice(unit, PANEL_VECTORS, "last - first", "whole"),
-        "choice": tile_choice(unit, PANEL_VECTORS, both, " " * 16),
+        "choice": tile_choice(unit, PANEL_VECTORS, call(PANEL_VECTORS, "SPAN", "panel", "to", 0), " " * 20),
+        "narrow": width // 2, "narrow choice": tile_choice(unit, PANEL_VECTORS, narrow, " " * 20, spans=False),
     }  # fmt: skip
     text = TEMPLATE
     for name, value in numbers.items():

@@ -29,17 +29,19 @@ def tile_spans(unit: VectorUnit, vectors: int) -> dict[int, int]:
     return {n: max(s for s in (4, 2, 1) if s == 1 or n * vectors * s <= most) for n in (1, 2, 3)}
 
 
-def tile_choice(unit: VectorUnit, vectors: int, call: str, indent: str) -> str:
+def tile_choice(unit: VectorUnit, vectors: int, call: str, indent: str, spans: bool = True) -> str:
     """Lines that set `rows` to how many of the `left` rows come next and run a tile of so many rows and `span` panels.
 
     Rows are cut into tiles of nearly one size: a tile of one or two rows takes nearly as long as one of four.
+    spans: False where `span` is always 1.
     """
     most, lines = tile_rows(unit, vectors), []
     lines += [f"tiles = (left + {most - 1}) // {most}", "rows = (left + tiles - 1) // tiles"]
-    kinds = [(n, s) for n, widest in tile_spans(unit, vectors).items() for s in (4, 2) if s <= widest]
+    widest = tile_spans(unit, vectors) if spans else {}
+    kinds = [(n, s) for n in widest for s in (4, 2) if s <= widest[n]]
     kinds += [(n, 1) for n in range(most, 0, -1)]
     for n, s in kinds:
-        lines += [f"{'if' if (n, s) == kinds[0] else 'elif'} rows == {n} and span == {s}:"]
+        lines += [f"{'if' if (n, s) == kinds[0] else 'elif'} rows == {n}{f' and span == {s}' if spans else ''}:"]
         lines += ["    " + line for line in call.replace("ROWS", str(n)).replace("SPAN", str(s)).splitlines()]
     return "\n".join(indent + line for line in lines)
 
