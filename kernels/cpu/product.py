@@ -22,7 +22,7 @@ from .packing import COPY, PACK, packing_text
 from .tile import span_choice, tile_choice, tile_rows
 
 PANEL_VECTORS = 4
-DEPTH = 384  # along k before the next rows' turn: a panel of 384 x 64 float32 is 96 KiB, and stays in the second cache
+DEPTH = 384  # about, along k before the next rows' turn: a panel of 384 x 64 float32, 96 KiB, stays in the second cache
 
 PRODUCT = ("a", "a_row", "a_column", "a_packed", "panels", "out", "out_row", "M", "N", "K", "adds")
 SUMS = ("a", "rows", "columns", "out")
@@ -69,6 +69,8 @@ def product(args, thread, threads):
     else:
         first = tiles_of_all * thread // threads * {rows}
         last = min(M, tiles_of_all * (thread + 1) // threads * {rows})
+    parts = max(1, (K + {depth} // 2) // {depth})
+    most = -(-K // parts)
     if K == 0 and not adds:
         for r in range(first, last):
             for c in range(p * {width}, min(N, end * {width})):
@@ -77,8 +79,8 @@ def product(args, thread, threads):
         columns = N - p * {width}
         whole = columns // {width}
         span = {span}
-        for k in range(0, K, {depth}):
-            depth = min({depth}, K - k)
+        for k in range(0, K, max(most, 1)):
+            depth = min(most, K - k)
             panel, next_panel = panels + (p * K + k) * {width * size}, K * {width}
             more = adds or k > 0
             r = first
@@ -97,6 +99,8 @@ def product(args, thread, threads):
                             put({bits}, to + (i * {width} + c) * {size}, number)
                 if whole == 0 and columns <= {narrow}:
 {narrow choice}
+                elif whole == 0 and columns <= {middle}:
+{middle choice}
                 else:
 {choice}
                 if whole == 0:
@@ -143,6 +147,8 @@ def products(unit: VectorUnit, bits: int) -> Products:
         "wide sum": sums.replace("VECTORS", str(PANEL_VECTORS)), "sum": sums.replace("VECTORS", "1"),
         "span": span_choice(unit, PANEL_VECTORS, "last - first", "whole"),
         "choice": tile_choice(unit, PANEL_VECTORS, call(PANEL_VECTORS, "SPAN", "panel", "to", 0), " " * 20),
+        "middle": 3 * lanes, "middle choice":
+        tile_choice(unit, PANEL_VECTORS, call(3, "1", "panel", "to", 0), " " * 20, spans=False),
         "narrow": width // 2, "narrow choice": tile_choice(unit, PANEL_VECTORS, narrow, " " * 20, spans=False),
     }  # fmt: skip
     text = TEMPLATE
