@@ -48,21 +48,37 @@ def _compiled() -> ModuleType:
     return driver
 
 
-def matmul(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """x @ y of arrays, by NumPy's rules: large matrices by the compiled tile, the rest by NumPy."""
-    if (
-        x.ndim == y.ndim == 2
-        and x.shape[0] * x.shape[1] * y.shape[1] >= LARGE
-        and x.shape[1] == y.shape[0]
+def _worth_the_tile(x: np.ndarray, y: np.ndarray, multiply_adds: int) -> bool:
+    """Whether a product of matrices goes to the compiled tile."""
+    return (
+        multiply_adds >= LARGE
         and x.dtype == y.dtype
         and x.dtype in (np.float32, np.float64)
         and type(x) is type(y) is np.ndarray
         and wanted_driver() == "cpu"
-    ):
+    )
+
+
+def matmul(x: np.ndarray, y: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+    """x @ y (+ bias) of arrays, by NumPy's rules: large matrices by the compiled tile, the rest by NumPy."""
+    matrices = x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0]
+    if matrices and _worth_the_tile(x, y, x.shape[0] * x.shape[1] * y.shape[1]):
         from .cpu import dense
 
-        return dense.matmul(x, y)
-    return np.matmul(x, y)
+        return dense.matmul(x, y, bias)
+    out = np.matmul(x, y)
+    if bias is not None:
+        out += bias
+    return out
+
+
+def matmul_and_sums(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x^T @ y and the sums of x's columns, of matrices x [n, k] and y [n, m]: the gradients of weight and bias."""
+    if _worth_the_tile(x, y, x.shape[0] * x.shape[1] * y.shape[1]):
+        from .cpu import dense
+
+        return dense.matmul_and_sums(x, y)
+    return np.matmul(x.T, y), x.sum(0)
 
 
 def driver_for(step: Step, sequence: Sequence) -> ModuleType:

@@ -31,6 +31,23 @@ def test_numpys_numbers_in_every_layout(M, K, N, dtype):
             np.testing.assert_allclose(dense.matmul(a, b), expected, rtol, atol=rtol * 4 * max(K, 1) ** 0.5)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("M, K, N", SIZES)
+def test_a_bias_and_sums_of_columns_come_with_a_product(M, K, N, dtype):
+    rng = np.random.default_rng(1)
+    x, y, bias = (rng.standard_normal(shape).astype(dtype) for shape in ((M, K), (K, N), (N,)))
+    tolerance = {"rtol": 1e-5, "atol": 1e-4} if dtype == "float32" else {"rtol": 1e-13, "atol": 1e-12}
+    np.testing.assert_allclose(dense.matmul(x, y, bias), x @ y + bias, **tolerance)
+    g = rng.standard_normal((M, N)).astype(dtype)
+    product, sums = dense.matmul_and_sums(x, g)
+    np.testing.assert_allclose(product, x.T @ g, **tolerance)
+    np.testing.assert_allclose(sums, x.sum(0), **tolerance)
+    for misfit in (lambda: dense.matmul(x, y, bias[1:]), lambda: dense.matmul_and_sums(x[1:], g)):
+        if N and M:
+            with pytest.raises(ValueError, match="expected"):
+                misfit()
+
+
 def test_no_bit_depends_on_the_threads(monkeypatch):
     monkeypatch.setattr(threads, "wanted_threads", lambda flops: threads.get_num_threads())
     rng = np.random.default_rng(0)
@@ -39,7 +56,9 @@ def test_no_bit_depends_on_the_threads(monkeypatch):
         found = []
         for count in (1, 2, 5):
             threads.set_num_threads(count)
-            found.append(dense.matmul(x, y))
+            product, sums = dense.matmul_and_sums(np.ascontiguousarray(x.T), y)
+            np.testing.assert_array_equal(product, dense.matmul(x, y))
+            found.append(np.concatenate([product.ravel(), sums]))
         for other in found[1:]:
             np.testing.assert_array_equal(found[0], other)
 
@@ -47,7 +66,7 @@ def test_no_bit_depends_on_the_threads(monkeypatch):
 def test_large_products_of_tensors_take_it_and_small_ones_do_not(monkeypatch):
     calls = []
     real = dense.matmul
-    monkeypatch.setattr(dense, "matmul", lambda x, y: calls.append(x.shape) or real(x, y))
+    monkeypatch.setattr(dense, "matmul", lambda x, y, bias: calls.append(x.shape) or real(x, y, bias))
     small, large = tg.randn(20, 20, requires_grad=True), tg.randn(200, 200, requires_grad=True)
     (small @ small).sum().backward()
     assert not calls

@@ -173,8 +173,12 @@ CASES: dict[str, list[Case]] = {
     "log_softmax": [*along(tg.log_softmax), (tg.log_softmax, [normal()])],
     "logsumexp": reduction(lambda x, d, k: tg.logsumexp(x, d, k), empty=False),
     "linear": [
-        (products.matmul_transposed, [normal(*s), normal(*t, seed=1)])
+        (products.linear, [normal(*s), normal(*t, seed=1)])
         for s, t in [((3, 4), (2, 4)), ((1, 1), (1, 1)), ((0, 3), (2, 3)), ((17, 3), (100, 3))]
+    ]
+    + [
+        (products.affine, [normal(*s), normal(*t, seed=1), normal(t[0], seed=2)])
+        for s, t in [((3, 4), (2, 4)), ((1, 1), (1, 1)), ((0, 3), (2, 3)), ((17, 3), (100, 3)), ((100, 90), (70, 90))]
     ],
     "matmul": [
         (tg.matmul, [normal(*s), normal(*t, seed=1)])

@@ -133,6 +133,45 @@ def move(typing: Any, bits: Any, lanes: Any, source: Any, to: Any) -> Any:
 
 
 @intrinsic
+def pack_vectors(
+    typing: Any, bits: Any, lanes: Any, vectors: Any, a: Any, a_step: Any, to: Any, depth: Any, sums: Any
+) -> Any:
+    """to [vectors][depth][lanes] = `depth` rows of `vectors` vectors at a, numbers a_step apart; depth at least 1.
+
+    Their sums are added to sums [vectors * lanes]. bits, lanes, vectors: literals.
+    """
+    require_literals((bits, lanes, vectors))
+    n = lanes.literal_value
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
+        a, a_step, to, depth, sums = args[3:]
+        v, word = Vectors(builder, bits.literal_value, n), ir.IntType(64)
+        at = lambda base, offset: pointer(builder, base, offset, v.type, v.bits // 8)
+        before, body, after = builder.block, builder.append_basic_block("pack"), builder.append_basic_block("packed")
+        builder.branch(body)
+        builder.position_at_end(body)
+        k, totals = builder.phi(word), [builder.phi(v.type) for _ in range(vectors.literal_value)]
+        k.add_incoming(word(0), before)
+        line = builder.mul(k, a_step)
+        following = builder.add(k, word(1))
+        k.add_incoming(following, body)
+        for j, total in enumerate(totals):
+            number = builder.load(at(a, builder.add(line, word(j * n))), align=4)
+            place = builder.mul(builder.add(builder.mul(depth, word(j)), k), word(n))
+            builder.store(number, at(to, place), align=4)
+            total.add_incoming(v.constant(0.0), before)
+            total.add_incoming(v.add(total, number), body)
+        builder.cbranch(builder.icmp_signed("<", following, depth), body, after)
+        builder.position_at_end(after)
+        for j, total in enumerate(totals):
+            place = at(sums, word(j * n))
+            builder.store(v.add(builder.load(place, align=4), total.incomings[1][0]), place, align=4)
+        return context.get_dummy_value()
+
+    return types.void(bits, lanes, vectors, *[types.intp] * 5), emit
+
+
+@intrinsic
 def transpose(typing: Any, bits: Any, lanes: Any, source: Any, source_row: Any, to: Any, to_row: Any) -> Any:
     """Copy a square of `lanes` rows and columns, rows so many bytes apart, and swap rows with columns."""
     require_literals((bits, lanes))

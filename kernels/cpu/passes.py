@@ -20,13 +20,13 @@ from . import cache, memory, threads
 from .host import VectorUnit
 from .memory import address
 from .native import Kernel
-from .product import PANEL_VECTORS, products
+from .product import AT_ONCE, DEPTH, PANEL_VECTORS, products
 
 SKEW = 5
 """Cache lines left free between matrices: matrices that begin a power of two apart would share places in the cache."""
 
-SCRATCH = "scratch"
-"""The arena of what nobody wants when the pass has run."""
+SCRATCH, PACKING = "scratch", "packing"
+"""Arenas: of what nobody wants when the pass has run, and of products for the part of a transpose that is packed."""
 
 
 TEXT = '''"""Generated: where the arguments of a pass lie."""
@@ -204,22 +204,36 @@ class Recorder:
         return panels
 
     def multiply(
-        self, a: Spot, transposed: bool, panels: Spot, columns: int, out: Spot | None = None, adds: bool = False
+        self,
+        a: Spot,
+        transposed: bool,
+        panels: Spot,
+        columns: int,
+        out: Spot | None = None,
+        start: Spot | None = None,
+        sums: Spot | None = None,
     ) -> Spot:
-        """A B, where A is a or its transpose, and B [K, columns] lies in panels; written or added to `out`."""
+        """A B + start, where A is a or its transpose, and B [K, columns] lies in panels; start: as out, or one row.
+
+        sums: of a transpose, gets the sums of A's rows.
+        """
         rows, depth = (a.columns, a.rows) if transposed else (a.rows, a.columns)
         out = self.make(rows, columns) if out is None else out
-        a, a_row, a_column = (self.panels(a, False, 1), 1, self.lanes) if transposed else (a, depth, 1)
+        if transposed:
+            size = self.count * AT_ONCE * min(depth, 2 * DEPTH) * self.dtype.itemsize
+            self.arenas[PACKING] = max(size, self.arenas.get(PACKING, 0))
         self.add(
-            self.kernels.product, a=a, a_row=a_row, a_column=a_column, a_packed=transposed, panels=panels,
-            out=out, out_row=out.columns, M=rows, N=columns, K=depth, adds=adds,
+            self.kernels.product, a=a, a_row=1 if transposed else depth, a_column=a.columns if transposed else 1,
+            room=Spot(PACKING, 0, 0, 0) if transposed else 0, panels=panels, start=start or 0,
+            start_row=0 if start is None or start.rows == 1 < rows else start.columns, out=out, out_row=out.columns,
+            M=rows, N=columns, K=depth, sums=sums or 0,
         )  # fmt: skip
         return out
 
-    def product(self, a: Spot, transposed: bool, b: Spot, b_transposed: bool, out: Spot | None = None) -> Spot:
-        """A B, where A is a or its transpose and B is b or its."""
+    def product(self, a: Spot, transposed: bool, b: Spot, b_transposed: bool, **options: Any) -> Spot:
+        """A B, where A is a or its transpose and B is b or its; options: see `multiply`."""
         columns = b.rows if b_transposed else b.columns
-        return self.multiply(a, transposed, self.panels(b, b_transposed), columns, out)
+        return self.multiply(a, transposed, self.panels(b, b_transposed), columns, **options)
 
     def column_sums(self, a: Spot, out: Spot | None = None) -> Spot:
         """The sums of the columns of a matrix as wide as full vectors, row after row."""

@@ -1,9 +1,10 @@
 """Matrix products of any size from the register tile, for a team of threads.
 
-    out [M, N] = A [M, K] B [K, N], or added to out; B packed in panels (`packing`), A as it is or its transpose packed,
-    in panels of one vector: a tile goes down their lines, which wider ones would put into too few places of the cache
+    out [M, N] = A [M, K] B [K, N] + start; B packed in panels (`packing`), A as it is or, where it is the transpose of
+    what is given, packed by the kernel itself, some rows at a time
 
-A transpose is packed because a tile reads its numbers down the columns: each in another page, without that.
+A transpose is packed because a tile reads its numbers down the columns: each in another page, without that. A little at
+a time, so that it is still in the second cache when it is read.
 
 Each element of `out` is summed over k in one order, whatever the number of threads and wherever it stands:
 results do not depend on either to the last bit.
@@ -24,15 +25,21 @@ from .tile import span_choice, tile_choice, tile_rows
 PANEL_VECTORS = 4
 DEPTH = 384  # about, along k before the next rows' turn: a panel of 384 x 64 float32, 96 KiB, stays in the second cache
 
-PRODUCT = ("a", "a_row", "a_column", "a_packed", "panels", "out", "out_row", "M", "N", "K", "adds")
+AT_ONCE = 192  # rows of a transposed A that are packed before they are multiplied
+
+PRODUCT = (
+    "a", "a_row", "a_column", "room", "panels", "start", "start_row", "out", "out_row", "M", "N", "K",
+    "sums",
+)  # fmt: skip
 SUMS = ("a", "rows", "columns", "out")
 
 TEMPLATE = '''"""Generated: packing and matrix products for {unit}, float{bits}."""
 
 import numpy as np
+from numba import njit
 
 from tinygrad_rnn.kernels.cpu.native import word
-from tinygrad_rnn.kernels.cpu.packing import get, move, put, transpose
+from tinygrad_rnn.kernels.cpu.packing import get, move, pack_vectors, put, transpose
 from tinygrad_rnn.kernels.cpu.tile import tile
 
 
@@ -53,62 +60,144 @@ def column_sums(args, thread, threads):
             c += {lanes}
 
 
-def product(args, thread, threads):
-    """out [M, N] = A B (+ out), B in panels. A thread takes some panels, or some rows.
+@njit("void({six words})", cache=True, error_model="numpy")
+def pack_rows(a, a_column, rows, depth, to, sums):
+    """to [blocks][depth][LANES] = A [rows, depth], whose rows lie side by side and whose columns a_column apart.
 
-    A[r, k] at a, numbers a_row and a_column apart; or a_packed, and at a the panels, a vector wide, of A transposed.
+    The sums of A's rows are added to sums [rows].
+    """
+    r = 0
+    while r < rows:
+        source, place = a + r * {size}, to + r * depth * {size}
+        if rows - r >= {width}:
+            pack_vectors({bits}, {lanes}, {panel vectors}, source, a_column, place, depth, sums + r * {size})
+            r += {width}
+        elif rows - r >= {lanes}:
+            pack_vectors({bits}, {lanes}, 1, source, a_column, place, depth, sums + r * {size})
+            r += {lanes}
+        else:
+            for i in range(rows - r):
+                total = get({bits}, source + i * {size})
+                put({bits}, place + i * {size}, total)
+                for k in range(1, depth):
+                    number = get({bits}, source + (i + k * a_column) * {size})
+                    put({bits}, place + (i + k * {lanes}) * {size}, number)
+                    total += number
+                put({bits}, sums + (r + i) * {size}, get({bits}, sums + (r + i) * {size}) + total)
+            r = rows
+
+
+@njit("void({words})", cache=True, error_model="numpy")
+def strip(
+    a, a_row, a_column, packed, rows, panel, next_panel, span, depth, start, start_row, out, out_row, columns, edge
+):
+    """out [rows, columns] = A [rows, depth] panel + start, for `span` panels, or for a part of one; start 0: none.
+
+    packed: A is as `pack_rows` leaves it. edge: room for the tile of a panel's part.
+    """
+    r = 0
+    while r < rows:
+        left = rows - r
+        at = a + r * a_row * {size}
+        if packed:
+            left = min(left, {lanes} - r % {lanes})
+            at = a + (r // {lanes} * {lanes} * depth + r % {lanes}) * {size}
+        to, to_row, begin, begin_row = out + r * out_row * {size}, out_row, start, start_row
+        if start:
+            begin = start + r * start_row * {size}
+        place = to
+        if columns < {width}:
+            to, to_row = edge, {width}
+            for i in range(min(left, {rows}) if start else 0):
+                for c in range(columns):
+                    put({bits}, edge + (i * {width} + c) * {size}, get({bits}, begin + (i * start_row + c) * {size}))
+            if start:
+                begin, begin_row = edge, {width}
+        if columns <= {narrow}:
+{narrow choice}
+        elif columns <= {middle}:
+{middle choice}
+        else:
+{choice}
+        if columns < {width}:
+            for i in range(some):
+                for c in range(columns):
+                    put({bits}, place + (i * out_row + c) * {size}, get({bits}, edge + (i * {width} + c) * {size}))
+        r += some
+
+
+def product(args, thread, threads):
+    """out [M, N] = A B + start, B in panels. A thread takes some panels, or some rows.
+
+    A[r, k] at a, numbers a_row and a_column apart; start [M, N] or, for start_row = 0, [N]; it may be out, or 0: none.
+    room: 0, or where a_row = 1 and A is packed: for each thread AT_ONCE rows of K, or of what is taken of it at once.
+    sums [M]: where A is packed, the sums of its rows; 0: nowhere.
     """
 {arguments}
-    edge = np.empty({rows} * {width} + {lanes}, np.float{bits})
+    edge = np.empty(max({at once}, {rows} * {width}) + {lanes}, np.float{bits})
     edge_at = -(-edge.ctypes.data // {vector}) * {vector}
+    parts = max(1, (K + {depth} // 2) // {depth})
+    most = max(1, -(-K // parts))
+    packs = room != 0
+    room += thread * {at once} * most * {size}
     panels_of_all, tiles_of_all = -(-N // {width}), -(-M // {rows})
     by_panels = -(-panels_of_all // threads) * tiles_of_all <= -(-tiles_of_all // threads) * panels_of_all
-    p, end, first, last = 0, panels_of_all, 0, M
+    if packs and tiles_of_all >= 4 * threads:  # each would pack all rows
+        by_panels = False
+    low, high, first, last = 0, panels_of_all, 0, M
     if by_panels:
-        p, end = panels_of_all * thread // threads, panels_of_all * (thread + 1) // threads
+        low, high = panels_of_all * thread // threads, panels_of_all * (thread + 1) // threads
     else:
         first = tiles_of_all * thread // threads * {rows}
         last = min(M, tiles_of_all * (thread + 1) // threads * {rows})
-    parts = max(1, (K + {depth} // 2) // {depth})
-    most = -(-K // parts)
-    if K == 0 and not adds:
+    if K == 0 and start != out:
         for r in range(first, last):
-            for c in range(p * {width}, min(N, end * {width})):
-                put({bits}, out + (r * out_row + c) * {size}, 0.0)
-    while p < end and first < last:
+            for c in range(low * {width}, min(N, high * {width})):
+                number = get({bits}, start + (r * start_row + c) * {size}) if start else 0.0
+                put({bits}, out + (r * out_row + c) * {size}, number)
+    if packs:
+        for top in range(first, last, {at once}):
+            rows = min({at once}, last - top)
+            row_sums = sums + top * {size} if sums != 0 and low == 0 else edge_at  # one thread sees to each
+            for r in range(rows):
+                put({bits}, row_sums + r * {size}, 0.0)
+            for k in range(0, K, most):
+                depth = min(most, K - k)
+                pack_rows(a + (top + k * a_column) * {size}, a_column, rows, depth, room, row_sums)
+                p = low
+                while p < high:
+                    columns = N - p * {width}
+                    span = {span of rows}
+                    panel = panels + (p * K + k) * {width * size}
+                    to = out + (top * out_row + p * {width}) * {size}
+                    begin, begin_row = to, out_row
+                    if k == 0:
+                        begin, begin_row = start, start_row
+                        if start:
+                            begin += (top * start_row + p * {width}) * {size}
+                    strip(
+                        room, 1, {lanes}, 1, rows, panel, K * {width}, span, depth, begin, begin_row, to, out_row,
+                        columns, edge_at,
+                    )
+                    p += span
+        return
+    p = low
+    while p < high and first < last:
         columns = N - p * {width}
-        whole = columns // {width}
-        span = {span}
-        for k in range(0, K, max(most, 1)):
+        span = {span of part}
+        for k in range(0, K, most):
             depth = min(most, K - k)
-            panel, next_panel = panels + (p * K + k) * {width * size}, K * {width}
-            more = adds or k > 0
-            r = first
-            while r < last:
-                left = last - r
-                at = a + (r * a_row + k * a_column) * {size}
-                if a_packed:
-                    left = min(left, {lanes} - r % {lanes})
-                    at = a + ((r // {lanes} * K + k) * {lanes} + r % {lanes}) * {size}
-                to, to_row = out + (r * out_row + p * {width}) * {size}, out_row
-                if whole == 0:
-                    place, to, to_row = to, edge_at, {width}
-                    for i in range(min(left, {rows}) if more else 0):
-                        for c in range(columns):
-                            number = get({bits}, place + (i * out_row + c) * {size})
-                            put({bits}, to + (i * {width} + c) * {size}, number)
-                if whole == 0 and columns <= {narrow}:
-{narrow choice}
-                elif whole == 0 and columns <= {middle}:
-{middle choice}
-                else:
-{choice}
-                if whole == 0:
-                    for i in range(rows):
-                        for c in range(columns):
-                            number = get({bits}, to + (i * {width} + c) * {size})
-                            put({bits}, place + (i * out_row + c) * {size}, number)
-                r += rows
+            panel = panels + (p * K + k) * {width * size}
+            to = out + (first * out_row + p * {width}) * {size}
+            begin, begin_row = to, out_row
+            if k == 0:
+                begin, begin_row = start, start_row
+                if start:
+                    begin += (first * start_row + p * {width}) * {size}
+            strip(
+                a + (first * a_row + k * a_column) * {size}, a_row, a_column, 0, last - first, panel, K * {width}, span,
+                depth, begin, begin_row, to, out_row, columns, edge_at,
+            )
         p += span
 '''
 
@@ -123,12 +212,12 @@ class Products:
     column_sums: Kernel
 
 
-def _tile_call(bits: int, lanes: int, vectors: int, span: str, panel: str, to: str, indent: int) -> str:
-    """Lines that run a tile of `product`."""
+def _tile_call(bits: int, lanes: int, vectors: int, span: str, c: str, indent: int) -> str:
+    """Lines of `strip` that run a tile from a column on."""
     sizes, width = f"{bits}, {lanes}, ROWS, {vectors}, {span}", lanes * PANEL_VECTORS
-    addresses = f"at, a_row, a_column, {panel}, {width}, next_panel, depth, {to}, to_row"
-    both = f"if more:\n    tile({sizes}, 1, {addresses})\nelse:\n    tile({sizes}, 0, {addresses})"
-    return textwrap.indent(both, " " * indent)
+    given = f"at, a_row, a_column, panel{c}, {width}, next_panel, depth"
+    began, fresh = (f"tile({sizes}, {n}, {given}, begin{c}, begin_row, to{c}, to_row)" for n in (1, 0))
+    return textwrap.indent(f"if start:\n    {began}\nelse:\n    {fresh}", " " * indent)
 
 
 @functools.cache
@@ -136,20 +225,21 @@ def products(unit: VectorUnit, bits: int) -> Products:
     """The kernels for a vector unit and float32 or float64."""
     lanes, size = unit.lanes(bits // 8), bits // 8
     width = lanes * PANEL_VECTORS
-    sums = f"tile({bits}, {lanes}, 1, VECTORS, 1, 0, ones, 0, 0, at, columns, 0, rows, to, 0)"
-    call = functools.partial(_tile_call, bits, lanes)
+    sums = f"tile({bits}, {lanes}, 1, VECTORS, 1, 0, ones, 0, 0, at, columns, 0, rows, 0, 0, to, 0)"
+    call, choice = functools.partial(_tile_call, bits, lanes), functools.partial(tile_choice, unit, PANEL_VECTORS)
     # A last panel of a few columns: its vectors one by one.
-    narrow = f"for c in range(0, columns, {lanes}):\n" + call(1, "1", f"panel + c * {size}", f"to + c * {size}", 4)
+    narrow = f"for c in range(0, columns, {lanes}):\n" + call(1, "1", f" + c * {size}", 4)
     numbers = {
         "unit": unit.name, "bits": bits, "lanes": lanes, "size": size, "width": width, "width * size": width * size,
-        "vector": lanes * size, "rows": tile_rows(unit, PANEL_VECTORS), "depth": DEPTH,
+        "vector": lanes * size, "rows": tile_rows(unit, PANEL_VECTORS), "depth": DEPTH, "at once": AT_ONCE,
+        "words": ", ".join(["intp"] * 15), "six words": ", ".join(["intp"] * 6), "panel vectors": PANEL_VECTORS,
         "sums": unpacked(SUMS), "arguments": unpacked(PRODUCT),
         "wide sum": sums.replace("VECTORS", str(PANEL_VECTORS)), "sum": sums.replace("VECTORS", "1"),
-        "span": span_choice(unit, PANEL_VECTORS, "last - first", "whole"),
-        "choice": tile_choice(unit, PANEL_VECTORS, call(PANEL_VECTORS, "SPAN", "panel", "to", 0), " " * 20),
-        "middle": 3 * lanes, "middle choice":
-        tile_choice(unit, PANEL_VECTORS, call(3, "1", "panel", "to", 0), " " * 20, spans=False),
-        "narrow": width // 2, "narrow choice": tile_choice(unit, PANEL_VECTORS, narrow, " " * 20, spans=False),
+        "span of rows": span_choice(unit, PANEL_VECTORS, "rows", f"columns // {width}"),
+        "span of part": span_choice(unit, PANEL_VECTORS, "last - first", f"columns // {width}"),
+        "choice": choice(call(PANEL_VECTORS, "SPAN", "", 0), " " * 12),
+        "middle": 3 * lanes, "middle choice": choice(call(3, "1", "", 0), " " * 12, spans=False),
+        "narrow": 2 * lanes, "narrow choice": choice(narrow, " " * 12, spans=False),
     }  # fmt: skip
     text = TEMPLATE
     for name, value in numbers.items():

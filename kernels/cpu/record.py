@@ -300,7 +300,8 @@ def record_backward(
     r.loop("backward", at.T + 1, places)
     if direct and wants_initial and not at.ragged:
         first = r.part(places["h"], at.N * (at.T if at.reverse else 1), at.N)
-        r.multiply(first, False, places["panels_0_0"], at.P, places["carry_" + step.states[0]], adds=True)
+        carry = places["carry_" + step.states[0]]
+        r.multiply(first, False, places["panels_0_0"], at.P, carry, start=carry)
     _weight_gradients(r, places, forward.spots, wants_x)
     return r.recorded({"h": places["h"]})
 
@@ -313,10 +314,9 @@ def _weight_gradients(r: _Layer, places: dict[str, Any], spots: dict[str, Spot],
         r.column_sums(places["sum_" + name], r.result("d_param_" + name, 1, r.W))
     x = r.given("x", r.rows, at.I)
     if wants_x:
-        r.product(d_x, False, r.weight_ih(), False, r.result("d_x", r.rows, at.I))
-    _product(r, d_x, x, r.result("d_weight_ih", gates * at.H, at.I), gates)
-    if at.bias_ih:
-        _narrow(r, _upright(r.column_sums(d_x)), _upright(r.result("d_bias_ih", 1, gates * at.H)), gates)
+        r.product(d_x, False, r.weight_ih(), False, out=r.result("d_x", r.rows, at.I))
+    bias = r.result("d_bias_ih", 1, gates * at.H) if at.bias_ih else None
+    _product(r, d_x, x, r.result("d_weight_ih", gates * at.H, at.I), gates, bias)
     if at.projected:
         d_weight = r.product(places["dv_" + PROJECTION], True, spots["v." + PROJECTION], False)
         r.copy(d_weight, r.result("d_weight_hr", at.P, at.H), 1, at.P, at.H)
@@ -329,7 +329,7 @@ def _recurrent_gradients(r: _Layer, places: dict[str, Any], spots: dict[str, Spo
     if not step.recurrent_gates:
         return
     weight = r.result("d_weight_hh", len(step.recurrent_gates) * at.H, at.P)
-    bias = _upright(r.result("d_bias_hh", 1, weight.rows)) if at.bias_hh else None
+    bias = r.result("d_bias_hh", 1, weight.rows) if at.bias_hh else None
     parts: list[tuple[tuple[str, ...], Spot, Spot]] = []
     if step.direct_gates:
         before = r.part(spots[step.states[0]], at.N if at.reverse else 0, r.rows)
@@ -343,12 +343,12 @@ def _recurrent_gradients(r: _Layer, places: dict[str, Any], spots: dict[str, Spo
             r.fill(bias)
     for gates, d, multiplied in parts:
         if whole:
-            _product(r, d, multiplied, weight, len(gates))
-        else:
-            _add_gates(r, r.product(d, True, multiplied, False), weight, gates)
+            _product(r, d, multiplied, weight, len(gates), bias)
+            continue
+        sums = r.make(1, d.columns)
+        _add_gates(r, r.product(d, True, multiplied, False, sums=sums), weight, gates)
         if bias is not None:
-            sums = _upright(r.column_sums(d))
-            _narrow(r, sums, bias, len(gates)) if whole else _add_gates(r, sums, bias, gates)
+            _add_gates(r, _upright(sums), _upright(bias), gates)
 
 
 def _upright(spot: Spot) -> Spot:
@@ -362,12 +362,15 @@ def _add_gates(r: _Layer, wide: Spot, to: Spot, gates: tuple[str, ...]) -> None:
         r.copy(r.part(wide, i * r.W, r.at.H), r.gate_rows(to, gate), 1, r.at.H, to.columns, adds=True)
 
 
-def _product(r: _Layer, d: Spot, source: Spot, to: Spot, gates: int) -> None:
-    """d^T source, whose rows and columns may be full vectors, where they are as they were."""
-    if d.columns == to.rows and source.columns == to.columns:
-        r.product(d, True, source, False, to)
-    else:
-        _narrow(r, r.product(d, True, source, False), to, gates)
+def _product(r: _Layer, d: Spot, source: Spot, to: Spot, gates: int, bias: Spot | None) -> None:
+    """d^T source, and as `bias` the sums of d's columns, where widths may be full vectors, as they were."""
+    sums = None if bias is None else r.make(1, d.columns)
+    fits = d.columns == to.rows and source.columns == to.columns
+    found = r.product(d, True, source, False, out=to if fits else None, sums=sums)
+    if not fits:
+        _narrow(r, found, to, gates)
+    if sums is not None and bias is not None:
+        _narrow(r, _upright(sums), _upright(bias), gates)
 
 
 def _narrow(r: _Layer, found: Spot, to: Spot, gates: int) -> None:

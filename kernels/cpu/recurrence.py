@@ -70,8 +70,8 @@ STAGE = """        blocks = ({full} + {block} - 1) // {block}
                 for q in range(span):
                     j = (b + q) * {block}
                     vectors = min({vectors}, ({full} - j) // {lanes})
-                    pointwise("{key}", {bits}, {lanes}, rows, vectors, j, {units}, ({places},))
-                r += rows
+                    pointwise("{key}", {bits}, {lanes}, some, vectors, j, {units}, ({places},))
+                r += some
             b += span
         meet(meeting, members)
 """
@@ -171,7 +171,7 @@ class _Loop:
         at = f"{self.base(source)} + r * ({source.width}) * {self.size}"
         return (
             f"tile({self.bits}, {self.lanes}, ROWS, {wide // self.lanes}, SPAN, 0, {at}, {source.width}, 1, "
-            f"{panels} + b * ({depth}) * {wide * self.size}, {wide}, ({depth}) * {wide}, {depth}, "
+            f"{panels} + b * ({depth}) * {wide * self.size}, {wide}, ({depth}) * {wide}, {depth}, 0, 0, "
             f"tiled_at + {offset * self.size}, {wide} * span)"
         )
 

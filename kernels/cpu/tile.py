@@ -30,18 +30,18 @@ def tile_spans(unit: VectorUnit, vectors: int) -> dict[int, int]:
 
 
 def tile_choice(unit: VectorUnit, vectors: int, call: str, indent: str, spans: bool = True) -> str:
-    """Lines that set `rows` to how many of the `left` rows come next and run a tile of so many rows and `span` panels.
+    """Lines that set `some` to how many of the `left` rows come next and run a tile of so many rows and `span` panels.
 
     Rows are cut into tiles of nearly one size: a tile of one or two rows takes nearly as long as one of four.
     spans: False where `span` is always 1.
     """
     most, lines = tile_rows(unit, vectors), []
-    lines += [f"tiles = (left + {most - 1}) // {most}", "rows = (left + tiles - 1) // tiles"]
+    lines += [f"tiles = (left + {most - 1}) // {most}", "some = (left + tiles - 1) // tiles"]
     widest = tile_spans(unit, vectors) if spans else {}
     kinds = [(n, s) for n in widest for s in (4, 2) if s <= widest[n]]
     kinds += [(n, 1) for n in range(most, 0, -1)]
     for n, s in kinds:
-        lines += [f"{'if' if (n, s) == kinds[0] else 'elif'} rows == {n}{f' and span == {s}' if spans else ''}:"]
+        lines += [f"{'if' if (n, s) == kinds[0] else 'elif'} some == {n}{f' and span == {s}' if spans else ''}:"]
         lines += ["    " + line for line in call.replace("ROWS", str(n)).replace("SPAN", str(s)).splitlines()]
     return "\n".join(indent + line for line in lines)
 
@@ -74,7 +74,7 @@ def tile(
     rows: Any,
     vectors: Any,
     span: Any,
-    adds: Any,
+    starts: Any,
     a: Any,
     a_row: Any,
     a_step: Any,
@@ -82,36 +82,36 @@ def tile(
     panel_step: Any,
     next_panel: Any,
     length: Any,
+    start: Any,
+    start_row: Any,
     out: Any,
     out_row: Any,
 ) -> Any:
-    """out[r, :] = (out[r, :] if adds) + sum over k < length of A[r, k] panel[k, :], r < rows.
+    """out[r, :] = (start[r, :] if starts) + sum over k < length of A[r, k] panel[k, :], r < rows.
 
-    bits, lanes, rows, vectors, span, adds: literals. Addresses: a, of numbers at a + r a_row + k a_step (in numbers);
+    bits, lanes, rows, vectors, span, starts: literals. Addresses: a, of numbers at a + r a_row + k a_step (in numbers);
     panel, of `span` panels [length, vectors lanes], rows panel_step and panels next_panel apart, side by side as one;
-    out, rows at out + r out_row, each span * vectors * lanes wide.
+    out and start, rows at out + r out_row and start + r start_row, each span * vectors * lanes wide.
     """
-    sizes = (bits, lanes, rows, vectors, span, adds)
+    sizes = (bits, lanes, rows, vectors, span, starts)
     require_literals(sizes)
-    nbits, nlanes, nrows, nvectors, nspan, added = (size.literal_value for size in sizes)
-    signature = types.void(*sizes, *[types.intp] * 9)
+    nbits, nlanes, nrows, nvectors, nspan, started = (size.literal_value for size in sizes)
+    signature = types.void(*sizes, *[types.intp] * 11)
     wide = nvectors * nspan
 
     def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
-        a, a_row, a_step, panel, panel_step, next_panel, length, out, out_row = args[6:]
+        a, a_row, a_step, panel, panel_step, next_panel, length, start, start_row, out, out_row = args[6:]
         v = Vectors(builder, nbits, nlanes)
         size, word = nbits // 8, ir.IntType(64)
         at = lambda base, offset, kind: pointer(builder, base, offset, kind, size)
         moved = lambda base, numbers: builder.add(base, builder.mul(numbers, word(size)))
         row_of_a = [moved(a, builder.mul(a_row, word(r))) for r in range(nrows)]
-        places = [
-            (r, j, at(out, builder.add(builder.mul(out_row, word(r)), word(j * nlanes)), v.type))
-            for r in range(nrows)
-            for j in range(wide)
-        ]
+        place = lambda base, row, r, j: at(base, builder.add(builder.mul(row, word(r)), word(j * nlanes)), v.type)
+        places = [(r, j) for r in range(nrows) for j in range(wide)]
         panels = [moved(panel, builder.mul(next_panel, word(q))) for q in range(nspan)]
         before = builder.block
-        start = [builder.load(p, align=size) if added else v.constant(0.0) for _, _, p in places]
+        first = lambda r, j: builder.load(place(start, start_row, r, j), align=size) if started else v.constant(0.0)
+        firsts = [first(r, j) for r, j in places]
         body, after = builder.append_basic_block("tile"), builder.append_basic_block("tiled")
         some = builder.icmp_signed(">", length, word(0))
         builder.cbranch(some, body, after)
@@ -120,8 +120,8 @@ def tile(
         k = builder.phi(word)
         k.add_incoming(word(0), before)
         totals = [builder.phi(v.type) for _ in places]
-        for total, first in zip(totals, start):
-            total.add_incoming(first, before)
+        for total, number in zip(totals, firsts):
+            total.add_incoming(number, before)
         line = builder.mul(k, panel_step)
         columns = [
             builder.load(at(base, builder.add(line, word(j * nlanes)), v.type), align=size)
@@ -130,7 +130,7 @@ def tile(
         ]
         step = builder.mul(k, a_step)
         numbers = [v.broadcast(builder.load(at(base, step, v.scalar), align=size)) for base in row_of_a]
-        sums = [v.fma(numbers[r], columns[j], total) for (r, j, _), total in zip(places, totals)]
+        sums = [v.fma(numbers[r], columns[j], total) for (r, j), total in zip(places, totals)]
         following = builder.add(k, word(1))
         k.add_incoming(following, body)
         for total, new in zip(totals, sums):
@@ -139,10 +139,10 @@ def tile(
 
         builder.position_at_end(after)
         results = [builder.phi(v.type) for _ in places]
-        for (_, _, place), result, first, new in zip(places, results, start, sums):
-            result.add_incoming(first, before)
+        for (r, j), result, number, new in zip(places, results, firsts, sums):
+            result.add_incoming(number, before)
             result.add_incoming(new, body)
-            builder.store(result, place, align=size)
+            builder.store(result, place(out, out_row, r, j), align=size)
         return context.get_dummy_value()
 
     return signature, emit

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..primitives import index as ix
+from ..primitives import products as pr
 from ..primitives.elementwise import gelu, relu, sigmoid, softplus, sqrt, tanh, where
 from ..primitives.likelihood import softmax_nll
-from ..primitives.products import matmul_transposed
 from ..primitives.reduce import log_softmax, mean, softmax, sum
 from ..primitives.shape import pad, permute, reshape
 from ..primitives.windows import conv2d, max_pool2d
@@ -52,9 +52,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: bias: expected shape {weight.shape[:1]} as weight has rows, got {bias.shape}")
     rows = x if len(x.shape) == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
-    out = matmul_transposed(rows, weight)
-    if bias is not None:
-        out = out + bias
+    out = pr.linear(rows, weight) if bias is None else pr.affine(rows, weight, bias)
     return out if len(x.shape) == 2 else reshape(out, (*x.shape[:-1], weight.shape[0]))
 
 

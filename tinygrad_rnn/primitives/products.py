@@ -1,8 +1,10 @@
-"""The matrix product, batched; and x W^T of linear layers."""
+"""The matrix product, batched; and x W^T, + b, of linear layers."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
 
 from .. import kernels
 from ..primitive import primitive
@@ -17,13 +19,30 @@ _matmul: Any = primitive(
     expects="x [..., n, k] and y [..., k, m]",
 )
 
-matmul_transposed: Any = primitive(
+linear: Any = primitive(
     "linear",
     lambda x, weight: kernels.matmul(x, weight.T),
     lambda g, x, weight: _matmul(g, weight),
     lambda g, x, weight: _matmul(g.mT, x),  # in the layout of the weight, as x.mT g would not be
     numeric=True,
     expects="x [n, k] and weight [m, k]",
+)
+
+
+def _affine_vjp(needs: list[bool], g: Any, x: Any, weight: Any) -> list[Any]:
+    d_x = _matmul(g, weight) if needs[0] else None
+    if isinstance(g, np.ndarray) and isinstance(x, np.ndarray):  # in one pass over g, which may be large
+        return [d_x, *(kernels.matmul_and_sums(g, x) if needs[1] or needs[2] else (None, None))]
+    return [d_x, _matmul(g.mT, x) if needs[1] else None, g.sum(0) if needs[2] else None]
+
+
+affine: Any = primitive(
+    "linear",
+    lambda x, weight, bias: kernels.matmul(x, weight.T, bias),
+    _affine_vjp,
+    joint=True,
+    numeric=True,
+    expects="x [n, k], weight [m, k] and bias [m]",
 )
 
 
