@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Mapping
 from collections.abc import Sequence as Ordered
 from types import ModuleType
 
 import numpy as np
 
-from .program import Step
+from .program import Program, Step
 from .sequence import Sequence
 
 VARIABLE = "TINYGRAD_RNN_DRIVER"
@@ -79,6 +80,24 @@ def matmul_and_sums(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
         return dense.matmul_and_sums(x, y)
     return np.matmul(x.T, y), x.sum(0)
+
+
+def elementwise(
+    program: Program,
+    jobs: Ordered[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]],
+    numbers: Mapping[str, float],
+) -> None:
+    """Run a Program of elements on each job: named inputs, contiguous arrays of one size, and outputs, written.
+
+    numbers: inputs that are one number for all elements.
+    """
+    if wanted_driver() == "cpu":
+        from .cpu import elementwise as compiled
+
+        return compiled.elementwise(program, jobs, numbers)
+    for given, out in jobs:
+        for name, values in program.run({**given, **numbers}).items():
+            out[name][...] = values
 
 
 def driver_for(step: Step, sequence: Sequence) -> ModuleType:

@@ -48,15 +48,15 @@ class Program:
     outputs: tuple[tuple[str, Ref], ...]
 
     def run(
-        self, given: Mapping[str, np.ndarray], product: Callable[[Op, np.ndarray], np.ndarray]
+        self, given: Mapping[str, Any], product: Callable[[Op, np.ndarray], np.ndarray] | None = None
     ) -> dict[str, Any]:
-        """Compute all outputs with NumPy; `product` carries out a matrix product."""
+        """Compute all outputs with NumPy; `product` carries out a matrix product, where there are any."""
         values: list = [given[name] for name in self.inputs]
         number = np.result_type(*given.values()).type  # constants too are in the arrays' dtype
         value = lambda ref: number(ref.value) if isinstance(ref, Constant) else values[ref]
         for op in self.ops:
             args = [value(a) for a in op.args]
-            values.append(product(op, args[0]) if op.gate else OPERATIONS[op.name](*args))
+            values.append(product(op, args[0]) if op.gate and product else OPERATIONS[op.name](*args))
         return {name: value(ref) for name, ref in self.outputs}
 
 

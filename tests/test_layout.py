@@ -34,7 +34,7 @@ LAYERS = [
     ["cli", "__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-MAY_USE_KERNELS = {"fused", "trace", "cells", "primitives", "unrolled", "explain"}
+MAY_USE_KERNELS = {"fused", "trace", "cells", "primitives", "unrolled", "explain", "optim"}
 # Besides: a layer's arguments under their names, for anyone to fill in; and what the command line tells of the host.
 OPEN = ("tinygrad_rnn.kernels.sequence.Sequence", "tinygrad_rnn.kernels.cpu.host", "tinygrad_rnn.kernels.cpu.threads")
 LATE = ["numba", "cupy", "cffi", "torch", "matplotlib", "llvmlite"]

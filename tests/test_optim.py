@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import nn, optim
-from tinygrad_rnn.optim import optimizer as base
+from tinygrad_rnn import kernels, nn, optim
 
 SHAPES = [(4, 3), (5,), (), (0, 2), (1, 17)]
 ALL = ["SGD", "Adagrad", "RMSprop", "Adam", "AdamW"]
@@ -95,12 +94,60 @@ def test_defaults_are_those_of_pytorch(name):
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIONS)
-def test_blocks_make_no_difference(name, options, monkeypatch):
-    whole, parts = parameters(), parameters()
-    run(getattr(optim, name)(whole, **options), whole, gradients(3))
-    monkeypatch.setattr(base, "_BLOCK", 5)
-    run(getattr(optim, name)(parts, **options), parts, gradients(3))
-    assert all(np.array_equal(p.numpy(), q.numpy()) for p, q in zip(whole, parts))
+def test_compiled_and_in_numpy_it_is_the_same(name, options, monkeypatch):
+    compiled, plain = parameters(), parameters()
+    run(getattr(optim, name)(compiled, **options), compiled, gradients(3))
+    monkeypatch.setattr(kernels, "wanted_driver", lambda: "reference")
+    run(getattr(optim, name)(plain, **options), plain, gradients(3))
+    for p, q in zip(compiled, plain):
+        np.testing.assert_allclose(p.numpy(), q.numpy(), 1e-12)
+
+
+class Signed(optim.Optimizer):
+    """A rule of a user's own: lr times the sign of a running mean, with a slot, a number of its own and an option."""
+
+    def __init__(self, params, lr=0.1, keep=0.9):
+        super().__init__(params, lr=lr, keep=keep)
+
+    def slots(self, group):
+        return {"mean": 0.0}
+
+    def numbers(self, group, step):
+        return {"rest": (1.0 - group["keep"]) / step}
+
+    def rule(self, x, g, o, mean):
+        m = o.keep * mean + o.rest * g
+        return {"x": x - o.lr * tg.where(m > 0.0, 1.0, -1.0), "mean": m}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [1, 3, 17, 100, 70_001])
+def test_a_rule_of_ones_own_is_compiled(size, dtype):
+    rng = np.random.default_rng(0)
+    x, mean = rng.standard_normal(size).astype(dtype), np.zeros(size, dtype)
+    p = nn.Parameter(x.copy())
+    optimiser = Signed([p])
+    for step in range(1, 4):
+        g = rng.standard_normal(size).astype(dtype)
+        p.grad = tg.tensor(g)
+        optimiser.param_groups[0]["lr"] = lr = 0.1 / step  # read anew at each step
+        optimiser.step()
+        mean = (0.9 * mean + np.dtype(dtype).type(0.1 / step) * g).astype(dtype)
+        x = x - np.dtype(dtype).type(lr) * np.where(mean > 0, 1, -1).astype(dtype)
+        np.testing.assert_allclose(p.numpy(), x, rtol=1e-5 if dtype == "float32" else 1e-13)
+    assert optimiser.state[p]["step"] == 3
+
+
+def test_a_rule_that_is_not_for_each_element_is_refused():
+    class Normed(Signed):
+        def rule(self, x, g, o, mean):
+            return {"x": x - g / tg.sqrt((g * g).sum()), "mean": mean}
+
+    p = nn.Parameter(np.ones(3))
+    p.grad = tg.tensor(np.ones(3))
+    with pytest.raises((TypeError, AttributeError)):
+        Normed([p]).step()
+    np.testing.assert_array_equal(p.numpy(), 1.0)
 
 
 def test_a_parameter_larger_than_a_block_that_is_not_contiguous():

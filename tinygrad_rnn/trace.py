@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ class Symbol:
     @property
     def size(self) -> int:
         raise TypeError(
-            f"cell {self.graph.cell.name}: expected equations for every value alike, got a branch on a value or a "
+            f"{self.graph.name}: expected equations for every value alike, got a branch on a value or a "
             "number asked for: write where(condition, x, y)"
         )
 
@@ -79,12 +79,24 @@ class Symbol:
     def __neg__(self) -> Symbol:
         return self.graph.apply("neg", [self])
 
+    def __gt__(self, other: Any) -> Symbol:
+        return self.graph.apply("gt", [self, other])
+
+    def __ge__(self, other: Any) -> Symbol:
+        return self.graph.apply("ge", [self, other])
+
+    def __lt__(self, other: Any) -> Symbol:
+        return self.graph.apply("lt", [self, other])
+
+    def __le__(self, other: Any) -> Symbol:
+        return self.graph.apply("le", [self, other])
+
 
 class Graph:
     """The operations written down so far, each once: equal operations on equal values are one value."""
 
-    def __init__(self, cell: Cell):
-        self.cell = cell
+    def __init__(self, name: str):
+        self.name = name  # of what is traced, for errors
         self.inputs: list[str] = []
         self.ops: dict[int, Op] = {}
         self.known: dict[Op, int] = {}
@@ -103,7 +115,7 @@ class Graph:
             return self._emit(Op(name, (args[0].ref,), args[1]))
         if name not in OPERATIONS:
             raise TypeError(
-                f"cell {self.cell.name}: {name}: expected an operation on each unit by itself: {', '.join(OPERATIONS)}"
+                f"{self.name}: {name}: expected an operation on each unit by itself: {', '.join(OPERATIONS)}"
             )
         refs = tuple(self._ref(name, a) for a in args)
         for i, ref in enumerate(refs):
@@ -119,7 +131,7 @@ class Graph:
             expected = "a condition such as x > 0, got a number" if condition else (
                 "numbers, got a condition: write where(condition, 1.0, 0.0)"
             )
-            raise TypeError(f"cell {self.cell.name}: {name}: expected {expected}")
+            raise TypeError(f"{self.name}: {name}: expected {expected}")
 
     def _ref(self, name: str, a: Any) -> Ref:
         if isinstance(a, Symbol):
@@ -127,7 +139,7 @@ class Graph:
         if isinstance(a, (bool, int, float, np.generic)):
             return Constant(float(a))
         raise TypeError(
-            f"cell {self.cell.name}: {name}: expected gates, states, params, inputs and numbers, "
+            f"{self.name}: {name}: expected gates, states, params, inputs and numbers, "
             f"got {type(a).__name__}: name an array among the cell's params or inputs"
         )
 
@@ -148,7 +160,7 @@ class Graph:
         """
         if not isinstance(v, Tensor) or not isinstance(v.data, Symbol):
             raise TypeError(
-                f"cell {self.cell.name}: {gate}.of: expected a vector computed from states, gates, params or inputs, "
+                f"{self.name}: {gate}.of: expected a vector computed from states, gates, params or inputs, "
                 f"got {type(v.data if isinstance(v, Tensor) else v).__name__}"
             )
         out = _product(v, gate)
@@ -217,13 +229,26 @@ _product_t = primitive("product_t", lambda g, gate: None)
 _product = primitive("product", lambda v, gate: None, lambda g, gate: _product_t(g, gate))
 
 
+def trace_elementwise(
+    name: str, equations: Callable[[dict[str, Symbol]], Mapping[str, Any]], inputs: Iterable[str]
+) -> Program:
+    """Equations that hold for each element by itself, as a Program: from named values to named results.
+
+    name: of what is traced, for errors: TypeError names the operation that is not for one element.
+    """
+    graph = Graph(name)
+    given = {n: graph.input(n) for n in inputs}
+    results = {n: graph.state(n, value) for n, value in equations(given).items()}
+    return graph.program(dict(enumerate(graph.inputs)), results)
+
+
 @functools.cache
 def trace(cell: Cell) -> Step:
     """The Step of a cell: its equations, and the adjoint that the tape derives from them.
 
     Raises TypeError naming the operation where the equations do what a step cannot.
     """
-    graph = Graph(cell)
+    graph = Graph(f"cell {cell.name}")
     groups = (("x.", cell.gates), ("h.", cell.gates), ("s.", cell.states), ("p.", cell.params), ("e.", cell.inputs))
     names = [prefix + name for prefix, group in groups for name in group]
     given = {name: Tensor(graph.input(name), tape.leaf(())) for name in names}
@@ -242,7 +267,7 @@ def trace(cell: Cell) -> Step:
 
     forward |= {f"v.{j}": graph.ops[ref].args[0] for j, ref in enumerate(products)}
     backward = {name: found[node].ref for name, node in leaves.items() if node in found}
-    return _split(graph, forward, backward)
+    return _split(cell, graph, forward, backward)
 
 
 def _new_states(cell: Cell, *named: dict[str, Any]) -> tuple[Any, ...]:
@@ -274,9 +299,8 @@ def _unwatched() -> Iterator[None]:
         watching.on = before
 
 
-def _split(graph: Graph, forward: dict[str, Ref], backward: dict[str, Ref]) -> Step:
+def _split(cell: Cell, graph: Graph, forward: dict[str, Ref], backward: dict[str, Ref]) -> Step:
     """One graph as two Programs, with the values that pass from the forward to the backward kept."""
-    cell = graph.cell
     ahead = graph.needed(forward.values())
     always = {i: name for i, name in enumerate(graph.inputs) if name[0] in "sped"}
     behind = graph.needed(backward.values(), frozenset(ahead))

@@ -5,18 +5,19 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from .. import tape
+from .. import kernels, tape
+from ..kernels.program import Program
 from ..tensor import Tensor
-
-_BLOCK = 1 << 15  # elements: a block of the parameter, its gradient, its state and the rule's scratch fit in the cache
+from ..trace import trace_elementwise
 
 
 class Optimizer:
-    """Base of optimisers: `rule` says how a parameter changes, `slots` which arrays that takes.
+    """Base of optimisers: `rule` says how a parameter changes, `slots` and `numbers` what it asks for.
 
     params: parameters, or groups of them: dicts with "params" and options of their own.
     defaults: the options, for groups that do not set them.
@@ -31,6 +32,7 @@ class Optimizer:
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Tensor, dict[str, Any]] = {}
+        self._programs: dict[Any, Program] = {}
         if isinstance(params, (Tensor, Mapping)):
             got = type(params).__name__
             raise TypeError(f"{self._name}: params: expected a list of parameters or of groups, got one {got}")
@@ -46,11 +48,15 @@ class Optimizer:
         """The names of the arrays that the rule keeps for a parameter, and what they are filled with at first."""
         raise NotImplementedError
 
-    def rule(self, x: Any, g: Any, group: dict[str, Any], step: int, *args: Any, **slots: Any) -> Any:
-        """The new value of a parameter x with gradient g at its step-th update, from 1.
+    def numbers(self, group: dict[str, Any], step: int) -> dict[str, float]:
+        """What the rule asks for beside the group's options: numbers that depend on how often it has been applied."""
+        return {}
 
-        Leaves x and g as they are and changes its slots in place. It must work element by element: it is called
-        for one block of a parameter after another.
+    def rule(self, x: Any, g: Any, o: SimpleNamespace, *args: Any, **slots: Any) -> dict[str, Any]:
+        """The new values {"x": ..., slot: ...} from a parameter's element x, its gradient g and its slots.
+
+        Equations for one element, with operators and primitives: they are traced once and compiled, as a cell's are.
+        o: the options and `numbers`; one that is 0 is 0.0, so that a rule may leave out what it multiplies.
         """
         raise NotImplementedError
 
@@ -120,23 +126,55 @@ class Optimizer:
             with tape.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            alike: dict[tuple[int, np.dtype], list[Tensor]] = {}
             for p in group["params"]:
                 if p.grad is not None:
-                    p.data = self._updated(p, group)
+                    alike.setdefault((self._prepared(p, group) + 1, p.dtype), []).append(p)
+            for (step, _), parameters in alike.items():
+                self._update(parameters, group, step)
         return loss
 
-    def _updated(self, p: Tensor, group: dict[str, Any]) -> np.ndarray:
+    def _prepared(self, p: Tensor, group: dict[str, Any]) -> int:
+        """How often a parameter has been updated; its state has all slots afterwards."""
         slots = self.slots(group)
-        state: dict[str, Any] = self.state.setdefault(p, {"step": 0}) if slots else {"step": 0}
+        if not slots:
+            return 0
+        state = self.state.setdefault(p, {"step": 0})
         for name in slots.keys() - state.keys():
             state[name] = np.full(p.shape, slots[name], p.dtype)
-        state["step"] += 1
-        new = np.empty(p.shape, p.dtype)
-        flat = [a.reshape(-1) for a in (new, p.data, p.grad.data, *(state[name] for name in slots))]  # type: ignore[union-attr]
-        for start in range(0, new.size, _BLOCK):
-            out, x, g, *kept = [a[start : start + _BLOCK] for a in flat]
-            out[...] = self.rule(x, g, group, state["step"], **dict(zip(slots, kept)))
-        return new
+        return int(state["step"])
+
+    def _update(self, parameters: list[Tensor], group: dict[str, Any], step: int) -> None:
+        """Apply the rule to parameters of one group and dtype that are all at their step-th update."""
+        slots = self.slots(group)
+        options = {name: v for name, v in group.items() if name in self.defaults and name != "betas"}
+        options = {name: v if name in self.flags else float(v) for name, v in options.items()}
+        options |= self.numbers(group, step)
+        jobs, new = [], []
+        for p in parameters:
+            given = {"x": np.ascontiguousarray(p.data), "g": np.ascontiguousarray(p.grad.data)}  # type: ignore[union-attr]
+            kept = {name: self.state[p][name] for name in slots}
+            new.append(np.empty(p.shape, p.dtype))
+            jobs.append((given | kept, {"x": new[-1]} | kept))
+        fixed = {name: v for name, v in options.items() if not isinstance(v, float) or v == 0.0}
+        program = self._program(tuple(slots), fixed, tuple(sorted(options.keys() - fixed.keys())))
+        kernels.elementwise(program, jobs, {name: v for name, v in options.items() if name in program.inputs})
+        for p, x in zip(parameters, new):
+            p.data = x
+            if slots:
+                self.state[p]["step"] = step
+
+    def _program(self, slots: tuple[str, ...], fixed: dict[str, Any], numbers: tuple[str, ...]) -> Program:
+        """The rule traced, for these slots, with these options, and with numbers that change from step to step."""
+
+        def equations(given: dict[str, Any]) -> dict[str, Any]:
+            options = SimpleNamespace(**fixed, **{name: given[name] for name in numbers})
+            return self.rule(given["x"], given["g"], options, **{name: given[name] for name in slots})
+
+        key = slots, tuple(fixed.items()), numbers
+        if key not in self._programs:
+            self._programs[key] = trace_elementwise(f"optimiser {self._name}", equations, ("x", "g", *slots, *numbers))
+        return self._programs[key]
 
     # Saving
 

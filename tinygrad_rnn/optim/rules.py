@@ -8,24 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-
+from ..primitives.elementwise import maximum, sqrt
 from .optimizer import Optimizer
 
 Group = dict[str, Any]
 
 
-def _decayed(x: np.ndarray, g: np.ndarray, group: Group) -> np.ndarray:
+def _decayed(x: Any, g: Any, o: SimpleNamespace) -> Any:
     """The gradient of the loss with weight_decay / 2 * |x|^2 added."""
-    return g + group["weight_decay"] * x if group["weight_decay"] else g
-
-
-def _average(into: np.ndarray, values: np.ndarray, keep: float) -> None:
-    """into <- keep into + (1 - keep) values, in place."""
-    into *= keep
-    into += (1.0 - keep) * values
+    return g + o.weight_decay * x if o.weight_decay else g
 
 
 class SGD(Optimizer):
@@ -61,13 +55,15 @@ class SGD(Optimizer):
     def slots(self, group: Group) -> dict[str, float]:
         return {"momentum_buffer": 0.0} if group["momentum"] else {}
 
-    def rule(self, x: Any, g: Any, group: Group, step: int, momentum_buffer: Any = None) -> Any:
-        g = _decayed(x, g, group)
-        if momentum_buffer is not None:
-            momentum_buffer *= group["momentum"]
-            momentum_buffer += g if step == 1 else (1.0 - group["dampening"]) * g
-            g = g + group["momentum"] * momentum_buffer if group["nesterov"] else momentum_buffer
-        return x - group["lr"] * g
+    def numbers(self, group: Group, step: int) -> dict[str, float]:
+        return {"share": 1.0 if step == 1 else 1.0 - group["dampening"]}
+
+    def rule(self, x: Any, g: Any, o: SimpleNamespace, momentum_buffer: Any = None) -> dict[str, Any]:
+        g = _decayed(x, g, o)
+        if momentum_buffer is None:
+            return {"x": x - o.lr * g}
+        v = o.momentum * momentum_buffer + o.share * g
+        return {"x": x - o.lr * (g + o.momentum * v if o.nesterov else v), "momentum_buffer": v}
 
 
 class Adagrad(Optimizer):
@@ -94,10 +90,13 @@ class Adagrad(Optimizer):
     def slots(self, group: Group) -> dict[str, float]:
         return {"sum": group["initial_accumulator_value"]}
 
-    def rule(self, x: Any, g: Any, group: Group, step: int, sum: Any) -> Any:
-        g = _decayed(x, g, group)
-        sum += g * g
-        return x - group["lr"] / (1.0 + (step - 1) * group["lr_decay"]) * g / (np.sqrt(sum) + group["eps"])
+    def numbers(self, group: Group, step: int) -> dict[str, float]:
+        return {"rate": group["lr"] / (1.0 + (step - 1) * group["lr_decay"])}
+
+    def rule(self, x: Any, g: Any, o: SimpleNamespace, sum: Any) -> dict[str, Any]:
+        g = _decayed(x, g, o)
+        s = sum + g * g
+        return {"x": x - o.rate * g / (sqrt(s) + o.eps), "sum": s}
 
 
 class RMSprop(Optimizer):
@@ -132,28 +131,22 @@ class RMSprop(Optimizer):
         names = ["square_avg"] + ["momentum_buffer"] * bool(group["momentum"]) + ["grad_avg"] * bool(group["centered"])
         return dict.fromkeys(names, 0.0)
 
+    def numbers(self, group: Group, step: int) -> dict[str, float]:
+        return {"rest": 1.0 - group["alpha"]}
+
     def rule(
-        self,
-        x: Any,
-        g: Any,
-        group: Group,
-        step: int,
-        square_avg: Any,
-        momentum_buffer: Any = None,
-        grad_avg: Any = None,
-    ) -> Any:
-        g = _decayed(x, g, group)
-        _average(square_avg, g * g, group["alpha"])
-        variance = square_avg
+        self, x: Any, g: Any, o: SimpleNamespace, square_avg: Any, momentum_buffer: Any = None, grad_avg: Any = None
+    ) -> dict[str, Any]:
+        g = _decayed(x, g, o)
+        new = {"square_avg": o.alpha * square_avg + o.rest * (g * g)}
+        variance = new["square_avg"]
         if grad_avg is not None:
-            _average(grad_avg, g, group["alpha"])
-            variance = np.maximum(square_avg - grad_avg * grad_avg, 0.0)  # rounding can take it below 0
-        u = g / (np.sqrt(variance) + group["eps"])
+            m = new["grad_avg"] = o.alpha * grad_avg + o.rest * g
+            variance = maximum(variance - m * m, 0.0)  # rounding can take it below 0
+        u = g / (sqrt(variance) + o.eps)
         if momentum_buffer is not None:
-            momentum_buffer *= group["momentum"]
-            momentum_buffer += u
-            u = momentum_buffer
-        return x - group["lr"] * u
+            u = new["momentum_buffer"] = o.momentum * momentum_buffer + u
+        return {"x": x - o.lr * u} | new
 
 
 class Adam(Optimizer):
@@ -184,22 +177,24 @@ class Adam(Optimizer):
     def slots(self, group: Group) -> dict[str, float]:
         return dict.fromkeys(["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * bool(group["amsgrad"]), 0.0)
 
-    def rule(
-        self, x: Any, g: Any, group: Group, step: int, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any = None
-    ) -> Any:
+    def numbers(self, group: Group, step: int) -> dict[str, float]:
         (b1, b2), lr = group["betas"], group["lr"]
-        if self.decoupled:
-            x = x * (1.0 - lr * group["weight_decay"])
-        else:
-            g = _decayed(x, g, group)
-        _average(exp_avg, g, b1)
-        _average(exp_avg_sq, g * g, b2)
+        found = {"b1": b1, "b2": b2, "rest1": 1.0 - b1, "rest2": 1.0 - b2, "rate": lr / (1.0 - b1**step)}
+        return found | {"root": math.sqrt(1.0 - b2**step), "shrunk": 1.0 - lr * group["weight_decay"]}
+
+    def rule(
+        self, x: Any, g: Any, o: SimpleNamespace, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any = None
+    ) -> dict[str, Any]:
+        if not self.decoupled:
+            g = _decayed(x, g, o)
+        elif o.weight_decay:
+            x = o.shrunk * x
+        m = o.b1 * exp_avg + o.rest1 * g
+        v = o.b2 * exp_avg_sq + o.rest2 * (g * g)
+        new = {"exp_avg": m, "exp_avg_sq": v}
         if max_exp_avg_sq is not None:
-            exp_avg_sq = np.maximum(max_exp_avg_sq, exp_avg_sq, out=max_exp_avg_sq)
-        scale = np.sqrt(exp_avg_sq)
-        scale /= math.sqrt(1.0 - b2**step)
-        scale += group["eps"]
-        return x - lr / (1.0 - b1**step) * exp_avg / scale
+            v = new["max_exp_avg_sq"] = maximum(max_exp_avg_sq, v)
+        return {"x": x - o.rate * m / (sqrt(v) / o.root + o.eps)} | new
 
 
 class AdamW(Adam):

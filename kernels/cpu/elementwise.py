@@ -1,0 +1,119 @@
+"""A Program over flat arrays, element by element: what an optimiser's update is.
+
+One kernel for a Program; many arrays of any sizes in one pass of the team, each shared out among all threads.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from collections.abc import Sequence as Ordered
+
+import numpy as np
+
+from ..program import Program
+from . import cache, threads
+from .host import VectorUnit, vector_unit
+from .native import Kernel, unpacked
+from .passes import Pass, Spot
+from .pointwise import PROGRAMS
+
+TEMPLATE = '''"""Generated: a Program over flat arrays for {unit}, float{bits}."""
+
+import numpy as np
+
+from tinygrad_rnn.kernels.cpu.native import word
+from tinygrad_rnn.kernels.cpu.packing import get, put
+from tinygrad_rnn.kernels.cpu.pointwise import pointwise
+
+
+def elementwise(args, thread, threads):
+    """Outputs [n] from inputs [n] and numbers [count][LANES]; an output may be an input."""
+{arguments}
+    full, rest = n // {lanes}, n % {lanes}
+    first, last = full * thread // threads, full * (thread + 1) // threads
+    at = first * {lanes * size}
+    pointwise("{key}", {bits}, {lanes}, last - first, 1, 0, {lanes}, ({places},))
+    if rest and thread == threads - 1:  # less than a vector: in a place of its own
+        edge = np.empty({arrays} * {lanes}, np.float{bits})
+        edge_at, end = edge.ctypes.data, full * {lanes * size}
+        for i in range(rest):
+{copies in}
+        pointwise("{key}", {bits}, {lanes}, 1, 1, 0, rest, ({edges},))
+        for i in range(rest):
+{copies out}
+'''
+
+
+def elementwise(
+    program: Program,
+    jobs: Ordered[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]],
+    numbers: Mapping[str, float],
+) -> None:
+    """Run a Program on each job: inputs by name, contiguous arrays of one size and dtype, and outputs, written.
+
+    numbers: inputs that are one number for all.
+    """
+    names = [*(n for n in program.inputs if n not in numbers), *(n for n, _ in program.outputs)]
+    count_in = len(names) - len(program.outputs)
+    blocks = [(given if i < count_in else out)[n] for given, out in jobs for i, n in enumerate(names)]
+    dtype, unit = blocks[0].dtype, vector_unit()
+    sizes = tuple(blocks[k].size for k in range(0, len(blocks), len(names)))
+    if [a.size for a in blocks] != [n for n in sizes for _ in names] or len({a.dtype for a in blocks}) > 1:
+        raise ValueError(f"elementwise: expected arrays of {dtype} and of one size in each job")
+    single = tuple(n for n in program.inputs if n in numbers)
+    blocks.append(np.repeat(np.array([numbers[n] for n in single] or [0.0], dtype), unit.lanes(dtype.itemsize)))
+    count = threads.wanted_threads(4.0 * len(program.ops) * sum(sizes))
+    _recorded(program, single, sizes, dtype, count, unit).run_on(blocks)
+
+
+@functools.lru_cache(256)
+def _recorded(
+    program: Program, numbers: tuple[str, ...], sizes: tuple[int, ...], dtype: np.dtype, count: int, unit: VectorUnit
+) -> Pass:
+    """The pass for arrays of these sizes; its blocks: of each job the inputs and the outputs, then the numbers."""
+    kernel = _kernel(program, numbers, unit, 8 * dtype.itemsize)
+    arrays = len(kernel.names) - 2
+    last = Spot(str(len(sizes) * arrays), 0, 0, 0)
+    jobs = [
+        (kernel, [n, last, *(Spot(str(k * arrays + i), 0, 0, 0) for i in range(arrays))]) for k, n in enumerate(sizes)
+    ]
+    found = Pass(jobs, {}, count)
+    return found.ordered([str(i) for i in range(len(sizes) * arrays + 1)])
+
+
+@functools.cache
+def _kernel(program: Program, numbers: tuple[str, ...], unit: VectorUnit, bits: int) -> Kernel:
+    lanes, size = unit.lanes(bits // 8), bits // 8
+    key = cache.digest(repr(program))
+    PROGRAMS[key] = program
+    inputs = [n for n in program.inputs if n not in numbers]
+    names = [f"in_{i}" for i in range(len(inputs))] + [f"out_{i}" for i in range(len(program.outputs))]
+    order = [*program.inputs, *(f"out_{i}" for i in range(len(program.outputs)))]
+    local = {n: f"in_{i}" for i, n in enumerate(inputs)} | {n: n for n in names if n.startswith("out_")}
+
+    def places(base: str) -> str:
+        """Where the Program finds all; base: an expression of an array's name and number."""
+        found = []
+        for n in order:
+            if n in numbers:
+                found.append(f"numbers + {numbers.index(n) * lanes * size}, 0")
+            else:
+                found.append(base.format(name=local[n], offset=names.index(local[n]) * lanes * size) + f", {lanes}")
+        return ", ".join(found)
+
+    line = "            put({bits}, {to}, get({bits}, {source}))"
+    edge = lambda name: f"edge_at + {names.index(name) * lanes * size} + i * {size}"
+    there = lambda name: f"{name} + end + i * {size}"
+    copies_in = [line.format(bits=bits, to=edge(n), source=there(n)) for n in names if n.startswith("in_")]
+    copies_out = [line.format(bits=bits, to=there(n), source=edge(n)) for n in names if n.startswith("out_")]
+    arguments = ("n", "numbers", *names)
+    values = {
+        "unit": unit.name, "bits": bits, "lanes": lanes, "lanes * size": lanes * size, "key": key, "arrays": len(names),
+        "arguments": unpacked(arguments), "places": places("{name} + at"), "edges": places("edge_at + {offset}"),
+        "copies in": "\n".join(copies_in) or "            pass", "copies out": "\n".join(copies_out),
+    }  # fmt: skip
+    text = TEMPLATE
+    for name, value in values.items():
+        text = text.replace("{" + name + "}", str(value))
+    return Kernel(cache.load(f"elementwise_{key}_{unit.name}_f{bits}", text).elementwise, arguments)
