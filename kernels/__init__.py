@@ -7,7 +7,8 @@ go out, and it knows of no tensor, tape or layer.
     program.py     Program and Step: a cell as data
     sequence.py    Sequence: what a step is run over
     reference.py   the sequence driver in NumPy, the oracle for every compiled one
-    recompute.py   the same with less memory: what the backward wants is computed again, piece by piece
+    softmax.py     the likelihood of a class under softmax, and its gradient, in NumPy
+    recompute.py   the sequence driver with less memory: what the backward wants is computed again, piece by piece
     cpu/           the compiled driver: vector code for this host, generated and built by Numba
 """
 
@@ -98,6 +99,26 @@ def elementwise(
     for given, out in jobs:
         for name, values in program.run({**given, **numbers}).items():
             out[name][...] = values
+
+
+def softmax_losses(x: np.ndarray, index: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """weights -log softmax(x)[index], row by row: see `kernels.softmax`."""
+    return _softmax(x).losses(x, index, weights)
+
+
+def softmax_errors(g: np.ndarray, x: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """g (softmax(x) - one_hot(index)), row by row: the gradient of `softmax_losses`."""
+    return _softmax(x).errors(g, x, index)
+
+
+def _softmax(x: np.ndarray) -> ModuleType:
+    if wanted_driver() == "cpu" and type(x) is np.ndarray and x.size:
+        from .cpu import softmax as compiled
+
+        return compiled
+    from . import softmax
+
+    return softmax
 
 
 def driver_for(step: Step, sequence: Sequence) -> ModuleType:

@@ -5,11 +5,13 @@ import itertools
 import numpy as np
 import pytest
 from helpers import leaf, normal, same_as_torch
+from tinygrad_rnn.kernels import softmax
+from tinygrad_rnn.kernels.cpu import softmax as compiled
+from tinygrad_rnn.kernels.cpu import threads
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.nn import functional as F
-from tinygrad_rnn.primitives import likelihood
 
 REDUCTIONS = ["mean", "sum", "none"]
 
@@ -130,17 +132,55 @@ def test_cross_entropy_with_probabilities_derivatives():
 
 
 def test_blocks_of_rows_make_no_difference(monkeypatch):
-    def losses_and_gradient():
-        x = leaf(normal(23, 7))
-        losses = F.cross_entropy(x, tg.tensor(class_indices((23, 7))), reduction="none")
-        losses.backward(tg.tensor(normal(23, seed=1)))
-        return losses.numpy(), x.grad.numpy()
+    x, index, g = normal(23, 7), np.arange(23) % 7, normal(23, seed=1)
+    whole = softmax.losses(x, index, g), softmax.errors(g, x, index)
+    monkeypatch.setattr(softmax, "_BLOCK", 20)
+    assert len(list(softmax._blocks(x))) == 12
+    np.testing.assert_array_equal(softmax.losses(x, index, g), whole[0])
+    np.testing.assert_array_equal(softmax.errors(g, x, index), whole[1])
 
-    whole = losses_and_gradient()
-    monkeypatch.setattr(likelihood, "_BLOCK", 20)
-    assert len(list(likelihood._blocks(np.ones((23, 7))))) == 12
-    for a, b in zip(whole, losses_and_gradient()):
-        np.testing.assert_array_equal(a, b)
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 17), (2, 64), (5, 100), (17, 1000), (100, 3)])
+def test_compiled_likelihoods_are_those_of_numpy(shape, dtype):
+    rng = np.random.default_rng(0)
+    x, g = (30 * rng.standard_normal(shape)).astype(dtype), rng.standard_normal(shape[0]).astype(dtype)
+    index, weights = rng.integers(0, shape[1], shape[0]), rng.standard_normal(shape[0]).astype(dtype)
+    weights[0] = 0.0
+    rtol = 1e-5 if dtype == "float32" else 1e-12
+    expected = softmax.losses(x.astype("float64"), index, weights.astype("float64"))
+    np.testing.assert_allclose(compiled.losses(x, index, weights), expected, rtol, atol=rtol)
+    expected = softmax.errors(g.astype("float64"), x.astype("float64"), index)
+    np.testing.assert_allclose(compiled.errors(g, x, index), expected, rtol, atol=rtol)
+    wide = np.repeat(x, 2, 1)[:, ::2]  # not contiguous
+    np.testing.assert_array_equal(compiled.errors(g, wide, index.astype("int32")), compiled.errors(g, x, index))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+def test_compiled_likelihoods_of_extreme_logits(value):
+    for columns in (5, 70, 130):
+        x, index = np.zeros((3, columns), np.float32), np.array([0, 1, columns - 1])
+        x[1, columns - 2] = x[2, 0] = value
+        with np.errstate(all="ignore"):
+            ones = np.ones(3, np.float32)
+            np.testing.assert_allclose(compiled.losses(x, index, ones), softmax.losses(x, index, ones), 1e-6)
+            np.testing.assert_allclose(compiled.errors(ones, x, index), softmax.errors(ones, x, index), 1e-6)
+
+
+def test_no_bit_of_a_likelihood_depends_on_the_threads(monkeypatch):
+    before = threads.get_num_threads()
+    monkeypatch.setattr(threads, "wanted_threads", lambda flops: threads.get_num_threads())
+    x, index, g = normal(23, 107).astype("float32"), np.arange(23) * 4, normal(23).astype("float32")
+    found = []
+    try:
+        for count in (1, 2, 5):
+            threads.set_num_threads(count)
+            found.append((compiled.losses(x, index, g), compiled.errors(g, x, index)))
+    finally:
+        threads.set_num_threads(before)
+    for losses, errors in found[1:]:
+        np.testing.assert_array_equal(losses, found[0][0])
+        np.testing.assert_array_equal(errors, found[0][1])
 
 
 def test_cross_entropy_is_nll_loss_of_log_softmax():

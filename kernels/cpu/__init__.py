@@ -22,4 +22,6 @@ How it is run, from the threads upwards:
     weights.py     packed weights kept from call to call; inference with them
     driver.py      the sequence driver: runs the passes on a Sequence
     dense.py       matrix products for dense layers
+    elementwise.py a Program over flat arrays: an optimiser's update
+    softmax.py     the likelihood of a class under softmax, and its gradient
 """
