@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from .native import unpacked
 from .tile import pointer, require_literals
-from .vector import Vectors
+from .vector import Vectors, declared
 
 PACK = ("b", "b_row", "b_column", "b_gate", "gates", "units", "depth", "vectors", "panels")
 
@@ -36,17 +36,16 @@ def copy(args, thread, threads):
         at = source + (g * source_gate + r * source_row) * {size}
         place = to + (g * to_gate + r * to_row) * {size}
         c = 0
-        if not adds:
-            while c + {lanes} <= columns:
+        while c < wide and not adds:
+            if c + {lanes} <= columns:
                 move({bits}, {lanes}, at + c * {size}, place + c * {size})
-                c += {lanes}
+            else:
+                move_part({bits}, {lanes}, at + c * {size}, columns - c, place + c * {size}, wide - c)
+            c += {lanes}
         while c < columns:
-            number = get({bits}, at + c * {size})
-            put({bits}, place + c * {size}, get({bits}, place + c * {size}) + number if adds else number)
+            put({bits}, place + c * {size}, get({bits}, place + c * {size}) + get({bits}, at + c * {size}))
             c += 1
-        while c < wide:
-            put({bits}, place + c * {size}, 0.0)
-            c += 1
+
 
 def pack(args, thread, threads):
     """panels = B [gates][depth, units] at b: numbers b_row, b_column and b_gate apart.
@@ -72,6 +71,10 @@ def pack(args, thread, threads):
                 if units - u >= {lanes} and b_column == 1:
                     while k < stop:
                         move({bits}, {lanes}, source + k * b_row * {size}, to + k * step)
+                        k += 1
+                elif b_column == 1:
+                    while k < stop:
+                        move_part({bits}, {lanes}, source + k * b_row * {size}, units - u, to + k * step, {lanes})
                         k += 1
                 elif units - u >= {lanes} and b_row == 1:
                     while k + {lanes} <= stop:
@@ -130,6 +133,29 @@ def move(typing: Any, bits: Any, lanes: Any, source: Any, to: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(bits, lanes, types.intp, types.intp), emit
+
+
+@intrinsic
+def move_part(typing: Any, bits: Any, lanes: Any, source: Any, count: Any, to: Any, room: Any) -> Any:
+    """Copy the first `count` numbers of a vector, then zeros, into the first `room`; none of the rest is touched."""
+    require_literals((bits, lanes))
+    n = lanes.literal_value
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
+        v, short, nothing = Vectors(builder, bits.literal_value, n), ir.IntType(32), ir.VoidType()
+        source, count, to, room = args[2:]
+        lane = ir.Constant(ir.VectorType(short, n), [short(i) for i in range(n)])
+        first = lambda number: builder.icmp_signed("<", lane, v.splat(builder.trunc(number, short)))
+        read, write = (builder.inttoptr(a, v.type.as_pointer()) for a in (source, to))
+        suffix, align = f"v{n}f{v.bits}.p0v{n}f{v.bits}", short(v.bits // 8)
+        flags = ir.VectorType(ir.IntType(1), n)
+        load = declared(builder.module, "llvm.masked.load." + suffix, v.type, [read.type, short, flags, v.type])
+        store = declared(builder.module, "llvm.masked.store." + suffix, nothing, [v.type, write.type, short, flags])
+        vector = builder.call(load, [read, align, first(count), v.constant(0.0)])
+        builder.call(store, [vector, write, align, first(room)])
+        return context.get_dummy_value()
+
+    return types.void(bits, lanes, *[types.intp] * 4), emit
 
 
 @intrinsic

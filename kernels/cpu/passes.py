@@ -186,8 +186,9 @@ class Recorder:
             self.copy(narrow, broad, 1, spot.rows * gates, n)
             return out
         out = self.make(gates * wide, spot.columns)
-        self.fill(out)
         self.copy(spot, out, gates, n, spot.columns)
+        below = Spot(out.block, out.offset + n * out.columns * self.dtype.itemsize, out.rows, out.columns)
+        self.copy(below, below, gates, wide - n, 0)  # zeros
         return out
 
     def panels(self, b: Spot, transposed: bool, vectors: int = PANEL_VECTORS, gates: int = 1) -> Spot:

@@ -86,16 +86,9 @@ def pointwise(
             loaded = [builder.load(pointer(place), align=size) for place in places[:n]]
             results = emit_program(v, program, loaded)
             left = builder.trunc(builder.sub(width, builder.add(first, unit)), short)
-            mask = builder.icmp_signed("<", lane, _splat(builder, left, nlanes))
+            mask = builder.icmp_signed("<", lane, v.splat(left))
             for result, place in zip(results, places[n:]):
                 builder.store(v.where(mask, result, v.constant(0.0)), pointer(place), align=size)
         return context.get_dummy_value()
 
     return signature, emit
-
-
-def _splat(builder: ir.IRBuilder, number: Any, lanes: int) -> Any:
-    kind = ir.VectorType(number.type, lanes)
-    one = builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.IntType(32)(0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [ir.IntType(32)(0)] * lanes)
-    return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros)

@@ -39,7 +39,7 @@ import numpy as np
 from numba import njit
 
 from tinygrad_rnn.kernels.cpu.native import word
-from tinygrad_rnn.kernels.cpu.packing import get, move, pack_vectors, put, transpose
+from tinygrad_rnn.kernels.cpu.packing import get, move, move_part, pack_vectors, put, transpose
 from tinygrad_rnn.kernels.cpu.tile import tile
 
 

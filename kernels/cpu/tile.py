@@ -129,7 +129,7 @@ def tile(
             for j in range(nvectors)
         ]
         step = builder.mul(k, a_step)
-        numbers = [v.broadcast(builder.load(at(base, step, v.scalar), align=size)) for base in row_of_a]
+        numbers = [v.splat(builder.load(at(base, step, v.scalar), align=size)) for base in row_of_a]
         sums = [v.fma(numbers[r], columns[j], total) for (r, j), total in zip(places, totals)]
         following = builder.add(k, word(1))
         k.add_incoming(following, body)

@@ -56,11 +56,12 @@ class Vectors:
         """A whole number in all lanes."""
         return ir.Constant(self.int_type, [self.integer(value)] * self.lanes)
 
-    def broadcast(self, scalar: Any) -> Any:
-        """A scalar in all lanes."""
-        one = self.builder.insert_element(ir.Constant(self.type, ir.Undefined), scalar, ir.IntType(32)(0))
+    def splat(self, scalar: Any) -> Any:
+        """A scalar of any type in all lanes."""
+        kind = ir.VectorType(scalar.type, self.lanes)
+        one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.IntType(32)(0))
         mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [ir.IntType(32)(0)] * self.lanes)
-        return self.builder.shuffle_vector(one, ir.Constant(self.type, ir.Undefined), mask)
+        return self.builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), mask)
 
     def _call(self, name: str, *args: Any) -> Any:
         full = f"llvm.{name}.v{self.lanes}f{self.bits}"
