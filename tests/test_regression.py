@@ -1,0 +1,151 @@
+"""Guards against slow decay that do not depend on how busy the machine is: counts of instructions and of calls.
+
+Instructions are those that LLVM makes of the generated kernels for one fixed processor, with 256-bit vectors, wherever
+the test runs; calls are those of Python functions in one training step and one inference. Bounds are some 15% above
+what was counted when they were set. The last test times, but only a ratio within one run, and with a wide margin.
+"""
+
+import re
+import statistics
+import sys
+import time
+
+import llvmlite.binding as llvm
+import numpy as np
+import pytest
+from numba import cfunc
+from tinygrad_rnn.kernels.cpu import product, recurrence, threads
+from tinygrad_rnn.kernels.cpu.host import VectorUnit, host_features
+from tinygrad_rnn.kernels.cpu.passes import Recorder
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+from tinygrad_rnn.cells import find_cell
+from tinygrad_rnn.trace import trace
+
+UNIT = VectorUnit(256, 16, True)
+
+
+def assembly(function, arguments=3):
+    """A function's machine code for Haswell, as text; arguments: how many machine words it takes."""
+    if not (host_features().get("avx2") and host_features().get("fma")):
+        pytest.skip("the kernels are made for an x86 processor with AVX2")
+    compiled = cfunc(f"void({', '.join(['intp'] * arguments)})", error_model="numpy")(function)
+    module = llvm.parse_assembly(compiled.inspect_llvm())
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    target = llvm.Target.from_triple("x86_64-unknown-linux-gnu")
+    return target.create_target_machine(cpu="haswell", features="+avx2,+fma", opt=3).emit_assembly(module)
+
+
+def innermost_loops(text):
+    """The instructions of each loop without another loop or a branch in it."""
+    loops, label, block = [], "", []
+    for line in map(str.strip, text.splitlines()):
+        found = re.match(r"(\.L\w+):", line)
+        if found:
+            label, block = found.group(1), []
+        elif line and line[0] not in ".#":
+            block.append(line)
+            if line[0] == "j" and line.split()[-1] == label:
+                loops.append(block)
+    return loops
+
+
+def fused(block):
+    return sum("vfmadd" in line or "vfmsub" in line or "vfnmadd" in line for line in block)
+
+
+def test_the_check_sees_loops():
+    text = "f:\n.LBB0_1:\n\tvfmadd231ps %ymm0\n\taddq $1\n\tjne .LBB0_1\n.LBB0_2:\n\tretq\n"
+    assert innermost_loops(text) == [["vfmadd231ps %ymm0", "addq $1", "jne .LBB0_1"]]
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_the_tiles_loop_is_mostly_multiply_adds_and_spills_nothing(bits):
+    module = sys.modules[product.products(UNIT, bits).product.function.__module__]
+    text = assembly(module.strip.py_func, 15)
+    best = max((block for block in innermost_loops(text) if fused(block) > 15), key=lambda b: fused(b) / len(b))
+    assert fused(best) >= 0.55 * len(best), best
+    assert not [line for line in best if "rsp" in line and "ymm" in line], best
+
+
+@pytest.mark.parametrize(
+    ("cell", "function", "most"),
+    [("lstm", "train", 310), ("lstm", "infer", 295), ("lstm", "backward", 95), ("gru", "train", 205)],
+)
+def test_instructions_of_a_vector_of_cells(cell, function, most):
+    """The loop of the pointwise part: one pass of it computes one vector of units."""
+    kernel = recurrence.recurrence(trace(find_cell(cell)), False, UNIT, 32)[function]
+    loops = innermost_loops(assembly(kernel.function))
+    pointwise = max(loops, key=lambda block: sum("vdiv" in line or "vmul" in line for line in block))
+    assert 20 < len(pointwise) <= most
+
+
+def calls(run):
+    """How many Python functions a call of `run` enters, after it has been run before."""
+    run()
+    run()
+    count = 0
+
+    def watch(frame, event, arg):
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(watch)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_python_calls_of_a_step():
+    layer, x, u = nn.LSTM(8, 8), tg.randn(5, 2, 8, requires_grad=True), tg.randn(5, 2, 8)
+    optimiser = tg.optim.Adam(layer.parameters())
+
+    def train():
+        optimiser.zero_grad()
+        layer(x)[0].backward(u)
+
+    def infer():
+        with tg.no_grad():
+            layer(x)
+
+    counts = calls(train), calls(optimiser.step), calls(infer)
+    assert counts[0] <= 250 and counts[1] <= 115 and counts[2] <= 38, counts
+
+
+def test_a_training_step_keeps_its_share_of_the_tiles_speed():
+    """LSTM (30, 32, 256, 256) against bare products of as many multiply-adds, in turns; 0.8 where nothing disturbs."""
+    T, N, H = 30, 32, 256
+    count = threads.wanted_threads(1e12)
+    r = Recorder(np.dtype("float32"), count, product_unit())
+    a, panels, out = r.make(192 * count, 64), r.make(64, 64), r.make(192 * count, 64)
+    for spot in (a, panels, out):
+        r.fill(spot)
+    times = round(3 * 8 * T * N * H * H / (a.rows * 64 * 64))
+    for _ in range(times):
+        r.multiply(a, False, panels, 64, out=out)
+    bare = r.finish()
+    layer, x, u = nn.LSTM(H, H), tg.randn(T, N, H, requires_grad=True), tg.randn(T, N, H)
+
+    def step():
+        layer.zero_grad()
+        layer(x)[0].backward(u)
+
+    ratios = []
+    for _ in range(15):
+        taken = []
+        for run in (lambda: bare.run({}), step):
+            start = time.perf_counter()
+            run()
+            taken.append(time.perf_counter() - start)
+        ratios.append(taken[0] / taken[1])
+    assert statistics.quantiles(ratios, n=4)[2] > 0.45, ratios
+
+
+def product_unit():
+    from tinygrad_rnn.kernels.cpu.host import vector_unit
+
+    return vector_unit()
