@@ -131,8 +131,8 @@ def with_torch(name: str, shape: tuple[int, int, int, int], compiled: bool) -> R
 
 def _compiled(name: str, shape: tuple[int, int, int, int]) -> Run:
     """The loop under `torch.compile`, compiled; Unavailable where that does not work, as without a C++ compiler."""
-    run = with_torch(name, shape, True)
     try:
+        run = with_torch(name, shape, True)
         run()
     except Exception as error:  # of many kinds, its compiler's among them
         raise Unavailable(f"torch.compile: {type(error).__name__}: {str(error).strip().splitlines()[0]}") from error

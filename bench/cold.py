@@ -7,9 +7,10 @@ start of Python and the import of NumPy included.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from .record import KINDS, OURS, Build, Record
@@ -48,8 +49,9 @@ class Warm(Spawned):
     """A program whose folder of kernels is filled by its first call, which is not timed, and goes with the object."""
 
     def __init__(self, arguments: Sequence[str]):
-        self._folder = tempfile.TemporaryDirectory(prefix="tinygrad_rnn_warm_")
-        super().__init__(arguments, TINYGRAD_RNN_CACHE=str(Path(self._folder.name)))
+        folder = tempfile.mkdtemp(prefix="tinygrad_rnn_warm_")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        super().__init__(arguments, TINYGRAD_RNN_CACHE=folder)
 
 
 def _arguments(library: str, kind: str, threads: int) -> list[str]:

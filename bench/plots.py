@@ -41,7 +41,7 @@ def _plain(axis: Any, ticks: Sequence[float]) -> None:
 
 
 def _label(r: Result) -> str:
-    return r.sizes if r.cell in KINDS else f"{r.cell}  {r.sizes}"
+    return r.sizes if r.cell in KINDS else r.cell if "primitives" in r.shape else f"{r.cell}  {r.sizes}"
 
 
 def plot_ratios(path: Path, results: Results) -> None:
@@ -69,7 +69,8 @@ def plot_ratios(path: Path, results: Results) -> None:
         axes.tick_params(labelbottom=True, labelsize=8)
     handles = [_dot(panels[0, 0], COLOURS.get(cell, OTHER), cell) for cell in (*KINDS, "others")]
     figure.legend(handles=handles, loc="outside upper right", ncols=4, fontsize=9)
-    figure.suptitle("the best peer's time (memory) / ours: > 1: ours is less", x=0.01, ha="left", fontsize=11)
+    title = "The best peer's time (memory) divided by ours: right of the line, ours is less"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     _save(figure, path)
 
 
@@ -179,6 +180,8 @@ def _at(r: Result) -> int:
 
 
 def _growth_panel(axes: Any, records: list[Result], axis: str) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     for kind in KINDS:
         own = sorted((r for r in records if r.cell == kind), key=_at)
         for name, style in ((OURS, "o-"), ("torch", "x--")):
@@ -187,6 +190,9 @@ def _growth_panel(axes: Any, records: list[Result], axis: str) -> None:
                 axes.plot(*zip(*points), style, color=COLOURS[kind], markersize=4, linewidth=1.2)
     axes.set(xscale="log", yscale="log", xlabel=AXES[axis])
     _plain(axes.xaxis, sorted({_at(r) for r in records}))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.3)
 

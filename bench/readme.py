@@ -31,7 +31,7 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 def _machine(results: Results) -> str:
     where, versions, ceilings, noise = conditions(results)
     quick = " Few shapes and peers: `--quick`." if results.quick else ""
-    return f"Measured on {results.date}: {where}. {versions}.\n{ceilings.capitalize()}; {noise}.{quick}"
+    return f"Measured on {results.date}: {where}; {versions}.\nThe {ceilings};\n{noise}.{quick}"
 
 
 def _ratios(ratios: Sequence[float]) -> str:

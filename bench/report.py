@@ -11,7 +11,7 @@ from .results import Result, Results, geometric_mean, means
 
 def shown(value: float, unit: str = "s") -> str:
     """Three digits and a unit that suits."""
-    steps = [(1.0, "s"), (1e-3, "ms"), (1e-6, "us")] if unit == "s" else [(2.0**20, "MiB"), (2.0**10, "KiB")]
+    steps = [(1.0, "s"), (1e-3, "ms"), (1e-6, "us")] if unit == "s" else [(2.0**30, "GiB"), (2.0**20, "MiB")]
     scale, name = next((step for step in steps if value >= step[0]), steps[-1])
     return f"{digits(value / scale)} {name}"
 

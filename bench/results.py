@@ -132,9 +132,9 @@ def machine() -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    """Numbers to six digits: more mean nothing, and would make every file longer."""
+    """Numbers to seven digits: more mean nothing, and would make every file longer."""
     if isinstance(value, float):
-        return float(f"{value:.6g}")
+        return float(f"{value:.7g}")
     if isinstance(value, dict):
         return {key: _short(v) for key, v in value.items()}
     return [_short(v) for v in value] if isinstance(value, list) else value

@@ -14,6 +14,7 @@ from .record import KINDS, Record
 from .report import failures, report
 
 SECONDS, QUICK_SECONDS = 0.5, 0.1  # for each contender of a record, about
+QUICK_TURNS = 3
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,14 @@ def measure(records: Sequence[Record], options: Options) -> results.Results:
     """All records, one after the other, under a progress bar."""
     from tqdm import tqdm
 
-    seconds = QUICK_SECONDS if options.quick else SECONDS
+    effort = (QUICK_SECONDS, QUICK_TURNS) if options.quick else (SECONDS, timing.TURNS)
     tops = {"flops": ceilings.peak(options.threads), "bytes": ceilings.bandwidth(options.threads)}
     found, loops = list[results.Result](), list[float]()
     with tqdm(records, unit="record", disable=None, dynamic_ncols=True) as bar:
         for record in bar:
             bar.set_postfix_str(record.name, refresh=False)
             loops += [timing.calibration() for _ in range(3)]
-            found.append(timing.measure(record, options.threads, seconds))
+            found.append(timing.measure(record, options.threads, *effort))
             for line in failures(found[-1:]):
                 bar.write(line, file=sys.stderr)
     peers.set_threads(options.threads)

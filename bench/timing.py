@@ -13,13 +13,13 @@ from . import peers
 from .record import OURS, Record, Run, Unavailable
 from .results import Result, Spread
 
-REST = 0.02  # seconds: OpenMP's threads spin for a while after a run, and would take a core from whoever comes next
+REST = 0.1  # seconds: others' threads spin for a while after a run (ONNX Runtime's more than 0.02) and take a core
 TURN = 0.02  # seconds that a turn may take, if one call does not take longer
-LEAST = 5  # turns of each contender
+TURNS = 5  # of each contender, at least
 SPAWNED = 2  # measurements of memory, which hardly vary, besides the one that is compared
 
 
-def measure(record: Record, threads: int, seconds: float) -> Result:
+def measure(record: Record, threads: int, seconds: float, turns: int = TURNS) -> Result:
     """Build a record's contenders, compare and time them. Whoever disagrees or breaks is not timed, and said so."""
     threads = record.threads or threads
     peers.set_threads(threads)
@@ -36,7 +36,7 @@ def measure(record: Record, threads: int, seconds: float) -> Result:
             failed[name] = _reason(error)
     failed |= disagreeing(runs, record.calls)
     runs = {name: run for name, run in runs.items() if name not in failed}
-    samples = timed(runs, seconds) if record.unit == "s" else weighed(runs)
+    samples = timed(runs, seconds, turns) if record.unit == "s" else weighed(runs)
     found = {name: Spread.of(values) for name, values in samples.items()}
     r = record
     facts = (r.group, r.cell, r.task, dict(r.shape), r.flops, r.bytes, threads, r.unit, r.axis)
@@ -54,7 +54,7 @@ def disagreeing(runs: Mapping[str, Run], calls: int = 1) -> dict[str, str]:
     failed, expected = dict[str, str](), list[list[np.ndarray]]()
     for name, run in sorted(runs.items(), key=lambda item: item[0] != OURS):
         try:
-            found = [[np.array(a) for a in run()] for _ in range(calls)]
+            found = [[np.asarray(a).copy() for a in run()] for _ in range(calls)]
             if name == OURS:
                 expected = found
             elif expected:
@@ -76,11 +76,11 @@ def _compare(expected: list[np.ndarray], found: list[np.ndarray]) -> None:
         np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-4 * scale, err_msg=f"array {i}")
 
 
-def timed(runs: Mapping[str, Run], seconds: float) -> dict[str, list[float]]:
-    """Seconds of each call, the contenders taking turns, each for about so long and at least five turns.
+def timed(runs: Mapping[str, Run], seconds: float, turns: int = TURNS) -> dict[str, list[float]]:
+    """Seconds of each call, the contenders taking turns, each for about so long and at least so many turns.
 
-    Turns, since the machine's mood changes: it then hits all alike. A turn is some milliseconds of rest, in which the
-    threads of whoever ran before go to sleep, a call that is not timed, and some that are.
+    Turns, since the machine's mood changes: it then hits all alike. A turn is a rest, in which the threads of whoever
+    ran before go to sleep, a call that is not timed, and some that are.
     """
     if not runs:
         return {}
@@ -90,7 +90,7 @@ def timed(runs: Mapping[str, Run], seconds: float) -> dict[str, list[float]]:
     once = (time.perf_counter() - start) / len(runs)
     calls = max(1, int(TURN / once))
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(max(LEAST, int(seconds / (calls * once + REST)))):
+    for _ in range(max(turns, int(seconds / (calls * once + REST)))):
         for name, run in runs.items():
             time.sleep(REST)
             run()

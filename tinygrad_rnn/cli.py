@@ -307,13 +307,15 @@ def _add_bench(commands: Any) -> None:
     )
     rest = " ".join(name for name in GROUPS if name not in USUAL)
     groups = f"{', '.join(GROUPS)} (default: all but {rest})"
+    cells, others = ", ".join(KINDS), f"{', '.join(PEERS)} (default: all that are installed)"
     parser.add_argument("--only", nargs="+", metavar="GROUP", choices=list(GROUPS), help=groups)
-    parser.add_argument("--cells", nargs="+", metavar="CELL", choices=KINDS, default=KINDS, help=", ".join(KINDS))
-    parser.add_argument("--peers", nargs="+", metavar="PEER", choices=PEERS, help=", ".join(PEERS))
-    parser.add_argument("--quick", action="store_true", help="some shapes and two peers: two minutes")
+    parser.add_argument("--cells", nargs="+", metavar="CELL", choices=KINDS, default=KINDS, help=f"of layers: {cells}")
+    parser.add_argument("--peers", nargs="+", metavar="PEER", choices=PEERS, help=others)
+    parser.add_argument("--quick", action="store_true", help="some groups and shapes, two peers: two minutes")
     _option(parser, "threads", Allowed("threads of everyone", high=1024), None, " (default: as many as cores)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write all figures to a file")
-    parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("run/bench"), help="default: run/bench")
+    usual = Path("run/bench")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, default=usual, help=f"for results (default: {usual})")
 
 
 def _bench(args: argparse.Namespace) -> int:
