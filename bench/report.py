@@ -100,5 +100,6 @@ def report(results: Results) -> str:
     groups = list(dict.fromkeys(r.group for r in results.records))
     parts = [conditions(results), *(table(results, group) for group in groups), mean_table(results.records)]
     parts += [absences(results.records), failures(results.records)]
-    legend = f"medians; ratio: the best peer's / {OURS}'s; peak, memory: fractions of the ceilings that it reached"
+    legend = f"medians; ratio: the best peer's / {OURS}'s; peak, memory: fractions of the ceilings that it reached,\n"
+    legend += "of the memory's more than 100% where the caches hold what is counted"
     return "\n\n".join("\n".join(part) for part in [*parts[:1], [legend], *parts[1:]] if part)

@@ -69,8 +69,9 @@ class Result:
         return " x ".join(map(str, self.shape.values()))
 
     def ratio(self, peer: str) -> float | None:
-        """The peer's median / ours; None where one of them is missing."""
-        return self.found[peer].median / self.ours if self.ours and peer in self.found else None
+        """The peer's median / ours; None where one of them is missing, or is memory too small to be seen."""
+        theirs = self.found[peer].median if peer in self.found else 0.0
+        return theirs / self.ours if self.ours and theirs > 0 and self.ours > 0 else None
 
     def best(self) -> tuple[str, float] | None:
         """The fastest peer (of least memory, where that is measured), and its ratio."""

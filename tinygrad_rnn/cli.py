@@ -325,6 +325,8 @@ def _bench(args: argparse.Namespace) -> int:
 
     _check_environment()
     wanted = args.only or (groups.QUICK if args.quick else groups.USUAL)
+    if args.quick and not set(wanted) & set(groups.QUICK):
+        raise OptionError(f"--quick: expected --only with {' or '.join(groups.QUICK)}, got {' '.join(wanted)}")
     others = args.peers or (peers.QUICK if args.quick else peers.PEERS)
     threads = args.threads or get_num_threads()
     options = Options(tuple(wanted), threads, tuple(args.cells), tuple(others), args.quick, args.json, args.out)
