@@ -12,6 +12,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .plots import draw
@@ -123,7 +124,14 @@ SECTIONS: dict[str, tuple[tuple[str, ...], Callable[[Results], str]]] = {
     "language_model": (("language_model",), _language_model),
     "cold": (("cold",), _each("cold", shape="T x N x I x H")),
     "memory": (("memory",), _each("memory", shape="T x N x I x H")),
+    "growth": (("growth",), lambda _: "![time and peak memory against T, N, H and threads](bench/results/growth.png)"),
 }
+
+
+def read(folder: Path) -> Results:
+    """What was measured, and how the costs grow, where that was measured too: bench.json and growth.json."""
+    results, growth = load(folder / "bench.json"), folder / "growth.json"
+    return replace(results, records=[*results.records, *load(growth).records]) if growth.exists() else results
 
 
 def rewritten(text: str, results: Results) -> str:
@@ -147,11 +155,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", metavar="FOLDER", type=Path, default=Path("bench/results"))
     args = parser.parse_args(argv)
     try:
-        results = load(args.results / "bench.json")
+        results = read(args.results)
         text = rewritten(args.readme.read_text(encoding="utf-8"), results)
         draw(args.results, results)
-        if (args.results / "growth.json").exists():
-            draw(args.results, load(args.results / "growth.json"))
         args.readme.write_text(text, encoding="utf-8")
     except (OSError, ResultsError, ImportError) as error:
         print(f"readme: error: {error}", file=sys.stderr)
