@@ -1,7 +1,7 @@
 """Where the packages lie; everything else about the project stands in pyproject.toml.
 
-The top-level folder `kernels` is installed as `tinygrad_rnn.kernels`: a top-level module of that name
-would overwrite another well-known package's files.
+The top-level folders `kernels` and `bench` are installed as `tinygrad_rnn.kernels` and `tinygrad_rnn.bench`: top-level
+modules of such names would overwrite other packages' files.
 """
 
 from setuptools import setup
@@ -17,7 +17,8 @@ setup(
         "tinygrad_rnn.lm",
         "tinygrad_rnn.kernels",
         "tinygrad_rnn.kernels.cpu",
+        "tinygrad_rnn.bench",
     ],
-    package_dir={"tinygrad_rnn": "tinygrad_rnn", "tinygrad_rnn.kernels": "kernels"},
-    package_data={"tinygrad_rnn": ["py.typed"], "tinygrad_rnn.kernels": ["py.typed"]},
+    package_dir={"tinygrad_rnn": "tinygrad_rnn", "tinygrad_rnn.kernels": "kernels", "tinygrad_rnn.bench": "bench"},
+    package_data={name: ["py.typed"] for name in ("tinygrad_rnn", "tinygrad_rnn.kernels", "tinygrad_rnn.bench")},
 )

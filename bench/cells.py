@@ -1,157 +1,158 @@
-"""Cells of one's own beside the built-in LSTM, beside the same cell as a loop in PyTorch, and a single step.
+"""Cells of one's own, beside the same equations as a loop in PyTorch: a training step of one layer.
 
-    python bench/cells.py [--compile] [--threads 2] [--json FILE]
-
-The first table: the training step of each cell that the tests define, and its arithmetic per second as a fraction of
-the LSTM's; counted are the matrix products (3 times the forward's), not the pointwise work. The second: a peephole LSTM
-against the same equations as a loop of PyTorch operations, with --compile also under `torch.compile`, which takes
-minutes. The third: one step of a layer in inference, N = 1, and how much of the call is not the kernel.
-Outputs and gradients are compared before anything is timed.
+The loop is as its users write it: the input's product with W before it, one recurrent product and the cell's pointwise
+operations in each step. `torch.compile` compiles the whole loop, unrolled, which takes minutes, once.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import statistics
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from layers import OURS, compare, timed, training_step
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import nn
+from tinygrad_rnn import exp, maximum, nn, sigmoid, softplus, tanh
+from tinygrad_rnn.cells import cell
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from user_cells import USER_CELLS
+from .layers import training_step
+from .record import OURS, Build, Record, Run, Unavailable
 
-SHAPE = (50, 32, 256, 256)
-PEEPHOLE = (100, 16, 64, 64)
-CELLS = [
-    "minimal_gated", "ind_rnn", "zoneout_lstm", "recurrent_dropout_lstm", "depth_gated_lstm", "clockwork", "slstm"
-]  # fmt: skip
+SHAPES = [(100, 16, 64, 64), (50, 32, 256, 256)]
 
 
-def of_cell(cell: Any, shape: tuple[int, int, int, int]) -> tuple[Callable[[], Any], float]:
-    """A training step of a cell, and its flops in matrix products."""
+@cell(gates="fn")
+def minimal_gated(a, s):  # type: ignore[no-untyped-def]
+    """Zhou, Wu, Zhang and Zhou, Minimal gated unit for recurrent neural networks (2016)."""
+    f = sigmoid(a.f)
+    n = tanh(a.n.x + a.n.of(f * s.h))
+    return s.h + f * (n - s.h)
+
+
+@cell(gates="h", params="u")
+def ind_rnn(a, s, p):  # type: ignore[no-untyped-def]
+    """Li et al., Independently recurrent neural network (2018), eq. 1, with tanh."""
+    return tanh(a.h.x + p.u * s.h)
+
+
+@cell(gates="zifo", states="hcnm")
+def slstm(a, s):  # type: ignore[no-untyped-def]
+    """Beck et al., xLSTM (2024), eq. 8-17: exponential input gate, normaliser n, stabiliser m."""
+    log_f = -softplus(-a.f)
+    m = maximum(log_f + s.m, a.i)
+    i, f = exp(a.i - m), exp(log_f + s.m - m)
+    c = f * s.c + i * tanh(a.z)
+    n = f * s.n + i
+    return sigmoid(a.o) * (c / n), c, n, m
+
+
+# The same in PyTorch: step(torch, w, x, state) -> state, where x is the step's part of W x + b_ih.
+
+
+def torch_peephole(torch: Any, w: dict[str, Any], x: Any, state: Any) -> Any:
+    h, c = state
+    i, f, g, o = (x + torch.addmm(w["bias_hh"], h, w["weight_hh"].T)).chunk(4, 1)
+    i, f = torch.sigmoid(i + w["p_i"] * c), torch.sigmoid(f + w["p_f"] * c)
+    c = f * c + i * torch.tanh(g)
+    return torch.sigmoid(o + w["p_o"] * c) * torch.tanh(c), c
+
+
+def torch_minimal_gated(torch: Any, w: dict[str, Any], x: Any, state: Any) -> Any:
+    (h,) = state
+    (x_f, x_n), (b_f, b_n), (u_f, u_n) = x.chunk(2, 1), w["bias_hh"].chunk(2), w["weight_hh"].chunk(2)
+    f = torch.sigmoid(x_f + torch.addmm(b_f, h, u_f.T))
+    n = torch.tanh(x_n + torch.addmm(b_n, f * h, u_n.T))
+    return (h + f * (n - h),)
+
+
+def torch_ind_rnn(torch: Any, w: dict[str, Any], x: Any, state: Any) -> Any:
+    return (torch.tanh(x + w["p_u"] * state[0]),)
+
+
+def torch_slstm(torch: Any, w: dict[str, Any], x: Any, state: Any) -> Any:
+    h, c, n, m_before = state
+    z, i, f, o = (x + torch.addmm(w["bias_hh"], h, w["weight_hh"].T)).chunk(4, 1)
+    log_f = torch.nn.functional.logsigmoid(f)
+    m = torch.maximum(log_f + m_before, i)
+    i, f = torch.exp(i - m), torch.exp(log_f + m_before - m)
+    c, n = f * c + i * torch.tanh(z), f * n + i
+    return torch.sigmoid(o) * (c / n), c, n, m
+
+
+CELLS: dict[str, tuple[Any, Callable[..., Any]]] = {
+    "peephole_lstm": ("peephole_lstm", torch_peephole),
+    "minimal_gated": (minimal_gated, torch_minimal_gated),
+    "ind_rnn": (ind_rnn, torch_ind_rnn),
+    "slstm": (slstm, torch_slstm),
+}
+
+
+def _layer(name: str, shape: tuple[int, int, int, int]) -> tuple[Any, np.ndarray, np.ndarray]:
+    """The layer, always with the same weights, x, and the output's cotangent."""
     T, N, I, H = shape
-    rng = np.random.default_rng(0)
-    layer = nn.Recurrent(cell, I, H)
-    x = tg.tensor(rng.standard_normal((T, N, I)).astype("f"), requires_grad=True)
-    u = tg.tensor(rng.standard_normal((T, N, H)).astype("f"))
-    inputs = {name: tg.tensor(rng.integers(0, 2, (T, N, H)).astype("f")) for name in layer.step.inputs} or None
-    products = len(layer.step.direct_gates) + len(layer.step.products)
-
-    return training_step(layer, x, u, inputs=inputs), 6.0 * T * N * H * (I * len(layer.step.input_gates) + H * products)
+    rng, layer = np.random.default_rng(0), nn.Recurrent(CELLS[name][0], I, H)
+    drawn = {n: (2 * rng.random(p.shape, np.float32) - 1) / H**0.5 for n, p in layer.named_parameters()}
+    layer.load_state_dict({n: array.astype(np.float32) for n, array in drawn.items()})
+    return layer, rng.standard_normal((T, N, I), np.float32), rng.standard_normal((T, N, H), np.float32)
 
 
-def peephole(shape: tuple[int, int, int, int], compiled: bool) -> dict[str, Callable[[], Any]]:
-    """The training step of a peephole LSTM here and as a loop in PyTorch, with the same weights."""
+def ours(name: str, shape: tuple[int, int, int, int]) -> Run:
+    layer, x, u = _layer(name, shape)
+    return training_step(layer, tg.tensor(x, requires_grad=True), tg.tensor(u), lambda x: layer(x)[0])
+
+
+def with_torch(name: str, shape: tuple[int, int, int, int], compiled: bool) -> Run:
     import torch
 
-    T, N, I, H = shape
-    rng = np.random.default_rng(0)
-    layer = nn.Recurrent("peephole_lstm", I, H)
-    x, u = rng.standard_normal((T, N, I)).astype("f"), rng.standard_normal((T, N, H)).astype("f")
-    ours_x, ours_u = tg.tensor(x, requires_grad=True), tg.tensor(u)
-    theirs = {name: torch.tensor(p.numpy(), requires_grad=True) for name, p in layer.named_parameters()}
-    theirs_x, theirs_u = torch.tensor(x, requires_grad=True), torch.tensor(u)
+    layer, x, u = _layer(name, shape)
+    theirs = {n.removesuffix("_l0"): torch.tensor(p.numpy(), requires_grad=True) for n, p in layer.named_parameters()}
+    theirs_x, theirs_u = torch.from_numpy(x).requires_grad_(), torch.from_numpy(u)
+    cell, states, (N, H) = CELLS[name][1], len(layer.step.states), u.shape[1:]
 
     def loop(x: Any) -> Any:
-        w = {name.removesuffix("_l0"): p for name, p in theirs.items()}
-        projected = torch.nn.functional.linear(x, w["weight_ih"], w["bias_ih"] + w["bias_hh"])
-        h, c, outputs = torch.zeros(N, H), torch.zeros(N, H), []
-        for t in range(T):
-            i, f, g, o = (projected[t] + h @ w["weight_hh"].T).chunk(4, 1)
-            i, f = torch.sigmoid(i + w["p_i"] * c), torch.sigmoid(f + w["p_f"] * c)
-            c = f * c + i * torch.tanh(g)
-            h = torch.sigmoid(o + w["p_o"] * c) * torch.tanh(c)
-            outputs.append(h)
+        projected = torch.nn.functional.linear(x, theirs["weight_ih"], theirs["bias_ih"])
+        state, outputs = tuple(torch.zeros(N, H) for _ in range(states)), []
+        for t in range(len(u)):
+            state = cell(torch, theirs, projected[t], state)
+            outputs.append(state[0])
         return torch.stack(outputs)
 
-    def step_of(run: Callable[[Any], Any]) -> Callable[[], list[Any]]:
-        def step() -> list[Any]:
-            for p in (theirs_x, *theirs.values()):
-                p.grad = None
-            output = run(theirs_x)
-            output.backward(theirs_u)
-            return [output.detach(), theirs_x.grad, *(p.grad for p in theirs.values())]
+    run = torch.compile(loop) if compiled else loop
 
-        return step
+    def step() -> list[Any]:
+        for p in (theirs_x, *theirs.values()):
+            p.grad = None
+        output = run(theirs_x)
+        output.backward(theirs_u)
+        return [output.detach(), theirs_x.grad, *(p.grad for p in theirs.values())]
 
-    runs = {OURS: training_step(layer, ours_x, ours_u), "torch loop": step_of(loop)}
-    return runs | ({"torch.compile": step_of(torch.compile(loop))} if compiled else {})
+    return step
 
 
-def one_step(kind: str, H: int) -> tuple[float, float]:
-    """Seconds of a call of one step, N = 1, and of those the kernels' part, in inference."""
-    from tinygrad_rnn.kernels.cpu import threads
-
-    layer, x = getattr(nn, kind)(H, H), tg.tensor(np.ones((1, 1, H), "f"))
-    run, within, calls = threads.run, list[float](), list[float]()
-
-    def watched(jobs: int, count: int) -> None:
-        start = time.perf_counter()
-        run(jobs, count)
-        within.append(time.perf_counter() - start)
-
-    with tg.no_grad():
-        _, state = layer(x)
-        for _ in range(5000):
-            start = time.perf_counter()
-            layer(x, state)
-            calls.append(time.perf_counter() - start)
-        threads.run = watched
-        try:
-            for _ in range(5000):
-                layer(x, state)
-        finally:
-            threads.run = run
-    return statistics.median(calls), statistics.median(within)
+def _compiled(name: str, shape: tuple[int, int, int, int]) -> Run:
+    """The loop under `torch.compile`, compiled; Unavailable where that does not work, as without a C++ compiler."""
+    try:
+        run = with_torch(name, shape, True)
+        run()
+    except Exception as error:  # of many kinds, its compiler's among them
+        raise Unavailable(f"torch.compile: {type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
+    return run
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--compile", action="store_true", help="also under torch.compile: minutes")
-    parser.add_argument("--threads", type=int, default=tg.get_num_threads())
-    parser.add_argument("--json", metavar="FILE")
-    args = parser.parse_args()
-    import torch
-
-    tg.set_num_threads(args.threads)
-    torch.set_num_threads(args.threads)
-    steps = {"lstm": of_cell("lstm", SHAPE)} | {name: of_cell(USER_CELLS[name], SHAPE) for name in CELLS}
-    times = timed({name: step for name, (step, _) in steps.items()}, 1.0)
-    rate = {name: flops / times[name] for name, (_, flops) in steps.items()}
-    print(f"training step at {SHAPE}, {args.threads} threads")
-    for name in steps:
-        print(f"{name:24} {times[name] * 1e3:8.2f} ms {rate[name] / 1e9:6.0f} Gflop/s x{rate[name] / rate['lstm']:.2f}")
-
-    runs = peephole(PEEPHOLE, args.compile)
-    compare(runs)
-    found = timed(runs, 1.0)
-    print(f"peephole LSTM, training step at {PEEPHOLE}")
-    for name, seconds in found.items():
-        print(f"{name:24} {seconds * 1e3:8.2f} ms x{seconds / found[OURS]:.1f}")
-
-    print("one step in inference, N = 1")
-    single = {}
-    for kind, H in (("LSTM", 64), ("GRU", 64), ("RNN", 64), ("LSTM", 512)):
-        call, kernel = single[f"{kind} {H}"] = one_step(kind, H)
-        print(f"{kind} H={H:<18} {call * 1e6:8.1f} us, kernels {kernel * 1e6:.1f} us")
-    if args.json:
-        machine = {"processor": platform.processor(), "python": platform.python_version(), "torch": torch.__version__}
-        machine |= {"threads": args.threads, "date": time.strftime("%Y-%m-%d")}
-        records = {"cells": {"shape": SHAPE, "seconds": times, "flops_per_second": rate}}
-        records |= {"peephole": {"shape": PEEPHOLE, "seconds": found}, "one_step": single}
-        with open(args.json, "w", encoding="utf-8") as file:
-            json.dump({"machine": machine, **records}, file, indent=1)
+def record(name: str, shape: tuple[int, int, int, int]) -> Record:
+    """A cell as a record."""
+    T, N, I, H = shape
+    contenders: dict[str, Build] = {
+        OURS: lambda _: ours(name, shape),
+        "torch loop": lambda _: with_torch(name, shape, False),
+        "torch.compile": lambda _: _compiled(name, shape),
+    }
+    layer = _layer(name, (1, 1, I, H))[0]
+    gates, products = len(layer.step.input_gates), len(layer.step.direct_gates) + len(layer.step.products)
+    flops = 6.0 * T * N * H * (I * gates + H * products)
+    moved = 8.0 * (sum(p.numel() for p in layer.parameters()) + T * N * (I + H))
+    return Record("cells", name, "train", {"T": T, "N": N, "I": I, "H": H}, contenders, flops, moved)
 
 
-if __name__ == "__main__":
-    main()
+def records() -> list[Record]:
+    return [record(name, shape) for name in CELLS for shape in SHAPES]

@@ -1,59 +1,63 @@
-"""Inference of one recurrent layer by ONNX Runtime and OpenVINO, with the weights of a PyTorch layer.
-
-Each is a model of one ONNX operator (LSTM, GRU or RNN), on as many threads as asked for, in float32.
-"""
+"""The peers: which there are, which are installed, and on how many threads they run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import importlib
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
 
-import numpy as np
+from .record import OURS, is_peer
 
-# The order of ONNX's gates as numbers of PyTorch's: i, f, g, o -> i, o, f, c; r, z, n -> z, r, h.
-ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
-
-
-def onnx_model(kind: str, layer: Any, shape: tuple[int, int, int, int]) -> bytes:
-    """The layer as an ONNX model, x [T, N, I] -> output [T, 1, N, H]."""
-    from onnx import TensorProto, checker, helper, numpy_helper
-
-    T, N, I, H = shape
-    in_order = lambda a: a.reshape(len(ORDER[kind]), H, -1)[list(ORDER[kind])].reshape(1, -1, *a.shape[1:])
-    state = {name: in_order(value.numpy()) for name, value in layer.state_dict().items()}
-    bias = np.concatenate([state["bias_ih_l0"], state["bias_hh_l0"]], 1)
-    weights = {"W": state["weight_ih_l0"], "R": state["weight_hh_l0"], "B": bias}
-    options = {"hidden_size": H} | ({"linear_before_reset": 1} if kind == "GRU" else {})
-    graph = helper.make_graph(
-        [helper.make_node(kind, ["x", "W", "R", "B"], ["y"], **options)],
-        kind,
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [T, N, I])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [T, 1, N, H])],
-        [numpy_helper.from_array(np.ascontiguousarray(value, np.float32), name) for name, value in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    checker.check_model(model)
-    return bytes(model.SerializeToString())
+# In the order of the tables. What each is asked to do stands with the records.
+PEERS = ("torch", "torch.compile", "onnxruntime", "openvino", "jax", "autograd", "numpy")
+QUICK = ("torch", "onnxruntime")
+# What else a package needs to be of use here.
+NEEDS = {"onnxruntime": ("onnx",), "openvino": ("onnx",), "jax": ("jaxlib",)}
+PACKAGES = (OURS, "numpy", "numba", "llvmlite", "torch", "onnxruntime", "openvino", "onnx", "jax", "jaxlib", "autograd")
 
 
-def onnxruntime(model: bytes, x: np.ndarray, threads: int) -> Callable[[], np.ndarray]:
-    """Its CPU provider with all graph optimisations (the default), which packs the weights once."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, {"x": x})[0][:, 0]
+def peer_of(contender: str) -> str:
+    """The name under which a contender is chosen: that of "torch loop" is "torch"."""
+    return contender.split(" ")[0]
 
 
-def openvino(model: bytes, x: np.ndarray, threads: int) -> Callable[[], np.ndarray]:
-    """Its CPU plugin set to least latency, in float32 also where the host has shorter numbers, inputs shared."""
-    import openvino as ov
-
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
-    core = ov.Core()
-    request = core.compile_model(core.read_model(model, b""), "CPU", settings).create_infer_request()
-    return lambda: request.infer([x], share_inputs=True, share_outputs=True)[0][:, 0]
+def installed(package: str) -> str:
+    """Its version, or "" where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
-INFERENCE = {"onnxruntime": onnxruntime, "openvino": openvino}
+def lacking(peer: str) -> str:
+    """Why a peer cannot be used, in words; "" if it can."""
+    package = peer.split(".")[0]
+    missing = [name for name in (package, *NEEDS.get(package, ())) if is_peer(name) and not installed(name)]
+    return f"{' and '.join(missing)} not installed" if missing else ""
+
+
+def versions() -> dict[str, str]:
+    """Of the packages whose speed is compared, and of those below ours; those that are there."""
+    return {name: found for name in PACKAGES if (found := installed(name))}
+
+
+def prepare(peers: tuple[str, ...], threads: int) -> None:
+    """Once in a process, before a peer is used.
+
+    JAX's pool of threads has the size that NPROC says when it is made. PyTorch's is set before each record, so it must
+    be there by then. OpenVINO forks when it is imported, which a process that has JAX's threads should not.
+    """
+    os.environ["NPROC"] = str(threads)
+    for peer in ("torch", "openvino"):
+        if peer in peers and not lacking(peer):
+            importlib.import_module(peer)
+
+
+def set_threads(count: int) -> None:
+    """For this library, and for PyTorch where it is loaded; the others are told when a model is made."""
+    import tinygrad_rnn as tg
+
+    tg.set_num_threads(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)

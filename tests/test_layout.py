@@ -31,13 +31,14 @@ LAYERS = [
     ["data"],
     ["lm"],
     ["info"],
-    ["cli", "__main__"],
+    ["cli", "__main__", "bench"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-MAY_USE_KERNELS = {"fused", "trace", "cells", "primitives", "unrolled", "explain", "optim"}
+MAY_USE_KERNELS = {"fused", "trace", "cells", "primitives", "unrolled", "explain", "optim", "bench"}
 # Besides: a layer's arguments under their names, for anyone to fill in; and what the command line tells of the host.
 OPEN = ("tinygrad_rnn.kernels.sequence.Sequence", "tinygrad_rnn.kernels.cpu.host", "tinygrad_rnn.kernels.cpu.threads")
 LATE = ["numba", "cupy", "cffi", "torch", "matplotlib", "llvmlite"]
+INSTALLED_WITHIN = ("kernels", "bench")  # folders at the top that are parts of the package
 
 
 def sources(folder: str) -> list[Path]:
@@ -47,7 +48,7 @@ def sources(folder: str) -> list[Path]:
 def dotted(path: Path) -> str:
     """The dotted name under which a file is imported."""
     parts = list(path.relative_to(ROOT).with_suffix("").parts)
-    if parts[0] == "kernels":
+    if parts[0] in INSTALLED_WITHIN:
         parts.insert(0, "tinygrad_rnn")
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -73,11 +74,11 @@ def part_of_package(name: str) -> str | None:
     parts = name.split(".")
     if parts[0] != "tinygrad_rnn":
         return None
-    known = {p.stem if p.suffix else p.name for p in (ROOT / "tinygrad_rnn").iterdir()} | {"kernels"}
+    known = {p.stem if p.suffix else p.name for p in (ROOT / "tinygrad_rnn").iterdir()} | {*INSTALLED_WITHIN}
     return parts[1] if len(parts) > 1 and parts[1] in known else ""
 
 
-@pytest.mark.parametrize("path", sources("tinygrad_rnn"), ids=dotted)
+@pytest.mark.parametrize("path", sources("tinygrad_rnn") + sources("bench"), ids=dotted)
 def test_imports_run_downwards(path: Path) -> None:
     own = part_of_package(dotted(path))
     if own == "":
@@ -113,7 +114,7 @@ def test_importing_the_package_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("path", sources("tinygrad_rnn") + sources("kernels"), ids=dotted)
+@pytest.mark.parametrize("path", sources("tinygrad_rnn") + sources("kernels") + sources("bench"), ids=dotted)
 def test_files_are_short(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400
 
@@ -121,8 +122,7 @@ def test_files_are_short(path: Path) -> None:
 def test_setup_names_every_package() -> None:
     text = (ROOT / "setup.py").read_text()
     listed = set(re.findall(r'"(tinygrad_rnn[\w.]*)"', text.split("package_dir")[0]))
-    assert listed == {
-        dotted(p) for folder in ("tinygrad_rnn", "kernels") for p in sources(folder) if p.name == "__init__.py"
-    }
-    for folder in ("tinygrad_rnn", "kernels"):
+    folders = ("tinygrad_rnn", *INSTALLED_WITHIN)
+    assert listed == {dotted(p) for folder in folders for p in sources(folder) if p.name == "__init__.py"}
+    for folder in folders:
         assert (ROOT / folder / "py.typed").exists()

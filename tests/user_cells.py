@@ -1,24 +1,12 @@
-"""Cells as a user of the library would write them, for the tests."""
+"""Cells as a user of the library would write them, for the tests; three of them are the benchmarks'."""
 
 from __future__ import annotations
 
+from tinygrad_rnn.bench.cells import ind_rnn, minimal_gated, slstm
+
 import tinygrad_rnn as tg
-from tinygrad_rnn import exp, maximum, sigmoid, softplus, tanh, where
+from tinygrad_rnn import sigmoid, tanh, where
 from tinygrad_rnn.cells import cell
-
-
-@cell(gates="fn")
-def minimal_gated(a, s):
-    """Zhou, Wu, Zhang and Zhou, Minimal gated unit for recurrent neural networks (2016)."""
-    f = sigmoid(a.f)
-    n = tanh(a.n.x + a.n.of(f * s.h))
-    return s.h + f * (n - s.h)
-
-
-@cell(gates="h", params="u")
-def ind_rnn(a, s, p):
-    """Li et al., Independently recurrent neural network (2018), eq. 1, with tanh."""
-    return tanh(a.h.x + p.u * s.h)
 
 
 @cell(gates="ifgo", states="hc", inputs="keep_h keep_c")
@@ -46,17 +34,6 @@ def recurrent_dropout_lstm(a, s, e):
     g, o = tanh(a.g.x + a.g.of(h)), sigmoid(a.o.x + a.o.of(h))
     c = f * s.c + i * g
     return o * tanh(c), c
-
-
-@cell(gates="zifo", states="hcnm")
-def slstm(a, s):
-    """Beck et al., xLSTM (2024), eq. 8-17: exponential input gate, normaliser n, stabiliser m."""
-    log_f = -softplus(-a.f)
-    m = maximum(log_f + s.m, a.i)
-    i, f = exp(a.i - m), exp(log_f + s.m - m)
-    c = f * s.c + i * tanh(a.z)
-    n = f * s.n + i
-    return sigmoid(a.o) * (c / n), c, n, m
 
 
 @cell(gates="h", inputs=["tick"])

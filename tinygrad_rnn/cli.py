@@ -1,4 +1,4 @@
-"""The command `tinygrad-rnn`: train a character model, sample from it, and say what this machine can do.
+"""The command `tinygrad-rnn`: train a character model, sample from it, say what this machine can do, and measure it.
 
 Whatever a person can get wrong ends with one line on stderr, `tinygrad-rnn: error: ...`, and exit code 1; 2 where the
 command line itself is wrong. A signal ends with 128 + its number.
@@ -83,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="tinygrad-rnn", description=description, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"tinygrad-rnn {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_train, _add_sample, _add_explain, _add_info):
+    for add in (_add_train, _add_sample, _add_explain, _add_info, _add_bench):
         add(commands)
     return parser
 
@@ -287,3 +287,47 @@ def _info(args: argparse.Namespace) -> int:
     for name, value in report():
         print(f"{name:<14}{value}")
     return 0
+
+
+# bench
+
+
+def _add_bench(commands: Any) -> None:
+    from .bench.groups import GROUPS, USUAL
+    from .bench.peers import PEERS
+    from .bench.record import KINDS
+
+    parser = _command(
+        commands,
+        "bench",
+        _bench,
+        "time layers, cells, the tape and training beside other libraries",
+        "Time this library beside others, each result compared first, and write figures and pictures into a folder. "
+        "Exit code 1 where a comparison fails.",
+    )
+    rest = " ".join(name for name in GROUPS if name not in USUAL)
+    groups = f"{', '.join(GROUPS)} (default: all but {rest})"
+    cells, others = ", ".join(KINDS), f"{', '.join(PEERS)} (default: all that are installed)"
+    parser.add_argument("--only", nargs="+", metavar="GROUP", choices=list(GROUPS), help=groups)
+    parser.add_argument("--cells", nargs="+", metavar="CELL", choices=KINDS, default=KINDS, help=f"of layers: {cells}")
+    parser.add_argument("--peers", nargs="+", metavar="PEER", choices=PEERS, help=others)
+    parser.add_argument("--quick", action="store_true", help="some groups and shapes, two peers: two minutes")
+    _option(parser, "threads", Allowed("threads of everyone", high=1024), None, " (default: as many as cores)")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write all figures to a file")
+    usual = Path("run/bench")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, default=usual, help=f"for results (default: {usual})")
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from .bench import groups, peers
+    from .bench.run import Options, run
+    from .kernels.cpu.threads import get_num_threads
+
+    _check_environment()
+    wanted = args.only or (groups.QUICK if args.quick else groups.USUAL)
+    if args.quick and not set(wanted) & set(groups.QUICK):
+        raise OptionError(f"--quick: expected --only with {' or '.join(groups.QUICK)}, got {' '.join(wanted)}")
+    others = args.peers or (peers.QUICK if args.quick else peers.PEERS)
+    threads = args.threads or get_num_threads()
+    options = Options(tuple(wanted), threads, tuple(args.cells), tuple(others), args.quick, args.json, args.out)
+    return run(options)

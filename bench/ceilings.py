@@ -1,0 +1,63 @@
+"""The two ceilings of a roofline, measured in the same run: arithmetic and memory."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+CACHE = Path("/sys/devices/system/cpu/cpu0/cache")
+LARGEST = 1 << 28  # bytes of one array, also where caches are huge
+
+
+def peak(threads: int) -> float:
+    """The best rate of the register tile alone, on data in the first two caches, on all threads: flop per second."""
+    from tinygrad_rnn.kernels.cpu.host import vector_unit
+    from tinygrad_rnn.kernels.cpu.passes import Recorder
+    from tinygrad_rnn.kernels.cpu.product import PANEL_VECTORS
+    from tinygrad_rnn.kernels.cpu.tile import tile_rows
+
+    r = Recorder(np.dtype(np.float32), threads, vector_unit())
+    rows, depth, width = tile_rows(r.unit, PANEL_VECTORS) * 64 * threads, 64, PANEL_VECTORS * r.lanes
+    a, panels, out = r.make(rows, depth), r.make(width, depth), r.make(rows, width)
+    for spot in (a, panels, out):
+        r.fill(spot)
+    for _ in range(200):
+        r.multiply(a, False, panels, width, out)
+    work = r.finish()
+    times = []
+    for _ in range(50):
+        start = time.perf_counter()
+        work.run({})
+        times.append(time.perf_counter() - start)
+    return 400.0 * rows * depth * width / min(times)
+
+
+def bandwidth(threads: int, size: int = 0) -> float:
+    """The best rate of c = a + b over arrays far larger than the caches, each thread on its part: bytes per second.
+
+    Counted are two reads and one write; that a processor may read c before it writes it is not. size: bytes of one
+    array; 0: four times the last cache. J. D. McCalpin, Memory bandwidth and machine balance, 1995.
+    """
+    count = (size or min(LARGEST, 4 * last_cache())) // 4 // threads
+    parts = [tuple(np.full(count, value, np.float32) for value in (1, 2, 0)) for _ in range(threads)]
+    times = []
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(10):
+            start = time.perf_counter()
+            list(pool.map(lambda part: np.add(part[0], part[1], out=part[2]), parts))
+            times.append(time.perf_counter() - start)
+    return 12.0 * count * threads / min(times)
+
+
+def last_cache() -> int:
+    """Bytes of the largest cache that the system tells of; 32 MiB where it does not."""
+    found = [1 << 25]
+    for path in CACHE.glob("index*/size"):
+        text = path.read_text().strip()
+        scale = {"K": 1 << 10, "M": 1 << 20}.get(text[-1:], 0)
+        if scale and text[:-1].isdigit():
+            found.append(int(text[:-1]) * scale)
+    return max(found)

@@ -1,0 +1,169 @@
+"""What the README says of measurements, made from the files of results: never typed.
+
+    python -m tinygrad_rnn.bench.readme [--readme README.md] [--results bench/results]
+
+Rewrites what stands between `<!-- bench:NAME -->` and `<!-- /bench:NAME -->`, for the names of `SECTIONS`, and draws
+the pictures beside the results. A section whose records were not measured says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from .plots import draw
+from .record import is_peer
+from .report import conditions, contenders, digits, shown
+from .results import Result, Results, ResultsError, geometric_mean, load
+
+MARKED = re.compile(r"(<!-- bench:(\w+) -->\n)(.*?)(<!-- /bench:\2 -->)", re.DOTALL)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table whose first row is the head."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+def _machine(results: Results) -> str:
+    where, versions, ceilings, noise = conditions(results)
+    quick = " Few shapes and peers: `--quick`." if results.quick else ""
+    return f"Measured on {results.date}: {where}; {versions}.\nThe {ceilings};\n{noise}.{quick}"
+
+
+def _ratios(ratios: Sequence[float]) -> str:
+    """Geometric mean and range."""
+    span = f" ({digits(min(ratios))} to {digits(max(ratios))})" if len(ratios) > 1 else ""
+    return f"{digits(geometric_mean(ratios))}{span}"
+
+
+def _summary(records: Sequence[Result], titles: Callable[[Result], str]) -> str:
+    """For each title the geometric mean of every peer's ratio, and of the best peer's."""
+    peers = [name for name in contenders(records) if is_peer(name)]
+    many = len(peers) > 1
+    rows = [["", *peers, *(["best of them"] if many else [])]]
+    for title in dict.fromkeys(map(titles, records)):
+        own = [r for r in records if titles(r) == title]
+        columns = [[ratio for r in own if (ratio := r.ratio(peer))] for peer in peers]
+        columns += [[best[1] for r in own if (best := r.best())]] if many else []
+        rows.append([title, *(_ratios(found) if found else "-" for found in columns)])
+    return markdown(rows)
+
+
+def _layers(results: Results) -> str:
+    words = {"train": "training step", "infer": "inference"}
+    return _summary(results.of("layers"), lambda r: f"{r.cell}, {words[r.task]}")
+
+
+def _around(results: Results) -> str:
+    names = {"stacked": "two layers", "bidirectional": "bidirectional", "lengths": "unequal lengths"}
+    names["step"] = "one step"
+    words = {"train": "training step", "infer": "inference"}
+    return _summary(results.of(*names), lambda r: f"{names[r.group]}, {r.cell}, {words[r.task]}")
+
+
+def _efficiency(results: Results) -> str:
+    """The best fractions of the two ceilings that each cell reaches."""
+    rows = [["", "of the arithmetic peak, at most", "at", "of the bandwidth, at most", "at"]]
+    for cell, task in dict.fromkeys((r.cell, r.task) for r in results.of("layers")):
+        measured = [r for r in results.of("layers") if (r.cell, r.task) == (cell, task)]
+        own = [(f, r.sizes) for r in measured if (f := results.fractions(r))]
+        if own:
+            (peak, _), at_peak = max(own, key=lambda item: item[0][0])
+            (_, memory), at_memory = max(own, key=lambda item: item[0][1])
+            rows.append([f"{cell}, {task}", f"{peak:.0%}", at_peak, f"{memory:.0%}", at_memory])
+    return markdown(rows)
+
+
+def _each(*groups: str, shape: str) -> Callable[[Results], str]:
+    """A section with every record in a row: medians of all, and the best peer's ratio."""
+
+    def section(results: Results) -> str:
+        records = results.of(*groups)
+        names = contenders(records)
+        rows = [["", shape, *names, "best peer / ours"]]
+        for r in records:
+            task = "" if r.task == "train" else ", inference" if r.group != "dense" else ", product alone"
+            times = [shown(r.found[name].median, r.unit) if name in r.found else "-" for name in names]
+            best = r.best()
+            rows.append([f"{r.cell}{task}", r.sizes, *times, digits(best[1]) if best else "-"])
+        return markdown(rows)
+
+    return section
+
+
+def _tape(results: Results) -> str:
+    """Microseconds per primitive."""
+    records = results.of("tape")
+    names = contenders(records)
+    rows = [["us per primitive, forward and backward", *names]]
+    for r in records:
+        count = r.shape["primitives"]
+        times = [digits(r.found[name].median / count * 1e6) if name in r.found else "-" for name in names]
+        rows.append([f"`{r.cell}`", *times])
+    return markdown(rows)
+
+
+def _language_model(results: Results) -> str:
+    return _summary(results.of("language_model"), lambda r: f"{r.cell}, vocabulary of {r.shape['V']:,}")
+
+
+# By the name of the markers: the groups that a section is made from, and how.
+SECTIONS: dict[str, tuple[tuple[str, ...], Callable[[Results], str]]] = {
+    "machine": ((), _machine),
+    "layers": (("layers",), _layers),
+    "efficiency": (("layers",), _efficiency),
+    "around": (("stacked", "bidirectional", "lengths", "step"), _around),
+    "cells": (("cells",), _each("cells", shape="T x N x I x H")),
+    "dense": (("dense",), _each("dense", shape="M x K x N")),
+    "tape": (("tape",), _tape),
+    "language_model": (("language_model",), _language_model),
+    "cold": (("cold",), _each("cold", shape="T x N x I x H")),
+    "memory": (("memory",), _each("memory", shape="T x N x I x H")),
+    "growth": (("growth",), lambda _: "![time and peak memory against T, N, H and threads](bench/results/growth.png)"),
+}
+
+
+def read(folder: Path) -> Results:
+    """What was measured, and how the costs grow, where that was measured too: bench.json and growth.json."""
+    results, growth = load(folder / "bench.json"), folder / "growth.json"
+    return replace(results, records=[*results.records, *load(growth).records]) if growth.exists() else results
+
+
+def rewritten(text: str, results: Results) -> str:
+    """The README with its sections as the results have them. ResultsError for markers that have no section."""
+
+    def section(match: re.Match[str]) -> str:
+        head, name, _, tail = match.groups()
+        if name not in SECTIONS:
+            raise ResultsError(f"README: expected bench:NAME with one of {', '.join(SECTIONS)}, got {name}")
+        groups, make = SECTIONS[name]
+        there = not groups or any(r.found for r in results.of(*groups))
+        return f"{head}\n{make(results) if there else 'Not measured in this run.'}\n\n{tail}"
+
+    return MARKED.sub(section, text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; 1 with one line where a file is missing or something else."""
+    parser = argparse.ArgumentParser(prog="python -m tinygrad_rnn.bench.readme", description=(__doc__ or "")[:76])
+    parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    parser.add_argument("--results", metavar="FOLDER", type=Path, default=Path("bench/results"))
+    args = parser.parse_args(argv)
+    try:
+        results = read(args.results)
+        text = rewritten(args.readme.read_text(encoding="utf-8"), results)
+        draw(args.results, results)
+        args.readme.write_text(text, encoding="utf-8")
+    except (OSError, ResultsError, ImportError) as error:
+        print(f"readme: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""A whole run: what `tinygrad-rnn bench` does."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from . import ceilings, peers, plots, results, timing
+from .groups import select
+from .record import KINDS, Record
+from .report import failures, report
+
+SECONDS, QUICK_SECONDS = 0.5, 0.1  # for each contender of a record, about
+QUICK_TURNS = 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """Those of the command line."""
+
+    groups: tuple[str, ...]
+    threads: int
+    cells: tuple[str, ...] = KINDS
+    peers: tuple[str, ...] = peers.PEERS
+    quick: bool = False
+    json: Path | None = None
+    out: Path | None = None
+
+
+def run(options: Options) -> int:
+    """Measure, print, write and draw; 1 where a contender failed. OSError before anything runs if it cannot write."""
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+    if options.json:
+        with open(options.json, "a", encoding="utf-8"):
+            pass
+    records = select(options.groups, options.cells, options.peers, options.quick)
+    peers.prepare(options.peers, options.threads)
+    absent = {reason for peer in options.peers if (reason := peers.lacking(peer))}
+    for reason in sorted(absent):
+        print(f"left out: {reason}")
+    found = measure(records, options)
+    print(report(found))
+    write(found, options)
+    return 1 if failures(found.records) else 0
+
+
+def measure(records: Sequence[Record], options: Options) -> results.Results:
+    """All records, one after the other, under a progress bar."""
+    from tqdm import tqdm
+
+    effort = (QUICK_SECONDS, QUICK_TURNS) if options.quick else (SECONDS, timing.TURNS)
+    tops = {"flops": ceilings.peak(options.threads), "bytes": ceilings.bandwidth(options.threads)}
+    found, loops = list[results.Result](), list[float]()
+    with tqdm(records, unit="record", disable=None, dynamic_ncols=True) as bar:
+        for record in bar:
+            bar.set_postfix_str(record.name, refresh=False)
+            loops += [timing.calibration() for _ in range(3)]
+            found.append(timing.measure(record, options.threads, *effort))
+            for line in failures(found[-1:]):
+                bar.write(line, file=sys.stderr)
+    peers.set_threads(options.threads)
+    date, quiet = time.strftime("%Y-%m-%d"), timing.noise(found, loops)
+    facts = (results.machine(), peers.versions(), date, options.threads, options.quick, tops, quiet)
+    return results.Results(*facts, records=found)
+
+
+def write(found: results.Results, options: Options) -> None:
+    """The JSON file asked for, and in the folder bench.json, or growth.json for the growth, and the pictures."""
+    if options.json:
+        results.save(options.json, found)
+    if not options.out:
+        return
+    grown = found.of("growth")
+    parts = {"growth.json": grown, "bench.json": [r for r in found.records if r not in grown]}
+    written = []
+    for name, records in parts.items():
+        if records:
+            results.save(options.out / name, replace(found, records=records))
+            written.append(name)
+    try:
+        written += [path.name for path in plots.draw(options.out, found)]
+    except ImportError:
+        print("no pictures: matplotlib is not installed: pip install tinygrad_rnn[plot]", file=sys.stderr)
+    print(f"\nresults: {options.out}: {', '.join(sorted(written))}")
