@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import ceilings, peers, plots, results, timing
-from .groups import select
+from .groups import GROUPS, select
 from .record import KINDS, Record
 from .report import failures, report
 
@@ -69,20 +69,42 @@ def measure(records: Sequence[Record], options: Options) -> results.Results:
 
 
 def write(found: results.Results, options: Options) -> None:
-    """The JSON file asked for, and in the folder bench.json, or growth.json for the growth, and the pictures."""
+    """The JSON file asked for, and in the folder bench.json, or growth.json for the growth, and the pictures.
+
+    What bench.json has of other groups stays there, if it was measured on this machine, on this day, with this all.
+    """
     if options.json:
         results.save(options.json, found)
     if not options.out:
         return
     grown = found.of("growth")
     parts = {"growth.json": grown, "bench.json": [r for r in found.records if r not in grown]}
-    written = []
+    written, drawn = list[str](), list[results.Result]()
     for name, records in parts.items():
         if records:
-            results.save(options.out / name, replace(found, records=records))
+            whole = sorted([*records, *_others(options.out / name, found)], key=_place)
+            results.save(options.out / name, replace(found, records=whole))
             written.append(name)
+            drawn += whole
     try:
-        written += [path.name for path in plots.draw(options.out, found)]
+        written += [path.name for path in plots.draw(options.out, replace(found, records=drawn))]
     except ImportError:
         print("no pictures: matplotlib is not installed: pip install tinygrad_rnn[plot]", file=sys.stderr)
     print(f"\nresults: {options.out}: {', '.join(sorted(written))}")
+
+
+def _place(r: results.Result) -> int:
+    return list(GROUPS).index(r.group) if r.group in GROUPS else len(GROUPS)
+
+
+def _others(path: Path, found: results.Results) -> list[results.Result]:
+    """The records of groups that were not measured now, from a file of an earlier run under the same conditions."""
+    try:
+        before = results.load(path)
+    except (OSError, results.ResultsError):
+        return []
+    same = ("machine", "versions", "date", "threads", "quick")
+    if any(getattr(before, name) != getattr(found, name) for name in same):
+        return []
+    measured = {r.group for r in found.records}
+    return [r for r in before.records if r.group not in measured]

@@ -238,6 +238,18 @@ def test_the_command_prints_writes_and_draws(call, monkeypatch, tmp_path):
     assert found.quick and found.threads == 1 and set(found.records[0].found) == {OURS, "numpy"}
 
 
+def test_other_groups_of_the_same_day_stay(call, monkeypatch, tmp_path):
+    offer(monkeypatch, made_up({OURS: numbers(1)}))
+    monkeypatch.setitem(groups.GROUPS, "tape", lambda: [replace(made_up({OURS: numbers(1)}), group="tape")])
+    path = tmp_path / "run/bench/bench.json"
+    for group, there in (("tape", ["tape"]), ("layers", ["layers", "tape"]), ("tape", ["layers", "tape"])):
+        assert call("--only", group, "--peers", "numpy")[0] == 0
+        assert [r.group for r in results.load(path).records] == there
+    path.write_text(path.read_text().replace('"date": "', '"date": "1'))
+    assert call("--only", "layers", "--peers", "numpy")[0] == 0
+    assert [r.group for r in results.load(path).records] == ["layers"]
+
+
 def test_a_failed_comparison_is_named_and_the_others_go_on(call, monkeypatch):
     wrong = made_up({OURS: numbers(1), "numpy": numbers(2)})
     offer(monkeypatch, wrong, replace(wrong, cell="GRU", contenders={OURS: numbers(1), "numpy": numbers(1)}))

@@ -71,7 +71,7 @@ def test_what_cannot_be_compiled_is_unavailable(monkeypatch):
     monkeypatch.setattr(torch, "compile", compile)
     monkeypatch.setattr(timing, "REST", 0.0)
     monkeypatch.setattr(peers, "set_threads", lambda count: None)
-    result = timing.measure(cells.record("ind_rnn", TINY), 1, 0.0, 1)
+    result = timing.measure(cells.record("peephole_lstm", TINY), 1, 0.0, 1)
     assert result.left_out["torch.compile"] == "torch.compile: RuntimeError: no C++ compiler"
     assert not result.failed and OURS in result.found
 
