@@ -401,3 +401,48 @@ def test_parameters_are_checked():
         optim.SGD([{"params": [p], "learning_rate": 1.0}])
     with pytest.raises(TypeError, match="expected groups that are dicts with 'params'"):
         optim.SGD([{"lr": 1.0}])
+
+
+def test_numbers_change_in_place_only_where_nobody_else_holds_them():
+    def updated(hold):
+        p = nn.Parameter(np.full(5, 2.0))
+        for value in (2.0, 2.0):  # the first array may be part of another
+            held = hold(p)
+            before = p.data.ctypes.data
+            p.grad = tg.tensor(np.full(5, value))
+            optim.SGD([p], lr=0.5).step()
+        np.testing.assert_array_equal(p.numpy(), 0.0)
+        return p.data.ctypes.data == before, held
+
+    assert updated(lambda p: None)[0]
+    for hold in (lambda p: p.data, lambda p: p.numpy(), lambda p: p.data[1:], lambda p: p.detach()):
+        in_place, held = updated(hold)
+        assert not in_place
+        values = held if isinstance(held, np.ndarray) else held.data
+        np.testing.assert_array_equal(values, 1.0)  # as it was
+
+
+def test_a_graph_from_before_a_step_keeps_the_old_numbers():
+    p = nn.Parameter(np.full(3, 3.0))
+    y = (p * p).sum()
+    p.grad = tg.tensor(np.ones(3))
+    optim.SGD([p], lr=1.0).step()
+    p.grad = None
+    y.backward()
+    np.testing.assert_array_equal(p.grad.numpy(), 6.0)
+
+
+def test_weights_that_inference_has_packed_are_seen_to_change():
+    layer, x = nn.LSTM(3, 4), tg.randn(2, 1, 3)
+    with tg.no_grad():
+        before = layer(x)[0].numpy().copy()
+    optimiser = optim.SGD(layer.parameters(), lr=0.5)
+    for _ in range(2):
+        layer(x)[0].sum().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        with tg.no_grad():
+            after = layer(x)[0].numpy()
+        np.testing.assert_allclose(after, layer(x)[0].detach().numpy(), 1e-5, 1e-6)
+        assert not np.allclose(after, before)
+        before = after.copy()

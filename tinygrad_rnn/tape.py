@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ContextDecorator
@@ -37,6 +38,18 @@ class Box:
 
 
 Box.shown_as = Box
+
+def alone(box: Box) -> bool:
+    """Whether nobody but this box holds its array, so that none would see its numbers change.
+
+    Counted are references: of the box and of the argument here. A view of the array holds one, as does a graph that
+    has it saved; what an array cannot tell so, it tells by being read-only.
+    """
+    if sys.getrefcount(box.data) != 2:
+        return False
+    flags = getattr(box.data, "flags", None)
+    return flags is not None and flags.owndata and flags.writeable and flags.c_contiguous
+
 
 class _Mode(threading.local):
     recording = True

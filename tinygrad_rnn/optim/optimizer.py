@@ -118,7 +118,8 @@ class Optimizer:
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient.
 
-        A parameter gets a new array: a graph that was recorded before keeps the old numbers and stays right.
+        A parameter gets a new array where anybody else holds the old one: a graph that was recorded before keeps the
+        old numbers and stays right.
         closure: computes the loss and its gradients anew; called first, and what it returns is returned.
         """
         loss = None
@@ -152,9 +153,9 @@ class Optimizer:
         options |= self.numbers(group, step)
         jobs, new = [], []
         for p in parameters:
-            given = {"x": np.ascontiguousarray(p.data), "g": np.ascontiguousarray(p.grad.data)}  # type: ignore[union-attr]
             kept = {name: self.state[p][name] for name in slots}
-            new.append(np.empty(p.shape, p.dtype))
+            new.append(p.data if tape.alone(p) else np.empty(p.shape, p.dtype))
+            given = {"x": np.ascontiguousarray(p.data), "g": np.ascontiguousarray(p.grad.data)}  # type: ignore[union-attr]
             jobs.append((given | kept, {"x": new[-1]} | kept))
         fixed = {name: v for name, v in options.items() if not isinstance(v, float) or v == 0.0}
         program = self._program(tuple(slots), fixed, tuple(sorted(options.keys() - fixed.keys())))
