@@ -6,6 +6,7 @@ that of the cores unless OPENBLAS_NUM_THREADS says otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -24,42 +25,35 @@ def _arrays(shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, np.nda
     return tuple(rng.standard_normal(size, np.float32) for size in ((m, k), (k, n), (m, n)))  # type: ignore[return-value]
 
 
-def _step(a: Any, b: Any, u: Any) -> Run:
-    """A training step, for this library and for PyTorch."""
+def _on_tensors(tensors: Iterable[Any], task: str, unrecorded: Callable[[], Any]) -> Run:
+    """For this library and for PyTorch; unrecorded: the block in which nothing is recorded."""
+    a, b, u = tensors
 
-    def run() -> list[Any]:
+    def step() -> list[Any]:
         a.grad = b.grad = None
         c = a @ b
         c.backward(u)
         return [c.detach(), a.grad, b.grad]
 
-    return run
+    def product() -> list[Any]:
+        with unrecorded():
+            return [a @ b]
+
+    if task == "infer":
+        return product
+    a.requires_grad_()
+    b.requires_grad_()
+    return step
 
 
 def ours(shape: tuple[int, int, int], task: str) -> Run:
-    a, b, u = map(tg.tensor, _arrays(shape))
-    if task == "train":
-        return _step(a.requires_grad_(), b.requires_grad_(), u)
-
-    def run() -> list[Any]:
-        with tg.no_grad():
-            return [a @ b]
-
-    return run
+    return _on_tensors(map(tg.tensor, _arrays(shape)), task, tg.no_grad)
 
 
 def with_torch(shape: tuple[int, int, int], task: str) -> Run:
     import torch
 
-    a, b, u = map(torch.from_numpy, _arrays(shape))
-    if task == "train":
-        return _step(a.requires_grad_(), b.requires_grad_(), u)
-
-    def run() -> list[Any]:
-        with torch.inference_mode():
-            return [a @ b]
-
-    return run
+    return _on_tensors(map(torch.from_numpy, _arrays(shape)), task, torch.inference_mode)
 
 
 def with_numpy(shape: tuple[int, int, int], task: str) -> Run:

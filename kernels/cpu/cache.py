@@ -16,8 +16,10 @@ import sys
 import tempfile
 import threading
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 VARIABLE = "TINYGRAD_RNN_CACHE"
 """Environment variable that names the cache folder."""
@@ -58,6 +60,13 @@ def folder() -> Path:
             stacklevel=2,
         )
         return Path(tempfile.mkdtemp(prefix="tinygrad_rnn_"))
+
+
+def filled(template: str, values: Mapping[str, Any]) -> str:
+    """A template with each {name} replaced by its value; other braces are left alone."""
+    for name, value in values.items():
+        template = template.replace("{" + name + "}", str(value))
+    return template
 
 
 def load(name: str, text: str) -> ModuleType:

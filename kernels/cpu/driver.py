@@ -23,7 +23,6 @@ from .record import COTANGENTS, KEPT, VALUES, WEIGHTS, Shapes, record_backward, 
 from .weights import packed
 
 Array = Any
-_BYTE = np.dtype(np.uint8)
 
 
 @dataclass
@@ -107,9 +106,9 @@ def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Ar
     found = {step.states[0]: make((T + 1, N, h.columns), at.dtype)}
     blocks["h"] = found[step.states[0]]
     if KEPT in arenas:
-        blocks[KEPT] = make(arenas[KEPT], _BYTE)
+        blocks[KEPT] = make(arenas[KEPT], memory.BYTE)
     if VALUES in arenas:
-        blocks[VALUES] = memory.empty(arenas[VALUES], _BYTE)
+        blocks[VALUES] = memory.empty(arenas[VALUES], memory.BYTE)
     for name in step.states[1:]:
         spot = spots[name]
         found[name] = view(blocks[KEPT], spot, (spot.rows // N, N, spot.columns), at.dtype)
@@ -186,7 +185,7 @@ def backward(
         if d_last is not None:
             blocks["d_last_" + name] = by_row(d_last, 0)
     if order is not None:
-        blocks[COTANGENTS] = memory.empty(recorded.run.arenas[COTANGENTS], _BYTE)
+        blocks[COTANGENTS] = memory.empty(recorded.run.arenas[COTANGENTS], memory.BYTE)
     recorded.run.run(blocks)
 
     initial = [blocks["d_initial_" + name][:, : at.width(i)] for i, name in enumerate(step.states)]

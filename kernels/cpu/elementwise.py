@@ -62,24 +62,20 @@ def elementwise(
     if [a.size for a in blocks] != [n for n in sizes for _ in names] or len({a.dtype for a in blocks}) > 1:
         raise ValueError(f"elementwise: expected arrays of {dtype} and of one size in each job")
     single = tuple(n for n in program.inputs if n in numbers)
-    blocks.append(np.repeat(np.array([numbers[n] for n in single] or [0.0], dtype), unit.lanes(dtype.itemsize)))
+    spread = np.repeat(np.array([numbers[n] for n in single] or [0.0], dtype), unit.lanes(dtype.itemsize))
     count = threads.wanted_threads(4.0 * len(program.ops) * sum(sizes))
-    _recorded(program, single, sizes, dtype, count, unit).run_on(blocks)
+    _recorded(program, single, sizes, dtype, count, unit).run_on([spread, *blocks])
 
 
 @functools.lru_cache(256)
 def _recorded(
     program: Program, numbers: tuple[str, ...], sizes: tuple[int, ...], dtype: np.dtype, count: int, unit: VectorUnit
 ) -> Pass:
-    """The pass for arrays of these sizes; its blocks: of each job the inputs and the outputs, then the numbers."""
+    """The pass for arrays of these sizes; its blocks: the numbers, then of each job the inputs and the outputs."""
     kernel = _kernel(program, numbers, unit, 8 * dtype.itemsize)
-    arrays = len(kernel.names) - 2
-    last = Spot(str(len(sizes) * arrays), 0, 0, 0)
-    jobs = [
-        (kernel, [n, last, *(Spot(str(k * arrays + i), 0, 0, 0) for i in range(arrays))]) for k, n in enumerate(sizes)
-    ]
-    found = Pass(jobs, {}, count)
-    return found.ordered([str(i) for i in range(len(sizes) * arrays + 1)])
+    whole = lambda name: Spot(name, 0, 0, 0)
+    arrays = lambda k: [whole(f"{name}_{k}") for name in kernel.names[2:]]
+    return Pass([(kernel, [n, whole("numbers"), *arrays(k)]) for k, n in enumerate(sizes)], {}, count)
 
 
 @functools.cache
@@ -113,7 +109,5 @@ def _kernel(program: Program, numbers: tuple[str, ...], unit: VectorUnit, bits: 
         "arguments": unpacked(arguments), "places": places("{name} + at"), "edges": places("edge_at + {offset}"),
         "copies in": "\n".join(copies_in) or "            pass", "copies out": "\n".join(copies_out),
     }  # fmt: skip
-    text = TEMPLATE
-    for name, value in values.items():
-        text = text.replace("{" + name + "}", str(value))
-    return Kernel(cache.load(f"elementwise_{key}_{unit.name}_f{bits}", text).elementwise, arguments)
+    module = cache.load(f"elementwise_{key}_{unit.name}_f{bits}", cache.filled(TEMPLATE, values))
+    return Kernel(module.elementwise, arguments)

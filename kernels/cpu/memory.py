@@ -20,7 +20,7 @@ LEAST = 1 << 12  # bytes, under which it does not matter where an array begins
 LINE = 64  # bytes of a cache line, and of the widest vector: one that lies across two lines takes twice as long
 KEPT = 1 << 29  # bytes of unused blocks that are kept at most
 
-_BYTE = np.dtype(np.uint8)
+BYTE = np.dtype(np.uint8)
 _free: dict[int, list[np.ndarray]] = {}
 _kept = 0
 _turns = itertools.count()
@@ -101,7 +101,7 @@ def empty(shape: int | tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 def empty_together(shapes: tuple[tuple[int, ...], ...], dtype: np.dtype) -> list[np.ndarray]:
     """Arrays in one block, in less time than one by one; it goes back when nothing holds any of them."""
     size, offsets = _side_by_side(shapes, dtype.itemsize)
-    block = empty(size, _BYTE)
+    block = empty(size, BYTE)
     return [np.ndarray(shape, dtype, block, offset) for shape, offset in zip(shapes, offsets)]
 
 

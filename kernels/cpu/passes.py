@@ -94,13 +94,6 @@ class Pass:
         other.offsets = self.offsets + np.array(places, np.int64)[self.which]
         return other
 
-    def ordered(self, blocks: Ordered[str]) -> Pass:
-        """This pass with its blocks in an order."""
-        other = copy.copy(self)
-        other.blocks = [*blocks]
-        other.which = np.array([0, *(other.blocks.index(name) + 1 for name in self.blocks)], np.int64)[self.which]
-        return other
-
     def run(self, blocks: dict[str, np.ndarray]) -> None:
         """Run it; an arena that is not given is borrowed for as long."""
         borrowed = {name: memory.borrow(self.arenas[name]) for name in self.blocks if name not in blocks}

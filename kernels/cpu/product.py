@@ -89,12 +89,19 @@ def pack_rows(a, a_column, rows, depth, to, sums):
 
 @njit("void({words})", cache=True, error_model="numpy")
 def strip(
-    a, a_row, a_column, packed, rows, panel, next_panel, span, depth, start, start_row, out, out_row, columns, edge
+    a, a_row, a_column, packed, first, rows, panels, p, span, k, depth, start, start_row, out, out_row, N, K, edge
 ):
-    """out [rows, columns] = A [rows, depth] panel + start, for `span` panels, or for a part of one; start 0: none.
+    """`rows` rows of `product` from `first` on, in `span` panels from p on: what the numbers from k to k + depth add.
 
-    packed: A is as `pack_rows` leaves it. edge: room for the tile of a panel's part.
+    a: A [rows, depth]; packed: as `pack_rows` leaves it. edge: room for the tile of a panel's part.
     """
+    columns, next_panel = N - p * {width}, K * {width}
+    panel = panels + (p * K + k) * {width * size}
+    out += (first * out_row + p * {width}) * {size}
+    if k > 0:
+        start, start_row = out, out_row
+    elif start:
+        start += (first * start_row + p * {width}) * {size}
     r = 0
     while r < rows:
         left = rows - r
@@ -166,37 +173,21 @@ def product(args, thread, threads):
                 pack_rows(a + (top + k * a_column) * {size}, a_column, rows, depth, room, row_sums)
                 p = low
                 while p < high:
-                    columns = N - p * {width}
                     span = {span of rows}
-                    panel = panels + (p * K + k) * {width * size}
-                    to = out + (top * out_row + p * {width}) * {size}
-                    begin, begin_row = to, out_row
-                    if k == 0:
-                        begin, begin_row = start, start_row
-                        if start:
-                            begin += (top * start_row + p * {width}) * {size}
                     strip(
-                        room, 1, {lanes}, 1, rows, panel, K * {width}, span, depth, begin, begin_row, to, out_row,
-                        columns, edge_at,
+                        room, 1, {lanes}, 1, top, rows, panels, p, span, k, depth, start, start_row, out, out_row, N, K,
+                        edge_at,
                     )
                     p += span
         return
     p = low
     while p < high and first < last:
-        columns = N - p * {width}
         span = {span of part}
         for k in range(0, K, most):
-            depth = min(most, K - k)
-            panel = panels + (p * K + k) * {width * size}
-            to = out + (first * out_row + p * {width}) * {size}
-            begin, begin_row = to, out_row
-            if k == 0:
-                begin, begin_row = start, start_row
-                if start:
-                    begin += (first * start_row + p * {width}) * {size}
+            at, depth = a + (first * a_row + k * a_column) * {size}, min(most, K - k)
             strip(
-                a + (first * a_row + k * a_column) * {size}, a_row, a_column, 0, last - first, panel, K * {width}, span,
-                depth, begin, begin_row, to, out_row, columns, edge_at,
+                at, a_row, a_column, 0, first, last - first, panels, p, span, k, depth, start, start_row, out, out_row,
+                N, K, edge_at,
             )
         p += span
 '''
@@ -232,18 +223,16 @@ def products(unit: VectorUnit, bits: int) -> Products:
     numbers = {
         "unit": unit.name, "bits": bits, "lanes": lanes, "size": size, "width": width, "width * size": width * size,
         "vector": lanes * size, "rows": tile_rows(unit, PANEL_VECTORS), "depth": DEPTH, "at once": AT_ONCE,
-        "words": ", ".join(["intp"] * 15), "six words": ", ".join(["intp"] * 6), "panel vectors": PANEL_VECTORS,
+        "words": ", ".join(["intp"] * 18), "six words": ", ".join(["intp"] * 6), "panel vectors": PANEL_VECTORS,
         "sums": unpacked(SUMS), "arguments": unpacked(PRODUCT),
         "wide sum": sums.replace("VECTORS", str(PANEL_VECTORS)), "sum": sums.replace("VECTORS", "1"),
-        "span of rows": span_choice(unit, PANEL_VECTORS, "rows", f"columns // {width}"),
-        "span of part": span_choice(unit, PANEL_VECTORS, "last - first", f"columns // {width}"),
+        "span of rows": span_choice(unit, PANEL_VECTORS, "rows", f"(N // {width} - p)"),
+        "span of part": span_choice(unit, PANEL_VECTORS, "last - first", f"(N // {width} - p)"),
         "choice": choice(call(PANEL_VECTORS, "SPAN", "", 0), " " * 12),
         "middle": 3 * lanes, "middle choice": choice(call(3, "1", "", 0), " " * 12, spans=False),
         "narrow": 2 * lanes, "narrow choice": choice(narrow, " " * 12, spans=False),
     }  # fmt: skip
-    text = TEMPLATE
-    for name, value in numbers.items():
-        text = text.replace("{" + name + "}", str(value))
-    module = cache.load(f"product_{unit.name}_f{bits}", text + packing_text(bits, lanes))
+    text = cache.filled(TEMPLATE, numbers) + packing_text(bits, lanes)
+    module = cache.load(f"product_{unit.name}_f{bits}", text)
     names = {"copy": COPY, "pack": PACK, "product": PRODUCT, "column_sums": SUMS}
     return Products(**{name: Kernel(getattr(module, name), arguments) for name, arguments in names.items()})

@@ -145,8 +145,5 @@ def _kernels(unit: VectorUnit, bits: int) -> dict[str, Kernel]:
         "unit": unit.name, "bits": bits, "lanes": lanes, "size": size, "vectors": PANEL_VECTORS, "wide": wide,
         "losses": unpacked(LOSSES), "errors": unpacked(ERRORS),
     } | {f"{n}wide * size": k * wide * size for n, k in (("", 1), ("2 * ", 2), ("3 * ", 3))}  # fmt: skip
-    text = TEMPLATE
-    for name, value in values.items():
-        text = text.replace("{" + name + "}", str(value))
-    module = cache.load(f"softmax_{unit.name}_f{bits}", text)
+    module = cache.load(f"softmax_{unit.name}_f{bits}", cache.filled(TEMPLATE, values))
     return {"losses": Kernel(module.losses, LOSSES), "errors": Kernel(module.errors, ERRORS)}

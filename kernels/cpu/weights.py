@@ -22,8 +22,6 @@ from .host import VectorUnit, vector_unit
 from .passes import SCRATCH, Pass, Spot
 from .record import KEPT, WEIGHTS, record_forward, record_weights, shapes_of
 
-_BYTE = np.dtype(np.uint8)
-
 
 class _Place(NamedTuple):
     """Where an array lies in a block: shape, offset and strides in bytes."""
@@ -62,7 +60,7 @@ class Packed:
         for a in given.values():
             a.flags.writeable = False
         recorded = record_weights(self.shapes, 1)
-        self.block = memory.empty(recorded.run.arenas[WEIGHTS], _BYTE)
+        self.block = memory.empty(recorded.run.arenas[WEIGHTS], memory.BYTE)
         recorded.run.run(given | {WEIGHTS: self.block})
         self.prepared: dict[tuple[int, int, bool, int], _Prepared] = {}
 
@@ -71,7 +69,7 @@ class Packed:
         T, N, _ = x.shape
         key = T, N, reverse, threads.wanted_threads(self.flops * T * N)
         found = self.prepared.get(key) or self._prepare(*key)
-        room = memory.empty(found.size, _BYTE)
+        room = memory.empty(found.size, memory.BYTE)
         if SCRATCH in found.run.blocks:
             scratch = memory.borrow(found.run.arenas[SCRATCH])
             found.run.run_on([room, x, *initial, scratch])

@@ -128,16 +128,16 @@ class Optimizer:
                 loss = closure()
         for group in self.param_groups:
             alike: dict[tuple[int, np.dtype], list[Tensor]] = {}
+            slots = self.slots(group)
             for p in group["params"]:
                 if p.grad is not None:
-                    alike.setdefault((self._prepared(p, group) + 1, p.dtype), []).append(p)
+                    alike.setdefault((self._prepared(p, slots) + 1, p.dtype), []).append(p)
             for (step, _), parameters in alike.items():
-                self._update(parameters, group, step)
+                self._update(parameters, group, slots, step)
         return loss
 
-    def _prepared(self, p: Tensor, group: dict[str, Any]) -> int:
+    def _prepared(self, p: Tensor, slots: dict[str, float]) -> int:
         """How often a parameter has been updated; its state has all slots afterwards."""
-        slots = self.slots(group)
         if not slots:
             return 0
         state = self.state.setdefault(p, {"step": 0})
@@ -145,11 +145,10 @@ class Optimizer:
             state[name] = np.full(p.shape, slots[name], p.dtype)
         return int(state["step"])
 
-    def _update(self, parameters: list[Tensor], group: dict[str, Any], step: int) -> None:
+    def _update(self, parameters: list[Tensor], group: dict[str, Any], slots: dict[str, float], step: int) -> None:
         """Apply the rule to parameters of one group and dtype that are all at their step-th update."""
-        slots = self.slots(group)
-        options = {name: v for name, v in group.items() if name in self.defaults and name != "betas"}
-        options = {name: v if name in self.flags else float(v) for name, v in options.items()}
+        single = [name for name in self.defaults if name != "betas"]
+        options = {name: group[name] if name in self.flags else float(group[name]) for name in single}
         options |= self.numbers(group, step)
         jobs, new = [], []
         for p in parameters:
