@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import kernels
 from ..primitive import primitive
 from .shape import axis_of
 
@@ -81,24 +82,17 @@ def _check_range(name: str, index: np.ndarray, size: int) -> None:
         raise IndexError(f"{name}: index: expected numbers from 0 to {size - 1}, got {worst}")
 
 
-def _rows_added(g: Any, index: np.ndarray, rows: int) -> Any:
-    """Rows of g summed by their index: sorted, then added run by run, in an order that never varies."""
-    flat = index.reshape(-1)
-    g = g.reshape(flat.size, g.shape[-1])
-    out = np.zeros_like(g, shape=(rows, g.shape[1]))
-    if flat.size:
-        order = np.argsort(flat, kind="stable")
-        where, start = np.unique(flat[order], return_index=True)
-        out[where] = np.add.reduceat(g[order], start, axis=0)
-    return out
-
-
 _take_rows = primitive(
     "embedding",
     lambda weight, index, rows: weight[index],
     lambda g, index, rows: _add_rows(g, index, rows),
+    fresh=True,
 )
-_add_rows: Callable[..., Any] = primitive("add_rows", _rows_added, lambda g, index, rows: _take_rows(g, index, rows))
+_add_rows: Callable[..., Any] = primitive(
+    "add_rows",
+    lambda g, index, rows: kernels.add_rows(g.reshape(index.size, g.shape[-1]), index.reshape(-1), rows),
+    lambda g, index, rows: _take_rows(g, index, rows),
+)
 
 
 def embedding(index: Any, weight: Any) -> Any:
