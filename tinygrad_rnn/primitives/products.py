@@ -24,7 +24,7 @@ _matmul: Any = primitive(
 
 def _rows(x: Any) -> Any:
     """x [..., k] as a matrix."""
-    return x if len(x.shape) == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+    return x if len(x.shape) == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def _times_transposed(x: Any, weight: Any, bias: Any = None) -> Any:
@@ -37,7 +37,7 @@ def _linear_vjp(needs: list[bool], g: Any, x: Any, weight: Any) -> list[Any]:
     g, rows = _rows(g), _rows(x)
     d_x = _matmul(g, weight) if needs[0] else None
     if d_x is not None and len(x.shape) != 2:
-        d_x = reshape(d_x, x.shape)
+        d_x = d_x.reshape(x.shape)
     if any(needs[2:]) and isinstance(g, np.ndarray) and isinstance(rows, np.ndarray):
         return [d_x, *kernels.matmul_and_sums(g, rows)]  # in one pass over g, which may be large
     # g.mT x is in the layout of the weight, as x.mT g would not be
