@@ -184,7 +184,7 @@ def test_a_number_of_threads_must_be_one(monkeypatch):
         threads.get_num_threads()
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # that a child of many threads may hang is the test
+@pytest.mark.filterwarnings("ignore:.*fork.*")  # that a child of many threads may hang is the test
 def test_a_forked_child_can_go_on(monkeypatch):
     monkeypatch.setattr(threads, "wanted_threads", lambda flops: threads.get_num_threads())
     case = example("lstm", 5, 6, 4, 33)

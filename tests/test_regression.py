@@ -14,7 +14,7 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 from numba import cfunc
-from tinygrad_rnn.kernels.cpu import product, recurrence, threads
+from tinygrad_rnn.kernels.cpu import elementwise, gradients, product, recurrence, softmax, threads
 from tinygrad_rnn.kernels.cpu.host import VectorUnit, host_features, vector_unit
 from tinygrad_rnn.kernels.cpu.passes import Recorder
 
@@ -143,3 +143,19 @@ def test_a_training_step_keeps_its_share_of_the_tiles_speed():
             taken.append(time.perf_counter() - start)
         ratios.append(taken[0] / taken[1])
     assert statistics.quantiles(ratios, n=4)[2] > 0.45, ratios
+
+
+def every_kernel():
+    unit = vector_unit()
+    yield recurrence.recurrence(trace(find_cell("rnn_tanh")), False, unit, 32)["backward"]
+    yield from vars(product.products(unit, 32)).values()
+    yield from softmax._kernels(unit, 32).values()
+    yield from gradients._kernels(unit, 32).values()
+    yield elementwise._kernel(gradients.SCALED, ("number",), unit, 32)
+
+
+def test_kernels_take_no_memory_of_numbas():
+    """It is freed after the last line that names the array, and its address, used longer, becomes another thread's."""
+    for kernel in every_kernel():
+        compiled = cfunc("void(intp, intp, intp)", error_model="numpy")(kernel.function)  # what is cached is not shown
+        assert "NRT_MemInfo_alloc" not in compiled.inspect_llvm(), kernel.function.__name__

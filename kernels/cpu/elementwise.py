@@ -20,9 +20,7 @@ from .pointwise import PROGRAMS
 
 TEMPLATE = '''"""Generated: a Program over flat arrays for {unit}, float{bits}."""
 
-import numpy as np
-
-from tinygrad_rnn.kernels.cpu.native import word
+from tinygrad_rnn.kernels.cpu.native import stack, word
 from tinygrad_rnn.kernels.cpu.packing import get, put
 from tinygrad_rnn.kernels.cpu.pointwise import pointwise
 
@@ -35,8 +33,7 @@ def elementwise(args, thread, threads):
     at = first * {lanes * size}
     pointwise("{key}", {bits}, {lanes}, last - first, 1, 0, {lanes}, ({places},))
     if rest and thread == threads - 1:  # less than a vector: in a place of its own
-        edge = np.empty({arrays} * {lanes}, np.float{bits})
-        edge_at, end = edge.ctypes.data, full * {lanes * size}
+        edge_at, end = stack({bytes}), full * {lanes * size}
         for i in range(rest):
 {copies in}
         pointwise("{key}", {bits}, {lanes}, 1, 1, 0, rest, ({edges},))
@@ -105,7 +102,8 @@ def _kernel(program: Program, numbers: tuple[str, ...], unit: VectorUnit, bits: 
     copies_out = [line.format(bits=bits, to=there(n), source=edge(n)) for n in names if n.startswith("out_")]
     arguments = ("n", "numbers", *names)
     values = {
-        "unit": unit.name, "bits": bits, "lanes": lanes, "lanes * size": lanes * size, "key": key, "arrays": len(names),
+        "unit": unit.name, "bits": bits, "lanes": lanes, "lanes * size": lanes * size, "key": key,
+        "bytes": len(names) * lanes * size,
         "arguments": unpacked(arguments), "places": places("{name} + at"), "edges": places("edge_at + {offset}"),
         "copies in": "\n".join(copies_in) or "            pass", "copies out": "\n".join(copies_out),
     }  # fmt: skip

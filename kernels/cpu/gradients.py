@@ -29,9 +29,7 @@ SCALED = Program(("x", "number"), (Op("mul", (0, 1)),), (("out", 2),))
 
 TEMPLATE = '''"""Generated: what is done with gradients, for {unit}, float{bits}."""
 
-import numpy as np
-
-from tinygrad_rnn.kernels.cpu.native import word
+from tinygrad_rnn.kernels.cpu.native import stack, word
 from tinygrad_rnn.kernels.cpu.packing import get, put
 from tinygrad_rnn.kernels.cpu.pointwise import pointwise
 
@@ -53,8 +51,7 @@ def add_rows(args, thread, threads):
 def squares(args, thread, threads):
     """out: for each BLOCK numbers of x [n] the sum of their squares, float64."""
 {squares}
-    space = np.empty(3 * {wide}, np.float{bits})
-    sums = -(-space.ctypes.data // {wide * size}) * {wide * size}
+    sums = stack({bytes})
     last = sums + {wide * size}
     blocks = -(-n // {block})
     for b in range(blocks * thread // threads, blocks * (thread + 1) // threads):
@@ -124,6 +121,7 @@ def _kernels(unit: VectorUnit, bits: int) -> dict[str, Kernel]:
     values = {
         "unit": unit.name, "bits": bits, "lanes": lanes, "size": size, "vectors": PANEL_VECTORS, "wide": wide,
         "lanes * size": lanes * size, "wide * size": wide * size, "block": BLOCK, "block * size": BLOCK * size,
+        "bytes": 2 * wide * size,
         "add rows": unpacked(ADD_ROWS), "squares": unpacked(SQUARES),
     }  # fmt: skip
     module = cache.load(f"gradients_{unit.name}_f{bits}", cache.filled(TEMPLATE, values))

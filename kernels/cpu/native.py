@@ -15,12 +15,20 @@ from typing import Any
 
 from llvmlite import ir
 from numba import cfunc, njit, types
+from numba.core.errors import RequireLiteralValue
 from numba.extending import intrinsic
 
+from .memory import LINE
 from .vector import declared
 
 WORD = ir.IntType(64)
 SPINS = 300  # looks at a counter before a waiting thread offers its core to others
+
+
+def require_literals(given: tuple[Any, ...]) -> None:
+    """Have Numba pass the values of these arguments and not just their types."""
+    if not all(isinstance(kind, types.Literal) for kind in given):
+        raise RequireLiteralValue(str(given))
 
 
 @intrinsic
@@ -75,6 +83,23 @@ def call(typing: Any, function: Any, args: Any, thread: Any, threads: Any) -> An
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 4), emit
+
+
+@intrinsic
+def stack(typing: Any, size: Any) -> Any:
+    """Where so many bytes lie, from the beginning of a cache line, for as long as the kernel runs; size: literal.
+
+    No array of Numba's: that is freed after the last line that names it, however long its address is used.
+    """
+    require_literals((size,))
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
+        with builder.goto_entry_block():
+            block = builder.alloca(ir.ArrayType(ir.IntType(8), size.literal_value))
+        block.align = LINE
+        return builder.ptrtoint(block, WORD)
+
+    return types.intp(size), emit
 
 
 @intrinsic

@@ -14,8 +14,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .native import unpacked
-from .tile import pointer, require_literals
+from .native import require_literals, unpacked
+from .tile import pointer
 from .vector import Vectors, declared
 
 PACK = (

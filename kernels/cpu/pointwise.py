@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..program import Constant, Program
-from .tile import require_literals
+from .native import require_literals
 from .vector import Vectors
 
 PROGRAMS: dict[str, Program] = {}

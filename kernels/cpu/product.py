@@ -35,10 +35,9 @@ SUMS = ("a", "rows", "columns", "out")
 
 TEMPLATE = '''"""Generated: packing and matrix products for {unit}, float{bits}."""
 
-import numpy as np
 from numba import njit
 
-from tinygrad_rnn.kernels.cpu.native import word
+from tinygrad_rnn.kernels.cpu.native import stack, word
 from tinygrad_rnn.kernels.cpu.packing import get, move, move_part, pack_vectors, put, transpose
 from tinygrad_rnn.kernels.cpu.tile import tile
 
@@ -46,8 +45,8 @@ from tinygrad_rnn.kernels.cpu.tile import tile
 def column_sums(args, thread, threads):
     """out [columns] = the sums of the columns of a [rows, columns], row after row; columns: a multiple of LANES."""
 {sums}
-    one = np.ones(1, np.float{bits})
-    ones = one.ctypes.data
+    ones = stack({size})
+    put({bits}, ones, 1.0)
     vectors = columns // {lanes}
     c, end = vectors * thread // threads * {lanes}, vectors * (thread + 1) // threads * {lanes}
     while c < end:
@@ -141,8 +140,7 @@ def product(args, thread, threads):
     sums [M]: where A is packed, the sums of its rows; 0: nowhere.
     """
 {arguments}
-    edge = np.empty(max({at once}, {rows} * {width}) + {lanes}, np.float{bits})
-    edge_at = -(-edge.ctypes.data // {vector}) * {vector}
+    edge_at = stack({edge})
     parts = max(1, (K + {depth} // 2) // {depth})
     most = max(1, -(-K // parts))
     packs = room != 0
@@ -220,9 +218,10 @@ def products(unit: VectorUnit, bits: int) -> Products:
     call, choice = functools.partial(_tile_call, bits, lanes), functools.partial(tile_choice, unit, PANEL_VECTORS)
     # A last panel of a few columns: its vectors one by one.
     narrow = f"for c in range(0, columns, {lanes}):\n" + call(1, "1", f" + c * {size}", 4)
+    rows = tile_rows(unit, PANEL_VECTORS)
     numbers = {
         "unit": unit.name, "bits": bits, "lanes": lanes, "size": size, "width": width, "width * size": width * size,
-        "vector": lanes * size, "rows": tile_rows(unit, PANEL_VECTORS), "depth": DEPTH, "at once": AT_ONCE,
+        "edge": max(AT_ONCE, rows * width) * size, "rows": rows, "depth": DEPTH, "at once": AT_ONCE,
         "words": ", ".join(["intp"] * 18), "six words": ", ".join(["intp"] * 6), "panel vectors": PANEL_VECTORS,
         "sums": unpacked(SUMS), "arguments": unpacked(PRODUCT),
         "wide sum": sums.replace("VECTORS", str(PANEL_VECTORS)), "sum": sums.replace("VECTORS", "1"),

@@ -27,9 +27,7 @@ from .tile import span_choice, tile_choice, tile_rows, tile_spans
 
 HEAD = '''"""Generated: the recurrent loops of the cell {name} for {unit}, float{bits}."""
 
-import numpy as np
-
-from tinygrad_rnn.kernels.cpu.native import meet, word
+from tinygrad_rnn.kernels.cpu.native import meet, stack, word
 from tinygrad_rnn.kernels.cpu.pointwise import pointwise
 from tinygrad_rnn.kernels.cpu.tile import tile
 '''
@@ -49,8 +47,7 @@ def {function}(args, thread, threads):
     group, member = thread // members, thread % members
     first, last = N * group // groups, N * (group + 1) // groups
     meeting = meetings + group * 64
-    tiled = np.empty({numbers} + {lanes}, np.float{bits})
-    tiled_at = -(-tiled.ctypes.data // {vector}) * {vector}
+    tiled_at = stack({tiled})
     for i in range(T):
         t = {time}
         end = min(word(active, t), last)
@@ -217,10 +214,7 @@ class _Loop:
         body = LOOP.format(
             function=self.function,
             arguments=unpacked(tuple(arrays)),
-            numbers=self.numbers,
-            lanes=self.lanes,
-            bits=self.bits,
-            vector=self.lanes * self.size,
+            tiled=self.numbers * self.size,
             time=time,
             bases=bases,
             stages=stages,

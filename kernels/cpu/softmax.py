@@ -31,10 +31,9 @@ TEMPLATE = '''"""Generated: softmax and its likelihood for {unit}, float{bits}."
 
 import math
 
-import numpy as np
 from numba import njit
 
-from tinygrad_rnn.kernels.cpu.native import word
+from tinygrad_rnn.kernels.cpu.native import stack, word
 from tinygrad_rnn.kernels.cpu.packing import get, put
 from tinygrad_rnn.kernels.cpu.pointwise import pointwise
 
@@ -51,9 +50,9 @@ def exponentials(x, columns, out, room):
     top, sums, last, spare = room, room + {wide * size}, room + {2 * wide * size}, room + {3 * wide * size}
     full = columns // {wide}
     done = full * {wide}
-    fill(top, -np.inf)
+    fill(top, -math.inf)
     fill(sums, 0.0)
-    fill(last, -np.inf)
+    fill(last, -math.inf)
     for i in range(columns - done):
         put({bits}, last + i * {size}, get({bits}, x + (done + i) * {size}))
     pointwise("largest", {bits}, {lanes}, full, {vectors}, 0, {wide}, (x, {wide}, top, 0, top, 0))
@@ -80,8 +79,7 @@ def exponentials(x, columns, out, room):
 def losses(args, thread, threads):
     """out [rows] = weights -log softmax(x [rows, columns])[index]; 0 where the weight is 0."""
 {losses}
-    space = np.empty(5 * {wide}, np.float{bits})
-    room = -(-space.ctypes.data // {wide * size}) * {wide * size}
+    room = stack({bytes})
     for r in range(rows * thread // threads, rows * (thread + 1) // threads):
         weight = get({bits}, weights + r * {size})
         if weight == 0.0:
@@ -96,8 +94,7 @@ def losses(args, thread, threads):
 def errors(args, thread, threads):
     """out [rows, columns] = g (softmax(x) - one_hot(index))."""
 {errors}
-    space = np.empty(5 * {wide}, np.float{bits})
-    room = -(-space.ctypes.data // {wide * size}) * {wide * size}
+    room = stack({bytes})
     full = columns // {wide}
     for r in range(rows * thread // threads, rows * (thread + 1) // threads):
         row, number = out + r * columns * {size}, get({bits}, g + r * {size})
@@ -143,7 +140,7 @@ def _kernels(unit: VectorUnit, bits: int) -> dict[str, Kernel]:
     wide = PANEL_VECTORS * lanes
     values = {
         "unit": unit.name, "bits": bits, "lanes": lanes, "size": size, "vectors": PANEL_VECTORS, "wide": wide,
-        "losses": unpacked(LOSSES), "errors": unpacked(ERRORS),
+        "bytes": 4 * wide * size, "losses": unpacked(LOSSES), "errors": unpacked(ERRORS),
     } | {f"{n}wide * size": k * wide * size for n, k in (("", 1), ("2 * ", 2), ("3 * ", 3))}  # fmt: skip
     module = cache.load(f"softmax_{unit.name}_f{bits}", cache.filled(TEMPLATE, values))
     return {"losses": Kernel(module.losses, LOSSES), "errors": Kernel(module.errors, ERRORS)}

@@ -11,10 +11,10 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core.errors import RequireLiteralValue
 from numba.extending import intrinsic
 
 from .host import VectorUnit
+from .native import require_literals
 from .vector import Vectors
 
 
@@ -58,12 +58,6 @@ def pointer(builder: ir.IRBuilder, address: Any, offset: Any, kind: ir.Type, ite
     """What lies some numbers behind an address."""
     moved = builder.add(address, builder.mul(offset, ir.IntType(64)(itemsize)))
     return builder.inttoptr(moved, kind.as_pointer())
-
-
-def require_literals(given: tuple[Any, ...]) -> None:
-    """Have Numba pass the values of these arguments and not just their types."""
-    if not all(isinstance(kind, types.Literal) for kind in given):
-        raise RequireLiteralValue(str(given))
 
 
 @intrinsic
