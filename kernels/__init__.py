@@ -10,11 +10,16 @@ go out, and it knows of no tensor, tape or layer.
     softmax.py     the likelihood of a class under softmax, and its gradient, in NumPy
     recompute.py   the sequence driver with less memory: what the backward wants is computed again, piece by piece
     cpu/           the compiled driver: vector code for this host, generated and built by Numba
+    protocol.py    what other libraries' arrays, on a GPU, are asked for through NumPy's protocol
+    cuda/          the sequence driver for arrays on a GPU
+
+The kind of array decides: NumPy's go to what is compiled for the CPU, others to their own library and to cuda/.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 from collections.abc import Mapping
 from collections.abc import Sequence as Ordered
@@ -48,6 +53,17 @@ def _compiled() -> ModuleType:
     from .cpu import driver  # not before it is wanted: Numba takes a while to import
 
     return driver
+
+
+@functools.cache
+def _cuda() -> ModuleType:
+    """The driver for arrays on a GPU."""
+    try:
+        return importlib.import_module(".cuda.driver", __name__)
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.cuda":
+            raise
+        raise RuntimeError("recurrent layers: expected arrays on the CPU: this version has no CUDA kernels") from None
 
 
 def _worth_the_tile(x: np.ndarray, y: np.ndarray, multiply_adds: int) -> bool:
@@ -90,9 +106,9 @@ def elementwise(
 ) -> None:
     """Run a Program of elements on each job: named inputs, contiguous arrays of one size, and outputs, written.
 
-    numbers: inputs that are one number for all elements.
+    numbers: inputs that are one number for all elements. The arrays of all jobs are of one kind.
     """
-    if wanted_driver() == "cpu":
+    if wanted_driver() == "cpu" and type(next(iter(jobs[0][1].values()))) is np.ndarray:
         from .cpu import elementwise as compiled
 
         return compiled.elementwise(program, jobs, numbers)
@@ -116,17 +132,19 @@ def _softmax(x: np.ndarray) -> ModuleType:
         from .cpu import softmax as compiled
 
         return compiled
-    from . import softmax
+    from . import protocol, softmax
 
-    return softmax
+    return softmax if isinstance(x, np.ndarray) else protocol
 
 
 def driver_for(step: Step, sequence: Sequence) -> ModuleType:
     """The driver, with `forward` and `backward`, that runs a step over a sequence.
 
-    The compiled one, but for a sequence of no numbers, where there is nothing to compile for. Raises ValueError where
-    the environment asks for a driver that there is not.
+    The compiled one, but for a sequence of no numbers, where there is nothing to compile for; for arrays on a GPU
+    always the one there. Raises ValueError where the environment asks for a driver that there is not.
     """
+    if not isinstance(sequence.x, np.ndarray):
+        return _cuda()
     if wanted_driver() == "reference" or 0 in sequence.x.shape:
         from . import reference
 

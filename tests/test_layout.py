@@ -15,9 +15,10 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     ["anomaly"],
     ["tape"],
+    ["device"],
     ["primitive"],
     ["primitives"],
-    ["device", "random"],
+    ["conversion", "cuda", "random"],
     ["tensor"],
     ["creation"],
     ["differentiate"],

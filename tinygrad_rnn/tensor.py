@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from . import tape
-from .device import check_device
+from .conversion import wanted
+from .device import as_array, beside, checked, device_of, host, moved, same_device
 from .primitives import elementwise as el
 from .primitives import index as ix
 from .primitives import products as pr
@@ -16,18 +17,7 @@ from .primitives import reduce as rd
 from .primitives import shape as sh
 from .tape import Box, mode
 
-DTYPES = tuple(np.dtype(d) for d in ("float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"))
 _NUMBERS = (Box, int, float, np.ndarray, np.generic, list)
-
-
-def as_dtype(dtype: Any) -> np.dtype:
-    """A dtype by name, type or itself; TypeError where tensors do not have it."""
-    try:
-        if dtype is not None:  # which NumPy takes for float64
-            return DTYPES[DTYPES.index(np.dtype(dtype))]
-    except (TypeError, ValueError):
-        pass
-    raise TypeError(f"dtype: expected one of {', '.join(map(str, DTYPES))}, got {dtype!r}")
 
 
 def _reflected(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -88,7 +78,7 @@ class Tensor(Box):
 
     @property
     def device(self) -> str:
-        return "cpu"
+        return device_of(self.data)
 
     def numel(self) -> int:
         """How many elements it has."""
@@ -116,8 +106,9 @@ class Tensor(Box):
         return (self.data == getattr(value, "data", value)).any().item()
 
     def __repr__(self) -> str:
-        body = np.array2string(self.data, separator=", ", prefix="tensor(", precision=4, threshold=1000)
+        body = np.array2string(host(self), separator=", ", prefix="tensor(", precision=4, threshold=1000)
         notes = [] if self.dtype in (np.float32, np.int64, np.bool_) else [f"dtype={self.dtype}"]
+        notes += [] if self.device == "cpu" else [f"device={self.device!r}"]
         if self.node is not None:
             notes.append("requires_grad=True" if self.is_leaf else f"node={self.node.name}")
         return f"tensor({', '.join([body, *notes])})"
@@ -125,7 +116,8 @@ class Tensor(Box):
     def __reduce__(self) -> tuple:
         if not self.is_leaf:
             raise RuntimeError("copy or pickle: expected a leaf or constant, got a recorded tensor: detach() it first")
-        return _rebuilt, (type(self), self.data, self.requires_grad)
+        where = self.device
+        return _rebuilt, (type(self), self.data if where == "cpu" else host(self), self.requires_grad, where)
 
     __hash__ = object.__hash__
 
@@ -133,6 +125,8 @@ class Tensor(Box):
 
     def numpy(self) -> np.ndarray:
         """The array itself, not a copy; read-only where gradients are wanted, so that the tape stays true."""
+        if self.device != "cpu":
+            raise TypeError(f"numpy: expected a tensor on the CPU, got one on {self.device}: copy it with .cpu() first")
         if self.node is None:
             return self.data
         view = self.data.view()
@@ -261,16 +255,11 @@ class Tensor(Box):
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(value, Box) and value.node is not None and mode.recording:
             raise RuntimeError("x[index] = value: expected a value without requires_grad: use where or concat")
-        self._overwrite("x[index] = value", self.data.copy())
-        try:
-            self.data[ix._plain(index)] = value.data if isinstance(value, Box) else value
-        except (IndexError, ValueError) as error:
-            kind = IndexError if isinstance(error, IndexError) else ValueError
-            raise kind(f"x[index] = value: expected both to fit in x of shape {self.shape}, got {error}") from error
+        self._overwrite("x[index] = value", ix.overwritten(self.data, index, value))
 
     def copy_(self, other: Any) -> Tensor:
         """Take over the numbers of another tensor or array that broadcasts to this shape, converted to this dtype."""
-        source = np.asarray(other.data if isinstance(other, Box) else other)
+        source = beside(other.data if isinstance(other, Box) else other, self)
         self._overwrite("copy_", np.broadcast_to(source, self.shape).astype(self.dtype))
         return self
 
@@ -292,15 +281,17 @@ class Tensor(Box):
 
     def to(self, *targets: Any, dtype: Any = None, device: Any = None) -> Tensor:
         """This tensor in another dtype or on another device, or as another tensor is."""
-        for target in targets:
-            if isinstance(target, Tensor):
-                dtype, device = target.dtype, target.device
-            elif isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda"):
-                device = target
-            else:
-                dtype = target
-        check_device("to", device)
-        return self if dtype is None else el.cast(self, as_dtype(dtype))
+        dtype, device = wanted(targets, dtype, device)
+        out = self if dtype is None else el.cast(self, dtype)
+        return out if device is None else el.move(out, device)
+
+    def cpu(self) -> Tensor:
+        """On the CPU."""
+        return self.to("cpu")
+
+    def cuda(self, device: Any = "cuda") -> Tensor:
+        """On a GPU, by its name or number; the current one by default."""
+        return self.to(device=f"cuda:{device}" if isinstance(device, int) else device)
 
     def float(self) -> Tensor:
         """In float32."""
@@ -365,8 +356,13 @@ class Tensor(Box):
         return sh.transpose(self, -2, -1)
 
 
-def _rebuilt(kind: type[Tensor], data: Any, requires_grad: bool) -> Tensor:
-    tensor = kind.__new__(kind)
+def as_tensor(value: Any) -> Tensor:
+    """A tensor itself; lists, or any library's array where it is, as a constant: an array is not copied."""
+    return value if isinstance(value, Tensor) else Tensor(as_array(value))
+
+
+def _rebuilt(kind: type[Tensor], data: Any, requires_grad: bool, device: str = "cpu") -> Tensor:
+    tensor, data = kind.__new__(kind), moved(data, checked("copy or pickle", device))
     Tensor.__init__(tensor, data, tape.leaf(data.shape) if requires_grad else None)
     return tensor
 
@@ -385,7 +381,9 @@ def cotangent(name: str, output: Tensor, gradient: Any, create: bool) -> Any:
             )
         gradient = Tensor(np.ones_like(output.data))
     elif not isinstance(gradient, Tensor):
-        gradient = Tensor(np.asarray(gradient, output.dtype))
+        gradient = Tensor(beside(gradient, output).astype(output.dtype))
+    if type(gradient.data) is not type(output.data):
+        same_device(f"{name}: gradient", gradient, output, "the tensor is")
     if gradient.shape != output.shape or gradient.dtype != output.dtype:
         raise ValueError(
             f"{name}: gradient: expected {output.dtype} of shape {output.shape}, "

@@ -1,4 +1,9 @@
-"""Primitives that pick by index, and their adjoint, which adds into place: `x[index]`, gather, embedding."""
+"""Primitives that pick by index, and their adjoint, which adds into place: `x[index]`, gather, embedding.
+
+Indices are lists, NumPy's arrays, or tensors that are where x is or on the CPU: those are looked through there, which
+costs no wait for a GPU, and then brought to x. NumPy refuses an index out of range; CuPy would take it modulo the
+size, so for its arrays the range is seen to here.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ..device import beside, device_of, moved, numbers, on_gpu, same_device
 from ..primitive import primitive
+from ..tape import Box
 from .shape import axis_of
 
 
@@ -19,9 +26,46 @@ def _plain(index: Any) -> Any:
         index = index.data
     elif isinstance(index, (list, range, np.ndarray)):
         index = np.array(index, np.int64 if len(np.shape(index)) and not len(index) else None)
-    if isinstance(index, np.ndarray) and index.dtype.kind not in "biu":
+    elif on_gpu(index):
+        index = index.copy()
+    if (isinstance(index, np.ndarray) or on_gpu(index)) and index.dtype.kind not in "biu":
         raise TypeError(f"index: expected integers or booleans, got {index.dtype}")
     return index
+
+
+def _bare(x: Any) -> Any:
+    return x.data if isinstance(x, Box) else x
+
+
+def _usable(x: Any, index: Any) -> Any:
+    """`_plain(index)`, for a GPU checked and brought there."""
+    index = _plain(index)
+    return _brought(index, x) if on_gpu(_bare(x)) else index
+
+
+def _brought(index: Any, x: Any) -> Any:
+    """An index on the GPU where x is, its integers within the sizes that they count through."""
+    parts = index if isinstance(index, tuple) else (index,)
+    widths = [_width(part) for part in parts]
+    rest = len(x.shape) - sum(width for width in widths if width is not None)
+    axis, found = 0, []
+    for part, width in zip(parts, widths):
+        if hasattr(part, "dtype"):
+            if part.dtype.kind in "iu" and axis < len(x.shape):
+                _check_range("index", part, x.shape[axis], -x.shape[axis])
+            part = moved(np.asarray(part) if isinstance(part, np.generic) else part, device_of(x))
+        found.append(part)
+        axis += rest if width is None else width
+    return tuple(found) if isinstance(index, tuple) else found[0]
+
+
+def _width(part: Any) -> int | None:
+    """How many dimensions a part of an index is about; None for the ellipsis, which takes those that are left."""
+    if part is Ellipsis:
+        return None
+    if part is None or isinstance(part, (bool, np.bool_)):
+        return 0
+    return part.ndim if getattr(part, "dtype", None) == np.bool_ else 1
 
 
 def _is_basic(index: Any) -> bool:
@@ -34,6 +78,9 @@ def _added_into_place(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
     out = np.zeros_like(g, shape=shape)
     if _is_basic(index):
         out[index] = g
+    elif on_gpu(out):  # its ufunc.at adds in whatever order threads arrive
+        places = np.arange(out.size, like=out).reshape(shape)[index]
+        return _rows_added(g.reshape(places.size, 1), places, out.size).reshape(shape)
     else:
         np.add.at(out, index, g)
     return out
@@ -52,45 +99,100 @@ _scatter: Callable[..., Any] = primitive(
 
 def getitem(x: Any, index: Any) -> Any:
     """x[index] with NumPy's rules: positions, slices, None, ..., integer and boolean arrays or tensors."""
-    return _getitem(x, _plain(index), x.shape)
+    return _getitem(x, _usable(x, index), x.shape)
 
 
-def _along(axis: int, index: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The index that takes `index` along one axis and stays in place along the others; () for a scalar."""
-    grid = np.ogrid[tuple(slice(n) for n in index.shape)]
-    return tuple(index if i == axis else at for i, at in enumerate(grid))
+def overwritten(x: Any, index: Any, value: Any) -> Any:
+    """A copy of an array in which the places of an index hold a value: a number, lists, an array or a tensor."""
+    out = x.copy()
+    try:
+        if isinstance(value, Box):
+            same_device("x[index] = value: value", value, x, "x is")
+            value = value.data
+        elif on_gpu(x) and not isinstance(value, (bool, int, float)):
+            value = beside(value, x)
+        out[_usable(x, index)] = value
+    except (IndexError, ValueError) as error:
+        kind = IndexError if isinstance(error, IndexError) else ValueError
+        raise kind(f"x[index] = value: expected both to fit in x of shape {x.shape}, got {error}") from error
+    return out
+
+
+def take_along(x: Any, axis: int, index: Any) -> Any:
+    """`gather` by an index that is known to fit and to be where x is."""
+    index = _bare(index)
+    grid = [np.arange(n, like=index).reshape(n, *[1] * (index.ndim - i - 1)) for i, n in enumerate(index.shape)]
+    return _getitem(x, tuple(index if i == axis else at for i, at in enumerate(grid)), x.shape)
 
 
 def gather(x: Any, dim: int, index: Any) -> Any:
     """out[i][j][k] = x[index[i][j][k]][j][k] for dim 0, and so for the others; index has as many dimensions as x."""
     axis = axis_of("gather", dim, len(x.shape))
-    index = np.asarray(_plain(index))
+    index = _array(index)
     if index.dtype.kind not in "iu" or index.ndim != len(x.shape):
         raise ValueError(
             f"gather: index: expected integers in {len(x.shape)} dimensions, got {index.dtype} of shape {index.shape}"
         )
     if any(n > m for i, (n, m) in enumerate(zip(index.shape, x.shape)) if i != axis):
         raise ValueError(f"gather: index: expected a shape within {x.shape} but for dim {dim}, got {index.shape}")
-    _check_range("gather", index, x.shape[axis] if x.shape else 1)
-    return _getitem(x, _along(axis, index), x.shape)
+    return take_along(x, axis, positions("gather: index", index, x, x.shape[axis] if x.shape else 1))
 
 
-def _check_range(name: str, index: np.ndarray, size: int) -> None:
-    if index.size and (index.min() < 0 or index.max() >= size):
-        worst = index.min() if index.min() < 0 else index.max()
-        raise IndexError(f"{name}: index: expected numbers from 0 to {size - 1}, got {worst}")
+def _array(index: Any) -> Any:
+    index = _plain(index)
+    return index if on_gpu(index) else np.asarray(index)
 
 
-def _rows_added(g: Any, index: np.ndarray, rows: int) -> Any:
+def positions(name: str, index: Any, x: Any, size: int) -> Any:
+    """An array of integers, from 0 to below size or IndexError, brought to where x is. name: for messages."""
+    _check_range(name, index, size)
+    if type(index) is type(_bare(x)):
+        return index
+    if on_gpu(index):
+        same_device(name, index, x, "what it picks from is")
+    return moved(index, device_of(x))
+
+
+def _check_range(name: str, index: Any, size: int, low: int = 0) -> None:
+    if index.size:
+        least, most = numbers(index.min(), index.max())
+        if least < low or most >= size:
+            worst = int(least if least < low else most)
+            raise IndexError(f"{name}: expected numbers from {low} to {size - 1}, got {worst}")
+
+
+def _rows_added(g: Any, index: Any, rows: int) -> Any:
     """Rows of g summed by their index: sorted, then added run by run, in an order that never varies."""
     flat = index.reshape(-1)
     g = g.reshape(flat.size, g.shape[-1])
     out = np.zeros_like(g, shape=(rows, g.shape[1]))
     if flat.size:
         order = np.argsort(flat, kind="stable")
-        where, start = np.unique(flat[order], return_index=True)
-        out[where] = np.add.reduceat(g[order], start, axis=0)
+        where, sums = (_runs_doubled if on_gpu(g) else _runs_added)(flat[order], g[order])
+        out[where] = sums
     return out
+
+
+def _runs_added(keys: Any, rows: Any) -> tuple[Any, Any]:
+    """Each key of a sorted list once, and the sum of its rows."""
+    where, start = np.unique(keys, return_index=True)
+    return where, np.add.reduceat(rows, start, axis=0)
+
+
+def _runs_doubled(keys: Any, rows: Any) -> tuple[Any, Any]:
+    """The same in whole passes, each of which makes a row the sum of twice as many rows before it of its key.
+
+    Hillis and Steele, Data parallel algorithms (1986), in segments. CuPy's `add.reduceat` takes differences of
+    running sums, in which small ones are lost.
+    """
+    distance = 1
+    while distance < len(keys):
+        same = (keys[distance:] == keys[:-distance])[:, None]
+        rows = np.concatenate([rows[:distance], rows[distance:] + np.where(same, rows[:-distance], 0)])
+        distance *= 2
+    last = np.ones_like(keys, np.bool_)
+    last[:-1] = keys[1:] != keys[:-1]
+    return keys[last], rows[last]
 
 
 _take_rows = primitive(
@@ -103,10 +205,9 @@ _add_rows: Callable[..., Any] = primitive("add_rows", _rows_added, lambda g, ind
 
 def embedding(index: Any, weight: Any) -> Any:
     """weight[index], a row for each entry of an integer tensor. weight [V, D], index of any shape -> [..., D]."""
-    index = np.asarray(_plain(index))
+    index = _array(index)
     if len(weight.shape) != 2:
         raise ValueError(f"embedding: weight: expected two dimensions, got shape {weight.shape}")
     if index.dtype.kind not in "iu":
         raise TypeError(f"embedding: index: expected integers, got {index.dtype}")
-    _check_range("embedding", index, weight.shape[0])
-    return _take_rows(weight, index, weight.shape[0])
+    return _take_rows(weight, positions("embedding: index", index, weight, weight.shape[0]), weight.shape[0])
