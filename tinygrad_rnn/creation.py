@@ -45,6 +45,11 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: An
     return _leaf("tensor", made, device, requires_grad)
 
 
+def as_tensor(data: Any) -> Tensor:
+    """A tensor itself; lists, or any library's array where it is, as a constant: an array is not copied."""
+    return data if isinstance(data, Tensor) else Tensor(as_array(data))
+
+
 def from_dlpack(ext_tensor: Any) -> Tensor:
     """A constant that shares the memory of another library's array, on the CPU or on a GPU: nothing is copied.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import tape
 from .conversion import wanted
-from .device import as_array, beside, checked, device_of, host, moved, same_device
+from .device import beside, checked, device_of, host, moved, same_device
 from .primitives import elementwise as el
 from .primitives import index as ix
 from .primitives import products as pr
@@ -135,6 +135,14 @@ class Tensor(Box):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.numpy(), dtype, copy=copy)
+
+    def __dlpack__(self, **asked: Any) -> Any:
+        if self.node is not None:
+            raise BufferError("__dlpack__: expected a tensor without requires_grad, got one with it: detach() it first")
+        return self.data.__dlpack__(**asked)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.data.__dlpack_device__()
 
     def item(self) -> Any:
         """The one element, as a Python number."""
@@ -354,11 +362,6 @@ class Tensor(Box):
     def mT(self) -> Tensor:
         """The last two dimensions exchanged."""
         return sh.transpose(self, -2, -1)
-
-
-def as_tensor(value: Any) -> Tensor:
-    """A tensor itself; lists, or any library's array where it is, as a constant: an array is not copied."""
-    return value if isinstance(value, Tensor) else Tensor(as_array(value))
 
 
 def _rebuilt(kind: type[Tensor], data: Any, requires_grad: bool, device: str = "cpu") -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..creation import as_tensor
 from ..device import beside, numbers, on_gpu, same_device
 from ..primitives import index as ix
 from ..primitives import products as pr
@@ -17,7 +18,7 @@ from ..primitives.reduce import log_softmax, mean, softmax, sum
 from ..primitives.shape import pad, permute, reshape
 from ..primitives.windows import conv2d, max_pool2d
 from ..random import uniform
-from ..tensor import Tensor, as_tensor
+from ..tensor import Tensor
 
 __all__ = [
     "binary_cross_entropy_with_logits",

@@ -11,13 +11,13 @@ import numpy as np
 from .. import fused, tape
 from ..cells import Cell, find_cell
 from ..conversion import as_dtype
-from ..creation import zeros
+from ..creation import as_tensor, zeros
 from ..device import checked, host, moved, same_device
 from ..kernels.sequence import Sequence as Arguments
 from ..primitive import primitive
 from ..primitives.shape import broadcast_to, concat, reshape, stack, transpose, unbind
 from ..random import generator
-from ..tensor import Tensor, as_tensor
+from ..tensor import Tensor
 from ..trace import trace
 from .functional import dropout as drop
 from .module import Module, Parameter

@@ -7,11 +7,11 @@ from typing import Any
 
 from .. import fused
 from ..cells import Cell
-from ..creation import zeros
+from ..creation import as_tensor, zeros
 from ..device import same_device
 from ..kernels.sequence import Sequence as Arguments
 from ..primitives.shape import broadcast_to, reshape
-from ..tensor import Tensor, as_tensor
+from ..tensor import Tensor
 from .module import Module
 from .recurrent import Recurrent
 
