@@ -138,6 +138,8 @@ def as_array(value: Any) -> Any:
 
 def beside(value: Any, x: Any) -> Any:
     """A number, nested lists or an array of numbers as an array where x, a tensor or array, lives."""
+    if type(value) is np.ndarray is type(x.data if isinstance(x, Box) else x):
+        return value
     return moved(as_array(value), device_of(x))
 
 
@@ -149,7 +151,7 @@ def host(value: Any) -> np.ndarray:
 def numbers(*values: Any) -> list[Any]:
     """Arrays of one element as Python numbers, in one transfer: each transfer waits for all that the GPU was given."""
     if values and on_gpu(values[0]):
-        return np.stack([v.astype(np.float64) for v in values]).tolist()
+        return np.stack(values).tolist()
     return [v.item() for v in values]
 
 

@@ -109,8 +109,10 @@ def primitive(
             else:
                 if numeric and type(a) not in _SCALARS:
                     unsettled = True
-                    if isinstance(a, _ndarray) or on_gpu(a):
-                        a = a.copy()  # the caller may write into it before the backward
+                    if isinstance(a, _ndarray):
+                        a = np.array(a)  # the caller may write into it before the backward
+                    elif on_gpu(a):
+                        a = a.copy()
                 raw.append(a)
                 parents.append(None)
         if unsettled:
@@ -220,6 +222,9 @@ def settle(rule: Rule, raw: list) -> None:
                 raise TypeError(f"{rule.name}: expected tensors, arrays or numbers, got {type(a).__name__} {a!r}")
     one_device(rule, raw)
     for a in arrays:
+        if type(a) is not type(model):
+            got = f"{type(model).__module__}.{type(model).__name__} and {type(a).__module__}.{type(a).__name__}"
+            raise TypeError(f"{rule.name}: expected arrays of one kind, got {got}")
         if a.dtype != model.dtype and (rule.numeric and a.dtype.kind != "b" or a.dtype.kind == "f"):
             names = " and ".join(dict.fromkeys(str(a.dtype) for a in arrays))
             raise TypeError(f"{rule.name}: expected arguments of one dtype, got {names}: convert one with .to(dtype)")
@@ -231,23 +236,25 @@ def one_device(rule: Rule, raw: Sequence[Any]) -> None:
     Asked where it can be seen that they may not be, for it costs nothing on the CPU then: where a library refuses
     arguments, and where a result is not NumPy's.
     """
-    places = [(name, device_of(a)) for name, a in _named(rule, raw) if _is_array(a)]
-    for name, place in places[1:]:
-        if place != places[0][1]:
-            raise RuntimeError(
-                f"{rule.name}: {name}: expected a tensor on {places[0][1]}, as {places[0][0]} is, got one on {place}: "
-                "move one of them with .to(device)"
-            )
+    if len({device_of(a) for a in raw if _is_array(a)}) > 1:
+        (first, there), *others = [(name, device_of(a)) for name, a in _named(rule, raw) if _is_array(a)]
+        name, place = next(other for other in others if other[1] != there)
+        raise RuntimeError(
+            f"{rule.name}: {name}: expected a tensor on {there}, as {first} is, got one on {place}: "
+            "move one of them with .to(device)"
+        )
 
 
 def _settled_result(rule: Rule, out: Any, raw: list) -> Any:
     """An array where NumPy gave a scalar, and float32 where its arithmetic took integers to float64."""
-    if on_gpu(out[0] if type(out) is tuple and out else out):
-        one_device(rule, raw)
     if type(out) is tuple:
+        if out and type(out[0]) is not _ndarray and on_gpu(out[0]):
+            one_device(rule, raw)
         return out
     if isinstance(out, np.generic):
         out = np.asarray(out)
+    elif type(out) is not _ndarray and on_gpu(out):
+        one_device(rule, raw)
     if rule.numeric and out.dtype == np.float64 and not any(_is_array(a) and a.dtype == np.float64 for a in raw):
         out = out.astype(np.float32)
     return out
