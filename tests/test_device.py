@@ -129,6 +129,7 @@ MIXED: list[tuple[Callable[[Any], Any], str]] = [
         "weight: expected a tensor on cuda:0, as the input is, got one on cpu",
     ),
     (lambda y: (y.requires_grad_() * 2).backward(x), "backward: gradient: expected a tensor on cuda:0, as the tensor"),
+    (lambda y: setattr(nn.Parameter(x), "grad", y), "grad: expected a tensor on cpu, as the tensor is, got one on"),
     (lambda y: nn.LSTM(3, 2)(y[None]), "LSTM: x: expected a tensor on cpu, as the weights are, got one on cuda:0"),
     (lambda y: nn.LSTM(3, 2, device="cuda")(x[None]), "LSTM: x: expected a tensor on cuda:0, as the weights are, got"),
     (

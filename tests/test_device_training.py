@@ -17,6 +17,7 @@ import strict_cupy
 from helpers import normal
 from tinygrad_rnn.kernels import reference
 from tinygrad_rnn.kernels.sequence import Sequence
+from user_cells import recurrent_dropout_lstm
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import cli, device, kernels, nn, optim
@@ -56,6 +57,8 @@ def sequences(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Something that runs sequences on a GPU."""
     if cupy is strict_cupy.module:
         monkeypatch.setattr(kernels, "_cuda", OnTheHost)
+        monkeypatch.setattr(device, "kernels_lack", list)
+        monkeypatch.setattr(cli, "kernels_lack", list)
     elif device.kernels_lack():
         pytest.skip("; ".join(device.kernels_lack()))
 
@@ -318,6 +321,7 @@ RECURRENT: list[tuple[Callable[[], nn.Module], dict[str, Any]]] = [
     (lambda: nn.LSTM(3, 4, proj_size=2, return_states=True), {"lengths": tg.tensor([1, 5, 2])}),
     (lambda: nn.GRU(3, 4, learn_initial_state=True, reset_after=False), {}),
     (lambda: nn.Recurrent("peephole_lstm", 3, 4, recompute_every=2), {"lengths": [5, 5, 2]}),
+    (lambda: nn.Recurrent(recurrent_dropout_lstm, 3, 4), {"inputs": lambda d: {"m": tg.ones(4, device=d).double()}}),
 ]
 
 
@@ -329,7 +333,8 @@ def test_recurrent_layers(k: int, sequences: None) -> None:
         layer = make().double().to(name)
         shape = (3, 5, 3) if layer.batch_first else (5, 3, 3)
         x = tg.tensor(normal(*shape), requires_grad=True, device=name)
-        return derived(layer(x, **options), [x, *layer.parameters()])
+        given = {key: value(name) if callable(value) else value for key, value in options.items()}
+        return derived(layer(x, **given), [x, *layer.parameters()])
 
     assert_equal(run, 1e-9)
 
@@ -414,6 +419,13 @@ def test_command_line(sequences: None, tmp_path: Path, capsys: pytest.CaptureFix
     assert cli.main(["train", "--out", out, "--resume", "--steps", "5"]) == 0  # on the CPU
     assert cli.main(["sample", out, "--length", "5", "--device", "cuda"]) == 0
     assert "after 5 steps" in capsys.readouterr().out
+
+
+def test_command_line_without_kernels(cupy: Any, capsys: pytest.CaptureFixture) -> None:
+    if not device.kernels_lack():
+        pytest.skip("there are CUDA kernels")
+    assert cli.main(["sample", "nowhere", "--device", "cuda"]) == 1
+    assert "error: --device: expected 'cpu', got 'cuda': this version has no CUDA kernels" in capsys.readouterr().err
 
 
 def test_command_line_without_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

@@ -18,7 +18,7 @@ LAYERS = [
     ["device"],
     ["primitive"],
     ["primitives"],
-    ["conversion", "cuda", "random"],
+    ["conversion", "cuda", "operators", "random"],
     ["tensor"],
     ["creation"],
     ["differentiate"],

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from . import __version__
 from .cells import BUILT_IN
 from .data import TextError
-from .device import checked
+from .device import checked, kernels_lack
 from .lm import checkpoint
 from .lm.config import DEFAULT_LIMITS, Allowed, Config, Limits, OptionError
 from .lm.progress import Progress, clock
@@ -127,11 +127,13 @@ def _add_device(parser: Any) -> None:
 
 
 def _check_device(args: argparse.Namespace) -> None:
-    """OptionError where the device is none, or cannot be used."""
+    """OptionError where the device is none, or models cannot run on it."""
     try:
-        checked("--device", args.device)
+        lacks = checked("--device", args.device) != "cpu" and kernels_lack()
     except (RuntimeError, ValueError) as error:
         raise OptionError(str(error).replace("--device: device:", "--device:")) from error
+    if lacks:
+        raise OptionError(f"--device: expected 'cpu', got {args.device!r}: {'; '.join(lacks)}")
 
 
 # train

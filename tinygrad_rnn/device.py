@@ -63,15 +63,21 @@ def _driver_lacks() -> list[str]:
 
 def kernels_lack() -> list[str]:
     """What keeps recurrent layers from running on a GPU that tensors can be on, a line each."""
-    lacks = []
-    if importlib.util.find_spec("tinygrad_rnn.kernels.cuda") is None:
-        lacks.append("this version has no CUDA kernels for recurrent layers yet")
-    if shutil.which("nvcc") is None:
-        lacks.append("no nvcc was found on PATH to build kernels with: install the CUDA toolkit")
-    return lacks
+    found = importlib.util.find_spec("tinygrad_rnn.kernels.cuda") is not None
+    return [] if found else ["this version has no CUDA kernels for recurrent layers yet"]
+
+
+def nvcc_lacks() -> list[str]:
+    """What keeps CUDA kernels from being built here, a line each."""
+    return [] if shutil.which("nvcc") else ["no nvcc was found on PATH to build kernels with: install the CUDA toolkit"]
 
 
 # Names of devices
+
+
+def gpu(device: Any) -> str:
+    """The name of a GPU, by its name or number."""
+    return f"cuda:{device}" if isinstance(device, int) else device
 
 
 def checked(name: str, device: Any) -> Any:

@@ -9,7 +9,8 @@ import numpy as np
 
 from . import tape
 from .conversion import wanted
-from .device import beside, checked, device_of, host, moved, same_device
+from .device import beside, checked, device_of, gpu, host, moved, same_device
+from .operators import boolean, in_place, reflected
 from .primitives import elementwise as el
 from .primitives import index as ix
 from .primitives import products as pr
@@ -18,34 +19,6 @@ from .primitives import shape as sh
 from .tape import Box, mode
 
 _NUMBERS = (Box, int, float, np.ndarray, np.generic, list)
-
-
-def _reflected(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    return lambda self, other: operation(other, self)
-
-
-def _in_place(operation: Callable[[Any, Any], Any], sign: str) -> Callable[[Tensor, Any], Tensor]:
-    def assign(self: Tensor, other: Any) -> Tensor:
-        recorded = isinstance(other, Box) and other.node is not None
-        if mode.recording and (not self.is_leaf or recorded and self.node is None):
-            return operation(self, other)  # on the tape `y += x` means `y = y + x`: nothing is overwritten
-        with tape.no_grad():
-            changed = operation(self.detach(), other)
-        self._overwrite(sign, changed.data)
-        return self
-
-    return assign
-
-
-def _boolean(operation: Callable[..., Any], sign: str) -> Callable[..., Any]:
-    def checked(*values: Any) -> Any:
-        for value in values:
-            dtype = getattr(value, "dtype", np.dtype(type(value)))
-            if dtype != np.bool_:  # of numbers, the sign means bits elsewhere
-                raise TypeError(f"{sign}: expected booleans, got {dtype}: compare first, or use {operation.__name__}")
-        return operation(*values)
-
-    return checked
 
 
 class Tensor(Box):
@@ -207,6 +180,8 @@ class Tensor(Box):
             if not isinstance(grad, Tensor) or grad.shape != self.shape or grad.dtype != self.dtype:
                 got = f"{grad.dtype} of shape {grad.shape}" if isinstance(grad, Tensor) else type(grad).__name__
                 raise ValueError(f"grad: expected None or a tensor, {self.dtype} of shape {self.shape}, got {got}")
+            if type(grad.data) is not type(self.data):
+                same_device("grad", grad, self, "the tensor is")
         if self.node is not None:
             self.node.notes = self.node.notes or tape.Notes()
             self.node.notes.grad = grad
@@ -280,10 +255,10 @@ class Tensor(Box):
         """Set every element to 0."""
         return self.fill_(0)
 
-    __iadd__ = _in_place(el.add, "+=")
-    __isub__ = _in_place(el.sub, "-=")
-    __imul__ = _in_place(el.mul, "*=")
-    __itruediv__ = _in_place(el.div, "/=")
+    __iadd__ = in_place(el.add, "+=")
+    __isub__ = in_place(el.sub, "-=")
+    __imul__ = in_place(el.mul, "*=")
+    __itruediv__ = in_place(el.div, "/=")
 
     # Dtype and device
 
@@ -299,7 +274,7 @@ class Tensor(Box):
 
     def cuda(self, device: Any = "cuda") -> Tensor:
         """On a GPU, by its name or number; the current one by default."""
-        return self.to(device=f"cuda:{device}" if isinstance(device, int) else device)
+        return self.to(device=gpu(device))
 
     def float(self) -> Tensor:
         """In float32."""
@@ -319,18 +294,18 @@ class Tensor(Box):
 
     # Arithmetic and comparison
 
-    __add__, __radd__ = el.add, _reflected(el.add)
-    __sub__, __rsub__ = el.sub, _reflected(el.sub)
-    __mul__, __rmul__ = el.mul, _reflected(el.mul)
-    __truediv__, __rtruediv__ = el.div, _reflected(el.div)
-    __pow__, __rpow__ = el.pow, _reflected(el.pow)
-    __matmul__, __rmatmul__ = pr.matmul, _reflected(pr.matmul)
+    __add__, __radd__ = el.add, reflected(el.add)
+    __sub__, __rsub__ = el.sub, reflected(el.sub)
+    __mul__, __rmul__ = el.mul, reflected(el.mul)
+    __truediv__, __rtruediv__ = el.div, reflected(el.div)
+    __pow__, __rpow__ = el.pow, reflected(el.pow)
+    __matmul__, __rmatmul__ = pr.matmul, reflected(pr.matmul)
     __neg__ = el.neg
     __abs__ = el.abs
     __lt__, __le__, __gt__, __ge__ = el.lt, el.le, el.gt, el.ge
-    __and__ = __rand__ = _boolean(el.logical_and, "&")
-    __or__ = __ror__ = _boolean(el.logical_or, "|")
-    __invert__ = _boolean(el.logical_not, "~")
+    __and__ = __rand__ = boolean(el.logical_and, "&")
+    __or__ = __ror__ = boolean(el.logical_or, "|")
+    __invert__ = boolean(el.logical_not, "~")
     __getitem__ = ix.getitem
 
     def __eq__(self, other: object) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from .. import tape
 from ..conversion import convert, wanted
 from ..creation import tensor
-from ..device import host
+from ..device import gpu, host
 from ..tensor import Tensor
 
 
@@ -210,9 +210,9 @@ class Module:
         """Move to the CPU, in place."""
         return self.to("cpu")
 
-    def cuda(self) -> Any:
-        """Move to the current GPU, in place."""
-        return self.to("cuda")
+    def cuda(self, device: Any = "cuda") -> Any:
+        """Move to a GPU, by its name or number, in place; the current one by default."""
+        return self.to(device=gpu(device))
 
     def double(self) -> Any:
         """Convert to float64, in place."""

@@ -40,7 +40,8 @@ def _bare(x: Any) -> Any:
 def _usable(x: Any, index: Any) -> Any:
     """`_plain(index)`, for a GPU checked and brought there."""
     index = _plain(index)
-    return _brought(index, x) if on_gpu(_bare(x)) else index
+    array = x.data if isinstance(x, Box) else x
+    return index if type(array) is np.ndarray or not on_gpu(array) else _brought(index, x)
 
 
 def _brought(index: Any, x: Any) -> Any:
