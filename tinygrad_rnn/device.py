@@ -19,6 +19,7 @@ import numpy as np
 
 from .tape import Box
 
+_NUMPY = (np.ndarray, np.generic)
 _DLPACK_CPU, _DLPACK_CUDA = 1, 2  # device types, as dlpack.h numbers them
 
 
@@ -110,6 +111,8 @@ def is_name(value: Any) -> bool:
 
 def on_gpu(array: Any) -> bool:
     """Whether an array is CuPy's: of CUDA's memory, and answering to NumPy's protocol (as PyTorch's do not)."""
+    if isinstance(array, _NUMPY):
+        return False
     kind = type(array)
     return hasattr(kind, "__cuda_array_interface__") and hasattr(kind, "__array_function__")
 
@@ -154,11 +157,9 @@ def host(value: Any) -> np.ndarray:
     return moved(as_array(value.data if isinstance(value, Box) else value), "cpu")
 
 
-def numbers(*values: Any) -> list[Any]:
-    """Arrays of one element as Python numbers, in one transfer: each transfer waits for all that the GPU was given."""
-    if values and on_gpu(values[0]):
-        return np.stack(values).tolist()
-    return [v.item() for v in values]
+def numbers(*values: Any) -> Sequence[Any]:
+    """Arrays of no dimensions as numbers, in one transfer: each transfer waits for all that the GPU was given."""
+    return np.stack(values).tolist() if values and on_gpu(values[0]) else values
 
 
 def same_device(name: str, value: Any, x: Any, as_what: str) -> None:

@@ -252,7 +252,7 @@ def _chosen(name: str, x: Any, target: Any, weight: Any, ignore_index: int, redu
     if weight is not None:
         index, counted, weights = beside(index, x), beside(counted, x), beside(weights, x)
         weights *= _class_weight(x, weight)[index]
-    total = numbers(weights.sum())[0] if reduction == "mean" else 1.0
+    total = float(weights.sum()) if reduction == "mean" else 1.0
     scale = 1.0 / total if total else 0.0
     return _Chosen(beside(index, x), beside(counted, x), beside(weights * x.dtype.type(scale), x), scale)
 

@@ -160,7 +160,8 @@ class Optimizer:
         for p in parameters:
             kept = {name: self.state[p][name] for name in slots}
             new.append(p.data if tape.alone(p) else np.empty(p.shape, p.dtype, like=p.data))
-            given = {n: np.ascontiguousarray(a, like=a) for n, a in (("x", p.data), ("g", p.grad.data))}  # type: ignore[union-attr]
+            x, g = p.data, p.grad.data  # type: ignore[union-attr]
+            given = {"x": np.ascontiguousarray(x, like=x), "g": np.ascontiguousarray(g, like=g)}
             jobs.append((given | kept, {"x": new[-1]} | kept))
         fixed = {name: v for name, v in options.items() if not isinstance(v, float) or v == 0.0}
         program = self._program(tuple(slots), fixed, tuple(sorted(options.keys() - fixed.keys())))

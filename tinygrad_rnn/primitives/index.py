@@ -20,9 +20,11 @@ from .shape import axis_of
 
 def _plain(index: Any) -> Any:
     """An index with tensors and lists in it as arrays; arrays are copied, as the caller may write into them later."""
+    if isinstance(index, (int, slice)):
+        return index
     if isinstance(index, tuple):
         return tuple(_plain(part) for part in index)
-    if hasattr(index, "node"):
+    if isinstance(index, Box):
         index = index.data
     elif isinstance(index, (list, range, np.ndarray)):
         index = np.array(index, np.int64 if len(np.shape(index)) and not len(index) else None)
@@ -40,8 +42,7 @@ def _bare(x: Any) -> Any:
 def _usable(x: Any, index: Any) -> Any:
     """`_plain(index)`, for a GPU checked and brought there."""
     index = _plain(index)
-    array = x.data if isinstance(x, Box) else x
-    return index if type(array) is np.ndarray or not on_gpu(array) else _brought(index, x)
+    return _brought(index, x) if on_gpu(_bare(x)) else index
 
 
 def _brought(index: Any, x: Any) -> Any:
@@ -100,7 +101,8 @@ _scatter: Callable[..., Any] = primitive(
 
 def getitem(x: Any, index: Any) -> Any:
     """x[index] with NumPy's rules: positions, slices, None, ..., integer and boolean arrays or tensors."""
-    return _getitem(x, _usable(x, index), x.shape)
+    on_the_cpu = type(_bare(x)) is np.ndarray
+    return _getitem(x, _plain(index) if on_the_cpu else _usable(x, index), x.shape)
 
 
 def overwritten(x: Any, index: Any, value: Any) -> Any:
@@ -147,11 +149,9 @@ def _array(index: Any) -> Any:
 def positions(name: str, index: Any, x: Any, size: int) -> Any:
     """An array of integers, from 0 to below size or IndexError, brought to where x is. name: for messages."""
     _check_range(name, index, size)
-    if type(index) is type(_bare(x)):
-        return index
     if on_gpu(index):
         same_device(name, index, x, "what it picks from is")
-    return moved(index, device_of(x))
+    return beside(index, x)
 
 
 def _check_range(name: str, index: Any, size: int, low: int = 0) -> None:

@@ -24,8 +24,8 @@ def _norm(arrays: list[np.ndarray], order: float) -> float:
     flat = [a.reshape(-1) for a in arrays if a.size]
     with np.errstate(over="ignore", invalid="ignore"):
         if order == 2.0:  # the usual one, in the least time
-            return math.sqrt(sum(numbers(*[np.dot(a, a) for a in flat])))
-        norms = np.array(numbers(*[np.linalg.norm(a, order) for a in flat]))
+            return math.sqrt(sum(map(float, numbers(*[np.dot(a, a) for a in flat]))))
+        norms = np.array(numbers(*[np.linalg.norm(a, order) for a in flat]), np.float64)
         return float(np.linalg.norm(norms, order)) if flat else 0.0
 
 
