@@ -195,6 +195,7 @@ class ndarray:
     __truediv__, __rtruediv__ = _operator("true_divide"), _operator("true_divide", True)
     __itruediv__ = _in_place("true_divide")
     __pow__, __rpow__ = _operator("power"), _operator("power", True)
+    __mod__, __rmod__ = _operator("remainder"), _operator("remainder", True)
     __matmul__, __rmatmul__ = _operator("matmul"), _operator("matmul", True)
     __eq__, __ne__ = _operator("equal"), _operator("not_equal")
     __lt__, __le__, __gt__, __ge__ = map(_operator, ("less", "less_equal", "greater", "greater_equal"))
@@ -428,8 +429,8 @@ class Generator:
 
 
 UFUNCS = [
-    "add", "subtract", "multiply", "divide", "true_divide", "negative", "power", "exp", "log", "sqrt", "absolute",
-    "sign", "sin", "cos", "tanh", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal",
+    "add", "subtract", "multiply", "divide", "true_divide", "negative", "power", "remainder", "exp", "log", "sqrt",
+    "absolute", "sign", "sin", "cos", "tanh", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal",
     "logical_and", "logical_or", "logical_not", "isfinite", "isnan", "maximum", "minimum", "logaddexp",
 ]
 FUNCTIONS = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import itertools
 import pickle
 import subprocess
 import sys
@@ -268,6 +269,20 @@ def test_the_stand_in_takes_what_cupy_takes() -> None:
     assert hasattr(real.random, "Philox4x3210") and hasattr(real.linalg, "norm")
     methods = [n for n, v in vars(strict_cupy.ndarray).items() if callable(v) and n != "_view"]
     assert [n for n in methods if not hasattr(real.ndarray, n)] == []
+
+
+def test_results_of_cupy_have_the_dtypes_of_numpys() -> None:
+    """What makes NumPy's arithmetic fit for the stand-in."""
+    real = pytest.importorskip("cupy")
+    for name, dtype in itertools.product(strict_cupy.UFUNCS, tg.conversion.DTYPES):
+        ours, theirs = getattr(np, name), getattr(real, name)
+        try:
+            wanted = ours.resolve_dtypes((dtype,) * ours.nin + (None,))
+        except TypeError:  # NumPy refuses
+            continue
+        fitting = (t.split("->") for t in theirs.types if all(np.can_cast(dtype, c) for c in t.split("->")[0]))
+        found = np.dtype(next(fitting)[1])
+        assert found == wanted[-1] or dtype.itemsize < 4, (name, dtype)  # functions of small integers take float32
 
 
 def test_the_stand_in_is_strict(cupy: Any) -> None:

@@ -7,6 +7,7 @@ size, so for its arrays the range is seen to here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -53,7 +54,7 @@ def _brought(index: Any, x: Any) -> Any:
     axis, found = 0, []
     for part, width in zip(parts, widths):
         if hasattr(part, "dtype"):
-            if part.dtype.kind in "iu" and axis < len(x.shape):
+            if _is_integers(part) and axis < len(x.shape):
                 _check_range("index", part, x.shape[axis], -x.shape[axis])
             part = moved(np.asarray(part) if isinstance(part, np.generic) else part, device_of(x))
         found.append(part)
@@ -81,11 +82,28 @@ def _added_into_place(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
     if _is_basic(index):
         out[index] = g
     elif on_gpu(out):  # its ufunc.at adds in whatever order threads arrive
-        places = np.arange(out.size, like=out).reshape(shape)[index]
-        return _rows_added(g.reshape(places.size, 1), places, out.size).reshape(shape)
+        if _is_integers(index):
+            rows, count, width = index % shape[0], shape[0], math.prod(shape[1:])
+        else:
+            rows, count, width = _places(index, out), out.size, 1
+        return _rows_added(g.reshape(rows.size, width), rows, count).reshape(shape)
     else:
         np.add.at(out, index, g)
     return out
+
+
+def _is_integers(part: Any) -> bool:
+    return hasattr(part, "dtype") and part.dtype.kind in "iu"
+
+
+def _places(index: Any, x: Any) -> Any:
+    """The number, in row-major order, of each element that an index picks from an array."""
+    if isinstance(index, tuple) and len(index) == x.ndim and all(map(_is_integers, index)):
+        found: Any = 0
+        for part, n in zip(index, x.shape):
+            found = found * n + part % n
+        return found
+    return np.arange(x.size, like=x).reshape(x.shape)[index]
 
 
 _getitem = primitive(
