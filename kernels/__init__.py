@@ -8,6 +8,7 @@ go out, and it knows of no tensor, tape or layer.
     sequence.py    Sequence: what a step is run over
     reference.py   the sequence driver in NumPy, the oracle for every compiled one
     softmax.py     the likelihood of a class under softmax, and its gradient, in NumPy
+    gradients.py   what is done with whole gradients outside the layers, in NumPy
     recompute.py   the sequence driver with less memory: what the backward wants is computed again, piece by piece
     cpu/           the compiled driver: vector code for this host, generated and built by Numba
     protocol.py    what other libraries' arrays, on a GPU, are asked for through NumPy's protocol
@@ -119,22 +120,45 @@ def elementwise(
 
 def softmax_losses(x: np.ndarray, index: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """weights -log softmax(x)[index], row by row: see `kernels.softmax`."""
-    return _softmax(x).losses(x, index, weights)
+    return _compiled_for("softmax", x).losses(x, index, weights)
 
 
 def softmax_errors(g: np.ndarray, x: np.ndarray, index: np.ndarray) -> np.ndarray:
     """g (softmax(x) - one_hot(index)), row by row: the gradient of `softmax_losses`."""
-    return _softmax(x).errors(g, x, index)
+    return _compiled_for("softmax", x).errors(g, x, index)
 
 
-def _softmax(x: np.ndarray) -> ModuleType:
-    if wanted_driver() == "cpu" and type(x) is np.ndarray and x.size:
-        from .cpu import softmax as compiled
+def add_rows(g: np.ndarray, index: np.ndarray, rows: int) -> np.ndarray:
+    """Rows of g added up by their index: see `kernels.gradients`."""
+    return _compiled_for("gradients", g).add_rows(g, index, rows)
 
-        return compiled
-    from . import protocol, softmax
 
-    return softmax if isinstance(x, np.ndarray) else protocol
+def sum_of_squares(arrays: list[np.ndarray]) -> float:
+    """Of all numbers of all arrays: see `kernels.gradients`."""
+    return _compiled_for("gradients", *arrays).sum_of_squares(arrays)
+
+
+def scaled(arrays: list[np.ndarray], number: float) -> list[np.ndarray]:
+    """Each array times a number: see `kernels.gradients`."""
+    return _compiled_for("gradients", *arrays).scaled(arrays, number)
+
+
+def _compiled_for(name: str, *arrays: np.ndarray) -> ModuleType:
+    """The compiled module of this name, or where it cannot take these arrays, or none has a number, NumPy's.
+
+    For arrays of another library that which asks nothing but NumPy's protocol of it.
+    """
+    alike = len({(type(a), a.dtype) for a in arrays}) == 1
+    if alike and not isinstance(arrays[0], np.ndarray):
+        return _module(".protocol")
+    alike = alike and type(arrays[0]) is np.ndarray
+    served = alike and arrays[0].dtype in (np.float32, np.float64) and any(a.size for a in arrays)
+    return _module(f".cpu.{name}" if served and wanted_driver() == "cpu" else f".{name}")
+
+
+@functools.cache
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(name, __name__)
 
 
 def driver_for(step: Step, sequence: Sequence) -> ModuleType:

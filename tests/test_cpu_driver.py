@@ -85,10 +85,13 @@ def test_unequal_lengths(name, lengths, reverse):
 
 @pytest.mark.parametrize("bits", ["128", "256", "512"])
 @pytest.mark.parametrize("name", ["lstm", "gru"])
-def test_every_vector_width(name, bits, monkeypatch):
+def test_every_vector_width(name, bits, monkeypatch, request):
     if int(bits) > vector_unit().bits:
         pytest.skip(f"this processor has no {bits}-bit vectors")
     monkeypatch.setenv(VARIABLE, bits)
+    vector_unit.cache_clear()
+    request.addfinalizer(vector_unit.cache_clear)
+    assert vector_unit().bits == int(bits)
     for shape in SHAPES[1:4]:
         check(name, *shape)
     check(name, 3, 5, 2, 17, dtype="float64", lengths=np.array([3, 0, 1, 2, 3]))

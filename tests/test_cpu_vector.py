@@ -120,7 +120,7 @@ def test_simple_operations_are_numpys(name):
 
 def test_the_environment_forces_a_width(monkeypatch):
     monkeypatch.setenv(VARIABLE, "128")
-    assert vector_unit().bits == 128
+    assert vector_unit.__wrapped__().bits == 128  # read once, and long ago
     monkeypatch.setenv(VARIABLE, "64")
     with pytest.raises(ValueError, match="expected 128, 256 or 512, got '64'"):
-        vector_unit()
+        vector_unit.__wrapped__()

@@ -174,11 +174,18 @@ CASES: dict[str, list[Case]] = {
     "logsumexp": reduction(lambda x, d, k: tg.logsumexp(x, d, k), empty=False),
     "linear": [
         (products.linear, [normal(*s), normal(*t, seed=1)])
-        for s, t in [((3, 4), (2, 4)), ((1, 1), (1, 1)), ((0, 3), (2, 3)), ((17, 3), (100, 3))]
+        for s, t in [((3, 4), (2, 4)), ((1, 1), (1, 1)), ((0, 3), (2, 3)), ((17, 3), (100, 3)), ((2, 3, 4), (5, 4))]
     ]
     + [
         (products.affine, [normal(*s), normal(*t, seed=1), normal(t[0], seed=2)])
-        for s, t in [((3, 4), (2, 4)), ((1, 1), (1, 1)), ((0, 3), (2, 3)), ((17, 3), (100, 3)), ((100, 90), (70, 90))]
+        for t, *sources in [
+            ((2, 4), (3, 4), (4,), (2, 3, 4), (2, 0, 4)),
+            ((1, 1), (1, 1)),
+            ((2, 3), (0, 3)),
+            ((100, 3), (17, 3)),
+            ((70, 90), (100, 90)),
+        ]
+        for s in sources
     ],
     "matmul": [
         (tg.matmul, [normal(*s), normal(*t, seed=1)])

@@ -24,4 +24,5 @@ How it is run, from the threads upwards:
     dense.py       matrix products for dense layers
     elementwise.py a Program over flat arrays: an optimiser's update
     softmax.py     the likelihood of a class under softmax, and its gradient
+    gradients.py   rows added by index, sums of squares and scaling, of many gradients at once
 """

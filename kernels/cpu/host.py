@@ -35,19 +35,15 @@ def host_features() -> dict[str, bool]:
     return dict(binding.get_host_cpu_features())
 
 
+@functools.cache
 def vector_unit() -> VectorUnit:
-    """The widest vector unit that the host has, or the one that the environment asks for.
+    """The widest vector unit that the host has, or the one that the environment asks for; read once.
 
     Raises ValueError where the environment asks for what is not a width, or wider than the host has.
     """
-    return _forced(os.environ.get(VARIABLE, ""))
-
-
-@functools.cache
-def _forced(wanted: str) -> VectorUnit:
     features = host_features()
     widest = 512 if features.get("avx512f") and features.get("avx512vl") else 256 if features.get("avx2") else 128
-    wanted = wanted or str(widest)
+    wanted = os.environ.get(VARIABLE) or str(widest)
     if wanted not in ("128", "256", "512"):
         raise ValueError(f"{VARIABLE}: expected 128, 256 or 512, got {wanted!r}")
     bits = int(wanted)

@@ -3,6 +3,7 @@
     panels [blocks][depth][gates][vectors * LANES]:  B[g][k, u], u from block * vectors * LANES on; 0 past the last u
 
 `gates` matrices of one shape lie side by side in a panel, so that a tile has all that a unit's Program wants.
+Units, or what lies along depth, may come in groups of `real` that are made `wide` by zeros, as gates made full vectors.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from .native import unpacked
 from .tile import pointer, require_literals
 from .vector import Vectors, declared
 
-PACK = ("b", "b_row", "b_column", "b_gate", "gates", "units", "depth", "vectors", "panels")
+PACK = (
+    "b", "b_row", "b_column", "b_gate", "gates", "units", "unit_real", "unit_wide", "depth", "depth_real", "depth_wide",
+    "vectors", "panels",
+)  # fmt: skip
 
 CHUNK = 64  # rows of B that are packed at a time: with more, each number of a row would cost a look-up of its page
 
@@ -47,8 +51,31 @@ def copy(args, thread, threads):
             c += 1
 
 
+@njit("intp(intp, intp, intp, intp, intp, intp, intp, intp)", cache=True, error_model="numpy")
+def pack_part(source, b_row, b_column, to, step, left, k, stop):
+    """One vector of each row from k to stop, of which `left` numbers are there and the rest zeros; returns stop."""
+    if left >= {lanes} and b_column == 1:
+        while k < stop:
+            move({bits}, {lanes}, source + k * b_row * {size}, to + k * step)
+            k += 1
+    elif b_column == 1:
+        while k < stop:
+            move_part({bits}, {lanes}, source + k * b_row * {size}, max(left, 0), to + k * step, {lanes})
+            k += 1
+    elif left >= {lanes} and b_row == 1:
+        while k + {lanes} <= stop:
+            transpose({bits}, {lanes}, source + k * {size}, b_column * {size}, to + k * step, step)
+            k += {lanes}
+    while k < stop:
+        for j in range({lanes}):
+            number = get({bits}, source + (k * b_row + j * b_column) * {size}) if j < left else 0.0
+            put({bits}, to + k * step + j * {size}, number)
+        k += 1
+    return k
+
+
 def pack(args, thread, threads):
-    """panels = B [gates][depth, units] at b: numbers b_row, b_column and b_gate apart.
+    """panels = B [gates][depth, units] at b: numbers b_row, b_column and b_gate apart, without the zeros of groups.
 
     A thread takes some blocks, those that it will most likely read: what another core has just written comes slowly.
     """
@@ -65,26 +92,19 @@ def pack(args, thread, threads):
         for block in range(start, end):
             for i in range(gates * vectors):
                 g, u = i // vectors, (block * vectors + i % vectors) * {lanes}
-                source = b + (g * b_gate + u * b_column) * {size}
+                unit, left = u // unit_wide * unit_real + u % unit_wide, unit_real - u % unit_wide if u < units else 0
+                source = b + (g * b_gate + unit * b_column) * {size}
                 to = panels + block * depth * step + i * {lanes * size}
                 k, stop = chunk, min(last, chunk + chunk_length)
-                if units - u >= {lanes} and b_column == 1:
-                    while k < stop:
-                        move({bits}, {lanes}, source + k * b_row * {size}, to + k * step)
-                        k += 1
-                elif b_column == 1:
-                    while k < stop:
-                        move_part({bits}, {lanes}, source + k * b_row * {size}, units - u, to + k * step, {lanes})
-                        k += 1
-                elif units - u >= {lanes} and b_row == 1:
-                    while k + {lanes} <= stop:
-                        transpose({bits}, {lanes}, source + k * {size}, b_column * {size}, to + k * step, step)
-                        k += {lanes}
                 while k < stop:
-                    for j in range({lanes}):
-                        number = get({bits}, source + (k * b_row + j * b_column) * {size}) if u + j < units else 0.0
-                        put({bits}, to + k * step + j * {size}, number)
-                    k += 1
+                    part, within = k // depth_wide, k % depth_wide
+                    at = source + (part * depth_real + within - k) * b_row * {size}  # of what would be row 0
+                    if within < depth_real:
+                        k = pack_part(
+                            at, b_row, b_column, to, step, left, k, min(stop, part * depth_wide + depth_real)
+                        )
+                    else:
+                        k = pack_part(at, 0, 1, to, step, 0, k, min(stop, (part + 1) * depth_wide))
 '''
 
 

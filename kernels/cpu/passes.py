@@ -117,7 +117,7 @@ class Recorder:
         self.kernels = products(self.unit, 8 * dtype.itemsize)
         self.arena, self.arenas = arena, dict[str, int]()
         self.jobs: list[tuple[Kernel, list[Any]]] = []
-        self.packed: dict[tuple[Spot, bool, int, int], Spot] = {}
+        self.packed: dict[tuple[Spot, bool, int, int, int], Spot] = {}
 
     def finish(self) -> Pass:
         return Pass(self.jobs, self.arenas, self.count)
@@ -167,39 +167,43 @@ class Recorder:
             rows=rows, columns=columns, wide=columns if adds else to.columns, adds=adds,
         )  # fmt: skip
 
-    def padded(self, spot: Spot, gates: int = 1, rows: bool = False) -> Spot:
-        """A matrix whose columns, or else whose rows, are `gates` widths, each made full vectors by zeros."""
-        n = (spot.rows if rows else spot.columns) // gates
+    def padded(self, spot: Spot, gates: int = 1) -> Spot:
+        """A matrix whose columns are `gates` widths, each made full vectors by zeros."""
+        n = spot.columns // gates
         wide = self.full(n)
         if n == wide:
             return spot
-        if not rows:
-            out = self.make(spot.rows, gates * wide)
-            narrow, broad = (Spot(s.block, s.offset, spot.rows * gates, s.columns // gates) for s in (spot, out))
-            self.copy(narrow, broad, 1, spot.rows * gates, n)
-            return out
-        out = self.make(gates * wide, spot.columns)
-        self.copy(spot, out, gates, n, spot.columns)
-        below = Spot(out.block, out.offset + n * out.columns * self.dtype.itemsize, out.rows, out.columns)
-        self.copy(below, below, gates, wide - n, 0)  # zeros
+        out = self.make(spot.rows, gates * wide)
+        narrow, broad = (Spot(s.block, s.offset, spot.rows * gates, s.columns // gates) for s in (spot, out))
+        self.copy(narrow, broad, 1, spot.rows * gates, n)
         return out
 
-    def panels(self, b: Spot, transposed: bool, vectors: int = PANEL_VECTORS, gates: int = 1) -> Spot:
+    def panels(self, b: Spot, transposed: bool, vectors: int = PANEL_VECTORS, gates: int = 1, groups: int = 0) -> Spot:
         """B [K, N], b or its transpose, in panels; with gates, B is that many matrices [K, N / gates] side by side.
 
+        groups: the rows of b are so many parts, each made full vectors by zeros; 0: they stay as they are.
         Packed once, however often it is asked for: so b must not change any more in this pass.
         """
-        key = b, transposed, vectors, gates
+        key = b, transposed, vectors, gates, groups
         if key in self.packed:
             return self.packed[key]
-        depth, units = (b.columns, b.rows) if transposed else (b.rows, b.columns)
-        units //= gates
+        rows, columns = b.rows // (groups or 1), b.columns
+        if transposed:
+            rows //= gates
+        else:
+            columns //= gates
+        wide = self.full(rows) if groups else rows
+        down, across = ((groups or 1) * wide, rows, max(wide, 1)), (columns, columns, max(columns, 1))
+        (units, unit_real, unit_wide), (depth, depth_real, depth_wide) = (
+            (down, across) if transposed else (across, down)
+        )
         row, column = (1, b.columns) if transposed else (b.columns, 1)
         block = vectors * self.lanes
         panels = self.make(-(-units // block) * block * gates, depth)
         self.add(
             self.kernels.pack, b=b, b_row=row, b_column=column, b_gate=units * column, gates=gates, units=units,
-            depth=depth, vectors=vectors, panels=panels,
+            unit_real=unit_real, unit_wide=unit_wide, depth=depth, depth_real=depth_real, depth_wide=depth_wide,
+            vectors=vectors, panels=panels,
         )  # fmt: skip
         self.packed[key] = panels
         return panels

@@ -147,9 +147,8 @@ class _Layer(Recorder):
         return {f"e_{n}": self.padded(self.given("input_" + n, self.rows, self.at.H)) for n in self.step.inputs}
 
     def weight_ih(self) -> Spot:
-        """The input weights, each gate's rows made full vectors."""
-        gates = len(self.step.input_gates)
-        return self.padded(self.given("weight_ih", gates * self.at.H, self.at.I), gates, rows=True)
+        """The input weights."""
+        return self.given("weight_ih", len(self.step.input_gates) * self.at.H, self.at.I)
 
     def gate_rows(self, spot: Spot, gate: str) -> Spot:
         """A gate's rows of something laid out as weight_hh."""
@@ -172,7 +171,7 @@ class _Layer(Recorder):
         """The weights of a product in panels as its tiles read them."""
         weight, gates, vectors = self.weights(m.gates), len(m.gates), vectors_of(stage, backward)
         if backward:
-            return self.panels(self.padded(weight, gates, rows=True), False, vectors)
+            return self.panels(weight, False, vectors, groups=gates)
         return self.panels(weight, True, vectors, gates)
 
     def all_panels(self, stages: Ordered[Stage], backward: bool) -> dict[str, Spot]:
@@ -223,7 +222,7 @@ class _Layer(Recorder):
 def record_weights(at: Shapes, count: int) -> Recorded:
     """The weights, biases and parameters as the forward reads them, in WEIGHTS; spots: where each lies."""
     r, step = _Layer(at, count, WEIGHTS), at.step
-    spots = {"weight_ih": r.panels(r.weight_ih(), True)}
+    spots = {"weight_ih": r.panels(r.weight_ih(), True, groups=len(step.input_gates))}
     spots["bias_x"] = r.bias("bias_ih", len(step.input_gates), at.bias_ih)
     spots["bias_h"] = r.bias("bias_hh", len(step.recurrent_gates), at.bias_hh)
     spots |= r.all_panels(r.plan.train, False) | r.params()
@@ -314,7 +313,8 @@ def _weight_gradients(r: _Layer, places: dict[str, Any], spots: dict[str, Spot],
         r.column_sums(places["sum_" + name], r.result("d_param_" + name, 1, r.W))
     x = r.given("x", r.rows, at.I)
     if wants_x:
-        r.product(d_x, False, r.weight_ih(), False, out=r.result("d_x", r.rows, at.I))
+        panels = r.panels(r.weight_ih(), False, groups=gates)
+        r.multiply(d_x, False, panels, at.I, out=r.result("d_x", r.rows, at.I))
     bias = r.result("d_bias_ih", 1, gates * at.H) if at.bias_ih else None
     _product(r, d_x, x, r.result("d_weight_ih", gates * at.H, at.I), gates, bias)
     if at.projected:

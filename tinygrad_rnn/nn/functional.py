@@ -53,9 +53,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: bias: expected shape {weight.shape[:1]} as weight has rows, got {bias.shape}")
-    rows = x if len(x.shape) == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
-    out = pr.linear(rows, weight) if bias is None else pr.affine(rows, weight, bias)
-    return out if len(x.shape) == 2 else reshape(out, (*x.shape[:-1], weight.shape[0]))
+    return pr.linear(x, weight) if bias is None else pr.affine(x, weight, bias)
 
 
 def row_of(name: str, padding_idx: int | None, rows: int) -> int | None:

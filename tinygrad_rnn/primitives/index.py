@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import kernels
 from ..device import beside, device_of, moved, numbers, on_gpu, same_device
 from ..primitive import primitive
 from ..tape import Box
@@ -86,7 +87,7 @@ def _added_into_place(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
             rows, count, width = index % shape[0], shape[0], math.prod(shape[1:])
         else:
             rows, count, width = _places(index, out), out.size, 1
-        return _rows_added(g.reshape(rows.size, width), rows, count).reshape(shape)
+        return kernels.add_rows(g.reshape(rows.size, width), rows.reshape(-1), count).reshape(shape)
     else:
         np.add.at(out, index, g)
     return out
@@ -180,46 +181,17 @@ def _check_range(name: str, index: Any, size: int, low: int = 0) -> None:
             raise IndexError(f"{name}: expected numbers from {low} to {size - 1}, got {worst}")
 
 
-def _rows_added(g: Any, index: Any, rows: int) -> Any:
-    """Rows of g summed by their index: sorted, then added run by run, in an order that never varies."""
-    flat = index.reshape(-1)
-    g = g.reshape(flat.size, g.shape[-1])
-    out = np.zeros_like(g, shape=(rows, g.shape[1]))
-    if flat.size:
-        order = np.argsort(flat, kind="stable")
-        where, sums = (_runs_doubled if on_gpu(g) else _runs_added)(flat[order], g[order])
-        out[where] = sums
-    return out
-
-
-def _runs_added(keys: Any, rows: Any) -> tuple[Any, Any]:
-    """Each key of a sorted list once, and the sum of its rows."""
-    where, start = np.unique(keys, return_index=True)
-    return where, np.add.reduceat(rows, start, axis=0)
-
-
-def _runs_doubled(keys: Any, rows: Any) -> tuple[Any, Any]:
-    """The same in whole passes, each of which makes a row the sum of twice as many rows before it of its key.
-
-    Hillis and Steele, Data parallel algorithms (1986), in segments. CuPy's `add.reduceat` takes differences of
-    running sums, in which small ones are lost.
-    """
-    distance = 1
-    while distance < len(keys):
-        same = (keys[distance:] == keys[:-distance])[:, None]
-        rows = np.concatenate([rows[:distance], rows[distance:] + np.where(same, rows[:-distance], 0)])
-        distance *= 2
-    last = np.ones_like(keys, np.bool_)
-    last[:-1] = keys[1:] != keys[:-1]
-    return keys[last], rows[last]
-
-
 _take_rows = primitive(
     "embedding",
     lambda weight, index, rows: weight[index],
     lambda g, index, rows: _add_rows(g, index, rows),
+    fresh=True,
 )
-_add_rows: Callable[..., Any] = primitive("add_rows", _rows_added, lambda g, index, rows: _take_rows(g, index, rows))
+_add_rows: Callable[..., Any] = primitive(
+    "add_rows",
+    lambda g, index, rows: kernels.add_rows(g.reshape(index.size, g.shape[-1]), index.reshape(-1), rows),
+    lambda g, index, rows: _take_rows(g, index, rows),
+)
 
 
 def embedding(index: Any, weight: Any) -> Any:

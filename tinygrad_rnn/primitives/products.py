@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,33 +17,51 @@ _matmul: Any = primitive(
     lambda g, x, y: _matmul(g, y.mT),
     lambda g, x, y: _matmul(x.mT, g),
     numeric=True,
+    fresh=True,
     expects="x [..., n, k] and y [..., k, m]",
 )
 
+
+def _rows(x: Any) -> Any:
+    """x [..., k] as a matrix."""
+    return x if len(x.shape) == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+def _times_transposed(x: Any, weight: Any, bias: Any = None) -> Any:
+    out = kernels.matmul(_rows(x), weight.T, bias)
+    return out if len(x.shape) == 2 else out.reshape(*x.shape[:-1], weight.shape[0])
+
+
+def _linear_vjp(needs: list[bool], g: Any, x: Any, weight: Any) -> list[Any]:
+    """The cotangents of x, the weight and, where it is asked for, the bias."""
+    g, rows = _rows(g), _rows(x)
+    d_x = _matmul(g, weight) if needs[0] else None
+    if d_x is not None and len(x.shape) != 2:
+        d_x = d_x.reshape(x.shape)
+    if any(needs[2:]) and isinstance(g, np.ndarray) and isinstance(rows, np.ndarray):
+        return [d_x, *kernels.matmul_and_sums(g, rows)]  # in one pass over g, which may be large
+    # g.mT x is in the layout of the weight, as x.mT g would not be
+    return [d_x, _matmul(g.mT, rows) if needs[1] else None, *(g.sum(0) if need else None for need in needs[2:])]
+
+
 linear: Any = primitive(
     "linear",
-    lambda x, weight: kernels.matmul(x, weight.T),
-    lambda g, x, weight: _matmul(g, weight),
-    lambda g, x, weight: _matmul(g.mT, x),  # in the layout of the weight, as x.mT g would not be
+    lambda x, weight: _times_transposed(x, weight),
+    _linear_vjp,
+    joint=True,
     numeric=True,
-    expects="x [n, k] and weight [m, k]",
+    fresh=True,
+    expects="x [..., k] and weight [m, k]",
 )
-
-
-def _affine_vjp(needs: list[bool], g: Any, x: Any, weight: Any) -> list[Any]:
-    d_x = _matmul(g, weight) if needs[0] else None
-    if isinstance(g, np.ndarray) and isinstance(x, np.ndarray):  # in one pass over g, which may be large
-        return [d_x, *(kernels.matmul_and_sums(g, x) if needs[1] or needs[2] else (None, None))]
-    return [d_x, _matmul(g.mT, x) if needs[1] else None, g.sum(0) if needs[2] else None]
-
 
 affine: Any = primitive(
     "linear",
-    lambda x, weight, bias: kernels.matmul(x, weight.T, bias),
-    _affine_vjp,
+    lambda x, weight, bias: _times_transposed(x, weight, bias),
+    _linear_vjp,
     joint=True,
     numeric=True,
-    expects="x [n, k], weight [m, k] and bias [m]",
+    fresh=True,
+    expects="x [..., k], weight [m, k] and bias [m]",
 )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ...device import numbers
+from ...kernels import scaled, sum_of_squares
 from ...tensor import Tensor
 
 
@@ -21,10 +22,10 @@ def _with_grad(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]
 
 def _norm(arrays: list[np.ndarray], order: float) -> float:
     """The norm of all numbers together; what is not finite comes out as inf or NaN."""
+    if order == 2.0:  # the usual one, in the least time
+        return math.sqrt(sum_of_squares(arrays))
     flat = [a.reshape(-1) for a in arrays if a.size]
     with np.errstate(over="ignore", invalid="ignore"):
-        if order == 2.0:  # the usual one, in the least time
-            return math.sqrt(sum(map(float, numbers(*[np.dot(a, a) for a in flat]))))
         norms = np.array(numbers(*[np.linalg.norm(a, order) for a in flat]), np.float64)
         return float(np.linalg.norm(norms, order)) if flat else 0.0
 
@@ -48,14 +49,14 @@ def clip_grad_norm_(
     if not order > 0:
         raise ValueError(f"clip_grad_norm_: norm_type: expected a number above 0 or inf, got {norm_type!r}")
     clipped = _with_grad("clip_grad_norm_", parameters)
-    total = _norm([p.grad.data for p in clipped], order)  # type: ignore[union-attr]
+    gradients = [p.grad.data for p in clipped]  # type: ignore[union-attr]
+    total = _norm(gradients, order)
     if error_if_nonfinite and not math.isfinite(total):
         raise RuntimeError(f"clip_grad_norm_: expected gradients with a finite norm, got {total}")
     scale = max_norm / (total + 1e-6)
     if not scale >= 1.0:
-        with np.errstate(invalid="ignore"):  # inf * 0
-            for p in clipped:
-                p.grad = Tensor(p.grad.data * scale)  # type: ignore[union-attr]
+        for p, g in zip(clipped, scaled(gradients, scale)):
+            p.grad = Tensor(g)
     return Tensor(np.asarray(total, clipped[0].dtype if clipped else np.float32))
 
 
