@@ -4,8 +4,8 @@ An array here wraps one of NumPy's, and what surrounds it is as unforgiving as C
 no mixing with NumPy's arrays, 0-dimensional arrays where NumPy gives scalars, no flag `writeable`, no `where=` in
 ufuncs, no functions or arguments that CuPy lacks, indices out of range taken modulo the size, NumPy's arrays not
 assigned to slices. What CuPy leaves undefined (an assignment to one place twice), or does in an order that varies or
-inexactly (`add.at`, `add.reduceat`), is an error. `test_device.py` holds the arguments of its functions against those
-of the real ones, where they are installed.
+inexactly (`add.at`, `add.reduceat`), is an error. Its functions are in `strict_cupy_functions.py`, and `test_device.py`
+holds their arguments against those of the real ones, where they are installed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import numpy as np
 SCALARS = (bool, int, float, complex, np.generic)
 current = 0  # the number of the device
 count = 2
+library = types.ModuleType("cupy")  # filled here and in `strict_cupy_functions`
+library.__spec__ = importlib.machinery.ModuleSpec("cupy", None)
 
 
 class Device:
@@ -84,7 +86,7 @@ def _operator(name, swapped=False):
     def apply(self, other):
         x, y = (other, self) if swapped else (self, other)
         if isinstance(other, ndarray):
-            return getattr(module, name)(x, y)
+            return getattr(library, name)(x, y)
         if getattr(other, "__array_ufunc__", True) is None:
             return NotImplemented
         return getattr(np, name)(x, y)  # asks all arguments, as CuPy does
@@ -93,7 +95,7 @@ def _operator(name, swapped=False):
 
 
 def _in_place(name):
-    return lambda self, other: getattr(module, name)(self, other, out=self)
+    return lambda self, other: getattr(library, name)(self, other, out=self)
 
 
 class ndarray:
@@ -154,7 +156,7 @@ class ndarray:
         return repr(self._a)
 
     def __reduce__(self):
-        return array, (self.get(),)
+        return library.array, (self.get(),)
 
     def __deepcopy__(self, memo):
         return self.copy()
@@ -172,7 +174,7 @@ class ndarray:
         if "out" in kwargs:
             (kwargs["out"],) = kwargs["out"]
             inout += (kwargs["out"],)
-        function = getattr(module, ufunc.__name__, None)
+        function = getattr(library, ufunc.__name__, None)
         function = function if method == "__call__" else getattr(function, method, None)
         if function is None or not all(isinstance(x, (ndarray, np.ndarray, *SCALARS)) for x in inout):
             return NotImplemented
@@ -180,7 +182,7 @@ class ndarray:
 
     def __array_function__(self, function, types, args, kwargs):
         try:
-            own = functools.reduce(getattr, [*function.__module__.split(".")[1:], function.__name__], module)
+            own = functools.reduce(getattr, [*function.__module__.split(".")[1:], function.__name__], library)
         except AttributeError:
             return NotImplemented
         if not all(issubclass(t, (ndarray, np.ndarray)) for t in types):
@@ -199,8 +201,8 @@ class ndarray:
     __matmul__, __rmatmul__ = _operator("matmul"), _operator("matmul", True)
     __eq__, __ne__ = _operator("equal"), _operator("not_equal")
     __lt__, __le__, __gt__, __ge__ = map(_operator, ("less", "less_equal", "greater", "greater_equal"))
-    __neg__ = lambda self: module.negative(self)
-    __abs__ = lambda self: module.absolute(self)
+    __neg__ = lambda self: library.negative(self)
+    __abs__ = lambda self: library.absolute(self)
 
     # Shapes and copies
 
@@ -288,185 +290,12 @@ def _index(array, index):
     return tuple(found)
 
 
-# The functions, with CuPy's arguments
-
-
-def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocking=False):
-    return ndarray(np.array(obj._a if isinstance(obj, ndarray) else obj, dtype, order=order))
-
-
-def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
-    if isinstance(a, ndarray) and (dtype is None or a.dtype == dtype):
-        return a
-    if not isinstance(a, (ndarray, np.ndarray)) and hasattr(a, "__cuda_array_interface__"):
-        return ndarray(np.asarray(a.shared_memory))  # a stand-in for another library's array
-    return ndarray(np.array(a._a if isinstance(a, ndarray) else a, dtype, order=order or "K"))
-
-
-def ascontiguousarray(a, dtype=None):
-    a = asarray(a, dtype)
-    return a if a.flags.c_contiguous else a.copy()
-
-
-def from_dlpack(array, *, device=None, copy=None):
-    kind, _ = array.__dlpack_device__()
-    if kind != 2:
-        raise TypeError("CPU arrays cannot be directly imported to CuPy.")
-    return ndarray(np.asarray(array._a))
-
-
-def empty(shape, dtype=float, order="C"):
-    out = np.empty(shape, dtype, order)
-    return ndarray(np.full_like(out, np.nan if out.dtype.kind == "f" else 77))
-
-
-def zeros(shape, dtype=float, order="C"):
-    return ndarray(np.zeros(shape, dtype, order))
-
-
-def ones(shape, dtype=float, order="C"):
-    return ndarray(np.ones(shape, dtype, order))
-
-
-def full(shape, fill_value, dtype=None, order="C"):
-    return ndarray(np.full(shape, fill_value, dtype, order))
-
-
-def _like(make):
-    def function(a, dtype=None, order="K", subok=None, shape=None):
-        assert not subok
-        return ndarray(make(bare(a), dtype, order, shape=shape))
-
-    return function
-
-
-def empty_like(prototype, dtype=None, order="K", subok=None, shape=None):
-    return ndarray(np.full_like(bare(prototype), 77, dtype, order, shape=shape))
-
-
-def full_like(a, fill_value, dtype=None, order="K", subok=None, shape=None):
-    return ndarray(np.full_like(bare(a), fill_value, dtype, order, shape=shape))
-
-
-zeros_like, ones_like = _like(np.zeros_like), _like(np.ones_like)
-
-
-def arange(start, stop=None, step=1, dtype=None):
-    return ndarray(np.arange(start, stop, step, dtype) if stop is not None else np.arange(start, dtype=dtype))
-
-
-def concatenate(tup, axis=0, out=None, *, dtype=None, casting="same_kind"):
-    if not all(isinstance(a, ndarray) for a in tup):
-        raise TypeError("Only cupy arrays can be concatenated")
-    return computed(np.concatenate, [bare(a) for a in tup], axis)
-
-
-def stack(tup, axis=0, out=None, *, dtype=None, casting="same_kind"):
-    if not all(isinstance(a, ndarray) for a in tup):
-        raise TypeError("Only cupy arrays can be stacked")
-    return computed(np.stack, [bare(a) for a in tup], axis)
-
-
-def broadcast_to(array, shape):
-    assert isinstance(array, ndarray)
-    a = np.lib.stride_tricks.as_strided(array._a, writeable=True)  # CuPy's views can be written into
-    view = np.broadcast_to(a, shape)
-    return ndarray(np.lib.stride_tricks.as_strided(a, view.shape, view.strides), array)
-
-
-def pad(array, pad_width, mode="constant", **kwargs):
-    return computed(np.pad, bare(array), pad_width, mode, **kwargs)
-
-
-def flip(a, axis=None):
-    return a._view(np.flip(bare(a), axis))
-
-
-def clip(a, a_min, a_max, out=None):
-    if a_min is None and a_max is None:
-        raise ValueError("array_clip: must set either max or min")
-    return computed(np.clip, bare(a), *(None if x is None else bare(x) for x in (a_min, a_max)))
-
-
-def where(condition, x=None, y=None):
-    assert x is not None and y is not None
-    return computed(np.where, bare(condition.astype("?", copy=False)), bare(x), bare(y))
-
-
-def argsort(a, axis=-1, kind=None):
-    return computed(np.argsort, bare(a), axis, kind=kind)
-
-
-def dot(a, b, out=None):
-    return computed(np.dot, bare(a), bare(b))
-
-
-def matmul(a, b, out=None):
-    if not (isinstance(a, ndarray) and isinstance(b, ndarray)):
-        raise TypeError("Argument 'a' has incorrect type")
-    return computed(np.matmul, bare(a), bare(b))
-
-
-def result_type(*arrays_and_dtypes):
-    return np.result_type(*[a.dtype if isinstance(a, ndarray) else a for a in arrays_and_dtypes])
-
-
-def norm(x, ord=None, axis=None, keepdims=False):
-    return computed(np.linalg.norm, bare(x), ord, axis, keepdims)
-
-
-class Philox4x3210:
-    def __init__(self, seed=None, *, size=-1):
-        self.seed = seed
-
-
-class Generator:
-    def __init__(self, bit_generator):
-        self._own = np.random.Generator(np.random.Philox(bit_generator.seed))
-
-    def random(self, size=None, dtype=np.float64, out=None):
-        return ndarray(np.asarray(self._own.random(size, dtype)))
-
-
 UFUNCS = [
     "add", "subtract", "multiply", "divide", "true_divide", "negative", "power", "remainder", "exp", "log", "sqrt",
     "absolute", "sign", "sin", "cos", "tanh", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal",
     "logical_and", "logical_or", "logical_not", "isfinite", "isnan", "maximum", "minimum", "logaddexp",
 ]
-FUNCTIONS = [
-    *(array, asarray, ascontiguousarray, from_dlpack, empty, zeros, ones, full, empty_like, full_like, arange),
-    *(concatenate, stack, broadcast_to, pad, flip, clip, where, argsort, dot, matmul, result_type),
-]
 
-module = types.ModuleType("cupy")
-module.__spec__ = importlib.machinery.ModuleSpec("cupy", None)
-module.ndarray, module.zeros_like, module.ones_like = ndarray, zeros_like, ones_like
-for _function in FUNCTIONS:
-    setattr(module, _function.__name__, _function)
+library.ndarray = ndarray
 for _name in UFUNCS:
-    setattr(module, _name, Ufunc(getattr(np, _name)))
-module.linalg = types.SimpleNamespace(norm=norm)
-module.random = types.SimpleNamespace(Generator=Generator, Philox4x3210=Philox4x3210)
-module.cuda = types.SimpleNamespace(
-    Device=Device,
-    runtime=types.SimpleNamespace(
-        getDevice=lambda: current,
-        getDeviceCount=lambda: count,
-        getDeviceProperties=lambda number: {"name": b"stand-in"},
-    ),
-)
-
-
-def special():
-    """A stand-in for `cupyx.scipy.special`."""
-    from tinygrad_rnn.kernels.pointwise import erf
-
-    return types.SimpleNamespace(erf=lambda x: computed(erf, bare(x)))
-
-
-def modules():
-    """What `sys.modules` is to have for all of CuPy."""
-    scipy = types.ModuleType("cupyx.scipy")
-    scipy.special = special()
-    return {"cupy": module, "cupyx": types.ModuleType("cupyx"), "cupyx.scipy": scipy}
-
+    setattr(library, _name, Ufunc(getattr(np, _name)))
