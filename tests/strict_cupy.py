@@ -162,7 +162,7 @@ class ndarray:
         return self.copy()
 
     def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
-        return self._a.__dlpack__()
+        return self._a.__dlpack__(max_version=max_version)
 
     def __dlpack_device__(self):
         return (2, self.device.id)

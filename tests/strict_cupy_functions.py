@@ -30,7 +30,8 @@ def from_dlpack(array, *, device=None, copy=None):
     kind, _ = array.__dlpack_device__()
     if kind != 2:
         raise TypeError("CPU arrays cannot be directly imported to CuPy.")
-    return ndarray(np.asarray(array._a))
+    kind = types.SimpleNamespace(__dlpack_device__=lambda: (1, 0), __dlpack__=lambda **asked: array.__dlpack__(**asked))
+    return ndarray(np.from_dlpack(kind))
 
 
 def empty(shape, dtype=float, order="C"):

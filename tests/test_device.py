@@ -321,6 +321,7 @@ def test_dlpack_with_a_gpu(cupy: Any) -> None:
     source[0, 0] = 7.0
     assert x[0, 0].item() == 7.0  # one memory
     assert x.__dlpack_device__() == (2, 0) and not tg.tape.alone(x)
+    assert tg.from_dlpack(x).tolist() == x.tolist()
     if cupy is not strict_cupy.library:
         back = cupy.from_dlpack(x)
         assert back.data.ptr == source.data.ptr

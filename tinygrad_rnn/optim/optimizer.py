@@ -147,8 +147,9 @@ class Optimizer:
             state[name] = np.zeros(p.shape, p.dtype, like=p.data)
             state[name].fill(slots[name])
         for name in slots:
-            if type(state[name]) is not type(p.data):  # the parameter has been moved since
-                state[name] = beside(state[name], p)
+            if type(state[name]) is type(p.data):
+                break
+            state[name] = beside(state[name], p)  # the parameter has been moved since, and with the first all others
         return int(state["step"])
 
     def _update(self, parameters: list[Tensor], group: dict[str, Any], slots: dict[str, float], step: int) -> None:
