@@ -33,6 +33,9 @@ def test_a_tensor_says_where_it_is(cupy: Any) -> None:
     assert x.device == "cuda:0" and isinstance(x.data, cupy.ndarray) and tg.ones(2).device == "cpu"
     assert (x * 2).device == x.T.device == x.sum().device == x[0].device == x.detach().device == "cuda:0"
     assert repr(x) == "tensor([[1., 2.]], device='cuda:0')"
+    for y in (x.data * x, x * x.data, x - x.data, x.data - x):
+        assert isinstance(y, tg.Tensor) and y.device == "cuda:0"
+    assert (x == x.data).tolist() == (x.data == x).tolist() == [[True, True]] and not (x != x.data).tolist()[0][0]
     assert tg.tensor(x).device == "cuda:0" and tg.tensor(x, device="cpu").device == "cpu"
     assert tg.tensor(x.data).device == "cuda:0" and tg.tensor(x.data).data is not x.data
 

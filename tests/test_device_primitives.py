@@ -48,7 +48,7 @@ def assert_equal(found: list[Any], wanted: list[Any], tolerance: float) -> None:
 def test_as_on_the_cpu(name: str, cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     makers = {maker: getattr(tg, maker) for maker in MAKERS}
     for k, (f, arrays) in enumerate(CASES[name]):
-        for dtype, tolerance in (("float64", 1e-12), ("float32", 1e-5)):
+        for dtype, tolerance in (("float64", 1e-11), ("float32", 1e-4)):
             results = []
             for device in ("cpu", "cuda"):
                 for maker, make in makers.items():  # constants that a case makes for itself
@@ -117,14 +117,16 @@ def test_dtypes_of_results(dtype: str, cupy: Any) -> None:
         *(lambda x: tg.where(True, x, 1.0), lambda x: (x + 1) ** -1, lambda x: -x, lambda x: 2**x),
     ]
     for k, f in enumerate(operations):
-        outcomes = []
+        outcomes: list[Any] = []
         for device in ("cpu", "cuda"):
             try:
-                out = f(tg.tensor(array, device=device))
-                outcomes.append((out.dtype, out.shape, np.round(host(out).astype("float64"), 5).tolist()))
+                outcomes.append(host(f(tg.tensor(array, device=device))))
             except (TypeError, ValueError) as error:
                 outcomes.append(type(error))
-        assert outcomes[0] == outcomes[1], k
+        if isinstance(outcomes[0], type):
+            assert outcomes[0] is outcomes[1], k
+        else:
+            assert_equal(outcomes[1:], outcomes[:1], 1e-5)
 
 
 def test_indices_out_of_range_are_refused(cupy: Any) -> None:

@@ -89,11 +89,11 @@ def trained(where: str, count: int, config: Config = CONFIG) -> Trainer:
 def test_training_a_language_model(sequences: None) -> None:
     found, wanted = trained("cuda", 20), trained("cpu", 20)
     assert all(p.device == "cuda:0" for p in found.model.parameters())
-    np.testing.assert_allclose(found.losses, wanted.losses, 1e-4)
+    np.testing.assert_allclose(found.losses, wanted.losses, 1e-3)
     assert found.losses[-1] < found.losses[0] - 0.2
     for trainer in (found, wanted):
         trainer.validate()
-    assert found.validations[0][1] == pytest.approx(wanted.validations[0][1], 1e-4)
+    assert found.validations[0][1] == pytest.approx(wanted.validations[0][1], 1e-3)
     texts = ["".join(sample(t.model, t.vocabulary, 30, "the ", greedy=True)) for t in (found, wanted)]
     assert texts[0] == texts[1]
 
@@ -107,7 +107,7 @@ def test_a_checkpoint_goes_on_elsewhere(sequences: None, tmp_path: Path) -> None
         trainer.restore(checkpoint.load(path))
         for _ in range(4):
             trainer.train_step()
-        np.testing.assert_allclose(trainer.losses, wanted.losses, 1e-4)
+        np.testing.assert_allclose(trainer.losses, wanted.losses, 1e-3)
         model, _ = model_of(checkpoint.load(path), where)
         assert next(model.parameters()).device.startswith(where)
 

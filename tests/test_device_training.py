@@ -133,7 +133,7 @@ def steps(model: nn.Module, optimiser: optim.Optimizer, count: int = 3) -> None:
 
 
 def a_model() -> nn.Module:
-    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2), nn.LayerNorm(2))
+    return nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Tanh(), nn.Linear(4, 2))
 
 
 @pytest.mark.parametrize("k", range(len(RULES)))
@@ -145,7 +145,7 @@ def test_optimisers(k: int, cupy: Any) -> None:
         optimiser.zero_grad(set_to_none=False)
         return [*model.parameters(), *(p.grad for p in model.parameters())]
 
-    assert_equal(run, 1e-5)
+    assert_equal(run, 1e-4)
 
 
 @pytest.mark.parametrize("k", range(len(RULES)))
@@ -177,7 +177,7 @@ def test_state_follows_parameters(k: int, cupy: Any) -> None:
         return [host(p) for p in model.parameters()] + kept
 
     for found, wanted in zip(run(True), run(False)):
-        np.testing.assert_allclose(found, wanted, 1e-5, 1e-5)
+        np.testing.assert_allclose(found, wanted, 1e-4, 1e-4)
 
 
 def test_parameters_of_one_group_may_be_apart(cupy: Any) -> None:

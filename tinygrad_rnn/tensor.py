@@ -9,7 +9,7 @@ import numpy as np
 
 from . import tape
 from .conversion import wanted
-from .device import beside, checked, device_of, gpu, host, moved, same_device
+from .device import beside, checked, device_of, gpu, host, moved, on_gpu, same_device
 from .operators import boolean, in_place, reflected
 from .primitives import elementwise as el
 from .primitives import index as ix
@@ -309,10 +309,10 @@ class Tensor(Box):
     __getitem__ = ix.getitem
 
     def __eq__(self, other: object) -> Any:
-        return el.eq(self, other) if isinstance(other, _NUMBERS) else NotImplemented
+        return el.eq(self, other) if isinstance(other, _NUMBERS) or on_gpu(other) else NotImplemented
 
     def __ne__(self, other: object) -> Any:
-        return el.ne(self, other) if isinstance(other, _NUMBERS) else NotImplemented
+        return el.ne(self, other) if isinstance(other, _NUMBERS) or on_gpu(other) else NotImplemented
 
     add, sub, mul, div, neg, pow, matmul = el.add, el.sub, el.mul, el.div, el.neg, el.pow, pr.matmul
     exp, log, sqrt, abs, sign, sin, cos = el.exp, el.log, el.sqrt, el.abs, el.sign, el.sin, el.cos
