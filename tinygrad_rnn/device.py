@@ -20,7 +20,7 @@ import numpy as np
 from .tape import Box
 
 _NUMPY = (np.ndarray, np.generic)
-_DLPACK_CPU, _DLPACK_CUDA = 1, 2  # device types, as dlpack.h numbers them
+_DLPACK_CPU, _DLPACK_CUDA = 1, (2, 13)  # device types, as dlpack.h numbers them; 13: managed memory
 
 
 # What is there
@@ -181,7 +181,7 @@ def from_dlpack(source: Any) -> Any:
     kind, _ = source.__dlpack_device__()
     if kind == _DLPACK_CPU:
         return np.from_dlpack(source)
-    if kind == _DLPACK_CUDA:
+    if kind in _DLPACK_CUDA:
         return cupy().from_dlpack(source)[...]  # a view, that it may be known not to own its memory
     raise ValueError(f"from_dlpack: expected an array on the CPU or on a CUDA GPU, got DLPack's device type {kind}")
 
