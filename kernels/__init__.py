@@ -11,6 +11,10 @@ go out, and it knows of no tensor, tape or layer.
     gradients.py   what is done with whole gradients outside the layers, in NumPy
     recompute.py   the sequence driver with less memory: what the backward wants is computed again, piece by piece
     cpu/           the compiled driver: vector code for this host, generated and built by Numba
+    protocol.py    what other libraries' arrays, on a GPU, are asked for through NumPy's protocol
+    cuda/          the sequence driver for arrays on a GPU
+
+The kind of array decides: NumPy's go to what is compiled for the CPU, others to their own library and to cuda/.
 """
 
 from __future__ import annotations
@@ -50,6 +54,17 @@ def _compiled() -> ModuleType:
     from .cpu import driver  # not before it is wanted: Numba takes a while to import
 
     return driver
+
+
+@functools.cache
+def _cuda() -> ModuleType:
+    """The driver for arrays on a GPU."""
+    try:
+        return importlib.import_module(".cuda.driver", __name__)
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.cuda":
+            raise
+        raise RuntimeError("recurrent layers: expected arrays on the CPU: this version has no CUDA kernels") from None
 
 
 def _worth_the_tile(x: np.ndarray, y: np.ndarray, multiply_adds: int) -> bool:
@@ -92,9 +107,9 @@ def elementwise(
 ) -> None:
     """Run a Program of elements on each job: named inputs, contiguous arrays of one size, and outputs, written.
 
-    numbers: inputs that are one number for all elements.
+    numbers: inputs that are one number for all elements. The arrays of all jobs are of one kind.
     """
-    if wanted_driver() == "cpu":
+    if wanted_driver() == "cpu" and type(next(iter(jobs[0][1].values()))) is np.ndarray:
         from .cpu import elementwise as compiled
 
         return compiled.elementwise(program, jobs, numbers)
@@ -129,8 +144,14 @@ def scaled(arrays: list[np.ndarray], number: float) -> list[np.ndarray]:
 
 
 def _compiled_for(name: str, *arrays: np.ndarray) -> ModuleType:
-    """The compiled module of this name, or where it cannot take these arrays, or none has a number, NumPy's."""
-    alike = len({(type(a), a.dtype) for a in arrays}) == 1 and type(arrays[0]) is np.ndarray
+    """The compiled module of this name, or where it cannot take these arrays, or none has a number, NumPy's.
+
+    For arrays of another library that which asks nothing but NumPy's protocol of it.
+    """
+    alike = len({(type(a), a.dtype) for a in arrays}) == 1
+    if alike and not isinstance(arrays[0], np.ndarray):
+        return _module(".protocol")
+    alike = alike and type(arrays[0]) is np.ndarray
     served = alike and arrays[0].dtype in (np.float32, np.float64) and any(a.size for a in arrays)
     return _module(f".cpu.{name}" if served and wanted_driver() == "cpu" else f".{name}")
 
@@ -143,9 +164,11 @@ def _module(name: str) -> ModuleType:
 def driver_for(step: Step, sequence: Sequence) -> ModuleType:
     """The driver, with `forward` and `backward`, that runs a step over a sequence.
 
-    The compiled one, but for a sequence of no numbers, where there is nothing to compile for. Raises ValueError where
-    the environment asks for a driver that there is not.
+    The compiled one, but for a sequence of no numbers, where there is nothing to compile for; for arrays on a GPU
+    always the one there. Raises ValueError where the environment asks for a driver that there is not.
     """
+    if not isinstance(sequence.x, np.ndarray):
+        return _cuda()
     if wanted_driver() == "reference" or 0 in sequence.x.shape:
         from . import reference
 

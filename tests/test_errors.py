@@ -131,7 +131,7 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     ),
     (lambda: x.gather(0, np.zeros((1, 4), int)), ValueError, r"gather: index: expected a shape within \(2, 3\)"),
     # devices
-    (lambda: tg.tensor(1.0, device="tpu"), ValueError, "tensor: device: expected 'cpu' or 'cuda', got 'tpu'"),
+    (lambda: tg.tensor(1.0, device="tpu"), ValueError, "tensor: device: expected 'cpu', 'cuda' or 'cuda:N', got 'tpu'"),
     # conversions
     (lambda: x.item(), ValueError, r"item: expected a tensor of one element, got shape \(2, 3\)"),
     (lambda: bool(x), ValueError, "expected a tensor of one element"),
@@ -161,12 +161,6 @@ def test_message(case: tuple[Callable[[], Any], type[Exception], str]) -> None:
     with pytest.raises(kind, match=words) as caught:
         call()
     assert caught.type is kind
-
-
-def test_cuda_says_what_is_missing() -> None:
-    for call in (lambda: tg.tensor(1.0, device="cuda"), lambda: x.to("cuda:0"), lambda: x.to(device="cuda")):
-        with pytest.raises(RuntimeError, match=r"(tensor|to): device: expected 'cpu', got 'cuda(:0)?': .*CUDA"):
-            call()
 
 
 def test_gradcheck_fails_where_a_gradient_is_wrong() -> None:

@@ -15,9 +15,10 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     ["anomaly"],
     ["tape"],
+    ["device"],
     ["primitive"],
     ["primitives"],
-    ["device", "random"],
+    ["conversion", "cuda", "operators", "random"],
     ["tensor"],
     ["creation"],
     ["differentiate"],
@@ -101,6 +102,15 @@ def test_imports_run_downwards(path: Path) -> None:
 def test_kernels_import_nothing_outside_themselves(path: Path) -> None:
     for name in imports(path):
         assert part_of_package(name) in (None, "kernels"), f"{dotted(path)} imports {name}"
+
+
+KNOW_CUPY = {"device", "cuda"}
+
+
+@pytest.mark.parametrize("path", sources("tinygrad_rnn") + sources("bench"), ids=dotted)
+def test_one_place_knows_cupy(path: Path) -> None:
+    if not {"cupy", "cupyx"}.isdisjoint(name.split(".")[0] for name in imports(path)):
+        assert part_of_package(dotted(path)) in KNOW_CUPY
 
 
 def test_the_check_sees_what_is_imported() -> None:

@@ -18,10 +18,22 @@ if _find_spec("tinygrad_rnn.kernels") is None:
         "repository and is put in its place by installing: run `pip install -e .` there"
     )
 
-from . import nn, optim
+from . import cuda, nn, optim
 from .anomaly import detect_anomaly
 from .cells import Cell, cell
-from .creation import arange, full, ones, ones_like, rand, randint, randn, tensor, zeros, zeros_like
+from .creation import (
+    arange,
+    from_dlpack,
+    full,
+    ones,
+    ones_like,
+    rand,
+    randint,
+    randn,
+    tensor,
+    zeros,
+    zeros_like,
+)
 from .differentiate import grad, gradcheck, gradgradcheck
 from .explain import explain
 from .kernels.cpu.threads import get_num_threads, set_num_threads
@@ -119,6 +131,7 @@ __all__ = [
     "clip",
     "concat",
     "cos",
+    "cuda",
     "detect_anomaly",
     "div",
     "enable_grad",
@@ -128,6 +141,7 @@ __all__ = [
     "explain",
     "flatten",
     "flip",
+    "from_dlpack",
     "full",
     "gather",
     "ge",

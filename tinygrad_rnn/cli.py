@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from . import __version__
 from .cells import BUILT_IN
 from .data import TextError
+from .device import checked, kernels_lack
 from .lm import checkpoint
 from .lm.config import DEFAULT_LIMITS, Allowed, Config, Limits, OptionError
 from .lm.progress import Progress, clock
@@ -121,6 +122,20 @@ def _check_environment() -> None:
             raise OptionError(f"the environment variable {name}: {error}") from error
 
 
+def _add_device(parser: Any) -> None:
+    parser.add_argument("--device", metavar="NAME", default="cpu", help="cpu, or cuda for a GPU (default: cpu)")
+
+
+def _check_device(args: argparse.Namespace) -> None:
+    """OptionError where the device is none, or models cannot run on it."""
+    try:
+        lacks = checked("--device", args.device) != "cpu" and kernels_lack()
+    except (RuntimeError, ValueError) as error:
+        raise OptionError(str(error).replace("--device: device:", "--device:")) from error
+    if lacks:
+        raise OptionError(f"--device: expected 'cpu', got {args.device!r}: {'; '.join(lacks)}")
+
+
 # train
 
 
@@ -137,6 +152,7 @@ def _add_train(commands: Any) -> None:
     files.add_argument("--text", metavar="FILE", help="a UTF-8 file (default: Python's language reference)")
     files.add_argument("--out", metavar="FOLDER", type=Path, default=Path("run"), help="for results (default: run)")
     files.add_argument("--resume", action="store_true", help="go on with the checkpoint in the folder")
+    _add_device(files)
     _option(files, "save_every", Allowed("seconds between checkpoints", float, 0, 1e6), 30.0, " (default: 30)")
     limits = parser.add_argument_group("length: the first limit that is reached ends the run")
     for name, allowed in Limits.allowed().items():
@@ -150,15 +166,16 @@ def _add_train(commands: Any) -> None:
 
 def _train(args: argparse.Namespace) -> int:
     _check_environment()
+    _check_device(args)
     given = {name: getattr(args, name) for name in Config.allowed() if hasattr(args, name)}
     limits = Limits(args.epochs, args.steps, args.minutes)
     path: Path = args.out / CHECKPOINT
     if args.resume:
-        run = Run.resumed(path, given, limits, args.text)
+        run = Run.resumed(path, given, limits, args.text, args.device)
     elif path.exists():
         raise OptionError(f"--out: {path} is there already: pass --resume to go on with it, or another folder")
     else:
-        run = Run(Config(**given), limits if limits.any() else DEFAULT_LIMITS, args.text, path)
+        run = Run(Config(**given), limits if limits.any() else DEFAULT_LIMITS, args.text, path, args.device)
         args.out.mkdir(parents=True, exist_ok=True)
     progress = Progress()
     _announce(run, progress, args.resume)
@@ -237,15 +254,17 @@ def _add_sample(commands: Any) -> None:
     _option(parser, "temperature", temperature, 0.8, " (default: 0.8)")
     _option(parser, "length", Allowed("characters to write", high=10**12), 500, " (default: 500)")
     parser.add_argument("--greedy", action="store_true", help="always the likeliest character")
+    _add_device(parser)
     _option(parser, "seed", Config.allowed()["seed"], None, "; without one every text is another")
 
 
 def _sample(args: argparse.Namespace) -> int:
     _check_environment()
+    _check_device(args)
     path: Path = args.checkpoint / CHECKPOINT if args.checkpoint.is_dir() else args.checkpoint
     tree = checkpoint.load(path)
     with checkpoint.reading(str(path)):
-        model, vocabulary = model_of(tree)
+        model, vocabulary = model_of(tree, args.device)
     characters = sample(model, vocabulary, args.length, args.prime, args.temperature, args.greedy, args.seed)
     sys.stdout.write(args.prime)
     for character in characters:

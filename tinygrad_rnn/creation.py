@@ -7,38 +7,59 @@ from typing import Any
 
 import numpy as np
 
-from .device import check_device
+from .conversion import as_dtype, as_float
+from .device import as_array, checked, device_of, empty, moved
+from .device import from_dlpack as _from_dlpack
 from .random import generator
 from .tape import Box
-from .tensor import Tensor, as_dtype
+from .tensor import Tensor
 
 Shape = int | Sequence[int]
 
 
-def _leaf(data: np.ndarray, requires_grad: bool) -> Tensor:
-    out = Tensor(data)
+def _leaf(name: str, data: Any, device: Any, requires_grad: bool) -> Tensor:
+    where = checked(name, device)
+    out = Tensor(data if where is None else moved(data, where))
     out.requires_grad = requires_grad
     return out
 
 
-def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: str = "cpu") -> Tensor:
-    """A tensor with a copy of the data: a number, nested lists, an array or another tensor.
+def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: Any = None) -> Tensor:
+    """A tensor with a copy of the data: a number, nested lists, any library's array or another tensor.
 
-    dtype: by default that of an array; float32 for Python's floats, int64 for its whole numbers. It is a
-    constant or a leaf: no gradient passes to tensors in the data (`stack` and `concat` join those on the tape).
+    dtype: by default that of an array; float32 for Python's floats, int64 for its whole numbers. device: "cpu",
+    "cuda" or "cuda:N"; by default where an array is, otherwise the CPU. It is a constant or a leaf: no gradient
+    passes to tensors in the data (`stack` and `concat` join those on the tape).
     Raises TypeError for what is not numbers, ValueError for lists of unequal lengths.
     """
-    check_device("tensor", device)
     source = data.data if isinstance(data, Box) else data
     try:
-        array = np.array(source)
+        array = as_array(source).copy() if hasattr(source, "__cuda_array_interface__") else np.array(source)
     except ValueError as error:
         raise ValueError(f"tensor: data: expected nested lists of equal lengths ({error})") from error
     if dtype is None:
         dtype = array.dtype if _is_typed(source) or array.dtype.kind != "f" else "float32"
     if array.dtype.kind not in "fiub":
         raise TypeError(f"tensor: data: expected numbers, got {array.dtype} from {type(data).__name__}")
-    return _leaf(np.ascontiguousarray(array, as_dtype(dtype)).reshape(array.shape), requires_grad)
+    made = np.ascontiguousarray(array, as_dtype(dtype), like=array).reshape(array.shape)
+    return _leaf("tensor", made, device, requires_grad)
+
+
+def as_tensor(data: Any) -> Tensor:
+    """A tensor itself; lists, or any library's array where it is, as a constant: an array is not copied."""
+    return data if isinstance(data, Tensor) else Tensor(as_array(data))
+
+
+def from_dlpack(ext_tensor: Any) -> Tensor:
+    """A constant that shares the memory of another library's array, on the CPU or on a GPU: nothing is copied.
+
+    ext_tensor: with `__dlpack__` and `__dlpack_device__`, as arrays and tensors of NumPy, PyTorch, CuPy and JAX have
+    them, or with `__cuda_array_interface__`. What is written into that array later is seen here; in-place writes here
+    are not seen there, as they give a tensor a new array. Raises TypeError for a dtype that tensors do not have.
+    """
+    array = _from_dlpack(ext_tensor)
+    as_dtype(array.dtype)
+    return Tensor(array)
 
 
 def _is_typed(source: Any) -> bool:
@@ -48,57 +69,66 @@ def _is_typed(source: Any) -> bool:
     return hasattr(source, "dtype") or hasattr(source, "__array__")
 
 
-def zeros(*shape: Any, dtype: Any = "float32", requires_grad: bool = False) -> Tensor:
+def _filled(name: str, shape: Any, value: float, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+    array = empty(shape, as_dtype(dtype), checked(name, device) or "cpu")
+    array.fill(value)
+    return _leaf(name, array, None, requires_grad)
+
+
+def zeros(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, device: Any = None) -> Tensor:
     """Zeros of a shape."""
-    return _leaf(np.zeros(_shape(shape), as_dtype(dtype)), requires_grad)
+    return _filled("zeros", _shape(shape), 0, dtype, device, requires_grad)
 
 
-def ones(*shape: Any, dtype: Any = "float32", requires_grad: bool = False) -> Tensor:
+def ones(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, device: Any = None) -> Tensor:
     """Ones of a shape."""
-    return _leaf(np.ones(_shape(shape), as_dtype(dtype)), requires_grad)
+    return _filled("ones", _shape(shape), 1, dtype, device, requires_grad)
 
 
-def full(shape: Shape, fill_value: float, dtype: Any = "float32", requires_grad: bool = False) -> Tensor:
+def full(
+    shape: Shape, fill_value: float, dtype: Any = "float32", requires_grad: bool = False, device: Any = None
+) -> Tensor:
     """One number in a shape."""
-    return _leaf(np.full(shape, fill_value, as_dtype(dtype)), requires_grad)
+    return _filled("full", shape, fill_value, dtype, device, requires_grad)
 
 
 def zeros_like(x: Any) -> Tensor:
-    """Zeros of the shape and dtype of x."""
-    return Tensor(np.zeros(x.shape, x.dtype))
+    """Zeros of the shape, dtype and device of x."""
+    return zeros(x.shape, dtype=x.dtype, device=device_of(x))
 
 
 def ones_like(x: Any) -> Tensor:
-    """Ones of the shape and dtype of x."""
-    return Tensor(np.ones(x.shape, x.dtype))
+    """Ones of the shape, dtype and device of x."""
+    return ones(x.shape, dtype=x.dtype, device=device_of(x))
 
 
-def arange(start: float, end: float | None = None, step: float = 1, dtype: Any = None) -> Tensor:
+def arange(
+    start: float, end: float | None = None, step: float = 1, dtype: Any = None, device: Any = None
+) -> Tensor:
     """start, start + step, ... up to but not including end; arange(n) counts from 0."""
     array = np.arange(start, step=step) if end is None else np.arange(start, end, step)
-    return Tensor(array.astype(as_dtype(dtype or ("float32" if array.dtype.kind == "f" else "int64"))))
+    found = as_dtype(dtype or ("float32" if array.dtype.kind == "f" else "int64"))
+    return _leaf("arange", array.astype(found), device, False)
 
 
-def _floating(name: str, dtype: Any) -> np.dtype:
-    found = as_dtype(dtype)
-    if found.kind != "f":
-        raise TypeError(f"{name}: dtype: expected float32 or float64, got {found}")
-    return found
+# Random numbers are all of the one stream, which is the CPU's: a seed gives the same ones on every device.
 
 
-def randn(*shape: Any, dtype: Any = "float32", requires_grad: bool = False) -> Tensor:
+def randn(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, device: Any = None) -> Tensor:
     """Drawn from the normal distribution of mean 0 and variance 1."""
-    return _leaf(generator().standard_normal(_shape(shape)).astype(_floating("randn", dtype)), requires_grad)
+    drawn = generator().standard_normal(_shape(shape))
+    return _leaf("randn", np.asarray(drawn, as_float("randn: dtype", dtype)), device, requires_grad)
 
 
-def rand(*shape: Any, dtype: Any = "float32", requires_grad: bool = False) -> Tensor:
+def rand(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, device: Any = None) -> Tensor:
     """Drawn evenly from [0, 1)."""
-    return _leaf(np.asarray(generator().random(_shape(shape), _floating("rand", dtype).type)), requires_grad)
+    drawn = generator().random(_shape(shape), as_float("rand: dtype", dtype).type)
+    return _leaf("rand", np.asarray(drawn), device, requires_grad)
 
 
-def randint(low: int, high: int, size: Shape) -> Tensor:
+def randint(low: int, high: int, size: Shape, device: Any = None) -> Tensor:
     """Whole numbers drawn evenly from low up to but not including high."""
-    return Tensor(np.asarray(generator().integers(low, high, size)))
+    return _leaf("randint", np.asarray(generator().integers(low, high, size)), device, False)
 
 
 def _shape(shape: tuple) -> tuple[int, ...]:

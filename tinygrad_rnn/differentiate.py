@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import tape
+from .device import beside
 from .tensor import Tensor, cotangent
 
 
@@ -50,7 +51,7 @@ def grad(
 
 def _own(g: Any) -> Tensor:
     """A gradient as a tensor with an array of its own: in x + y, one array is the gradient of both."""
-    return Tensor(g.data.copy(), g.node) if isinstance(g, Tensor) else Tensor(np.array(g))
+    return Tensor(g.data.copy(), g.node) if isinstance(g, Tensor) else Tensor(g[...].copy())
 
 
 def gradcheck(
@@ -78,7 +79,7 @@ def gradcheck(
     rng = np.random.default_rng(seed)
     args = [Tensor(x.data.copy()).requires_grad_() if i in checked else x for i, x in enumerate(args)]
     outputs = _floating(f(*args))
-    weights = [np.asarray(rng.standard_normal(out.shape)) for out in outputs]
+    weights = [beside(rng.standard_normal(out.shape), out) for out in outputs]
     recorded = [(out, w) for out, w in zip(outputs, weights) if out.requires_grad]
     if not recorded:
         raise AssertionError("gradcheck: expected an output that depends on the inputs, got none on the tape")
@@ -86,14 +87,14 @@ def gradcheck(
     gradients = grad(outs, [args[i] for i in checked], seeds, allow_unused=True)
 
     def projected(i: int, moved: np.ndarray) -> float:
-        shifted = [Tensor(np.asarray(moved)).requires_grad_() if j == i else x for j, x in enumerate(args)]
+        shifted = [Tensor(moved[...]).requires_grad_() if j == i else x for j, x in enumerate(args)]
         with tape.no_grad():
             return sum(float((out.data * w).sum()) for out, w in zip(_floating(f(*shifted)), weights))
 
     for i, g in zip(checked, gradients):
         x = args[i].data
         for _ in range(directions):
-            v = rng.standard_normal(x.shape)
+            v = beside(rng.standard_normal(x.shape), x)
             numeric = (projected(i, x + eps * v) - projected(i, x - eps * v)) / (2 * eps)
             derived = 0.0 if g is None else float((g.data * v).sum())
             if not abs(numeric - derived) <= atol + rtol * max(abs(numeric), abs(derived)):
@@ -111,8 +112,8 @@ def gradgradcheck(
     args = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     checked = [i for i, x in enumerate(args) if isinstance(x, Tensor) and x.requires_grad]
     rng = np.random.default_rng(1)
-    shapes = [out.shape for out in _floating(f(*args)) if out.requires_grad]
-    seeds = [Tensor(np.asarray(rng.standard_normal(shape))).requires_grad_() for shape in shapes]
+    reached = [out for out in _floating(f(*args)) if out.requires_grad]
+    seeds = [Tensor(beside(rng.standard_normal(out.shape), out)).requires_grad_() for out in reached]
 
     def gradients(*both: Any) -> list[Tensor]:
         xs, us = list(both[: len(args)]), both[len(args) :]

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__
-from .device import cuda_lacks
+from . import __version__, cuda
+from .device import cuda_lacks, kernels_lack, nvcc_lacks
 
 FEATURES = ["sse4.2", "avx", "f16c", "fma", "avx2", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512bf16"]
 FEATURES += ["avx512fp16", "amx-bf16", "amx-int8", "neon", "sve", "sve2", "bf16"]
+CUPY = ("cupy", "cupy-cuda13x", "cupy-cuda12x")  # one package under several names, by the version of CUDA
 THREAD_VARIABLES = ("TINYGRAD_RNN_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 
@@ -24,12 +25,12 @@ def report() -> Iterator[tuple[str, str]]:
     yield "python", f"{platform.python_version()} ({platform.python_implementation()}, {platform.platform()})"
     for name in ("numpy", "numba", "llvmlite", "cffi", "safetensors", "tqdm", "matplotlib"):
         yield name, version(name)
+    yield "cupy", next((f"{name} {found}" for name, found in map(_found, CUPY) if found), "not installed")
     yield "processor", processor()
     yield "features", features()
     yield "threads", threads()
     yield "BLAS", blas()
-    lacks = cuda_lacks()
-    yield "CUDA", "can be used" if not lacks else f"cannot be used: {'; '.join(lacks)}"
+    yield "CUDA", gpus()
 
 
 def version(distribution: str) -> str:
@@ -38,6 +39,18 @@ def version(distribution: str) -> str:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return "not installed"
+
+
+def _found(distribution: str) -> tuple[str, str | None]:
+    found = version(distribution)
+    return distribution, None if found == "not installed" else found
+
+
+def gpus() -> str:
+    """The GPUs, or what keeps tensors from being on one; and what recurrent layers lack to run there."""
+    lacks = cuda_lacks()
+    found = [f"{i}: {cuda.get_device_name(i)}" for i in range(cuda.device_count())]
+    return ("cannot be used: " if lacks else "") + "; ".join([*found, *lacks, *kernels_lack(), *nvcc_lacks()])
 
 
 def processor() -> str:

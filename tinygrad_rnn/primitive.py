@@ -9,7 +9,7 @@ A VJP takes the cotangent g of the result, then whatever it names of the forward
 signature. They are written with primitives and operators, so the same text serves on
 
 - arrays, in a plain backward: nothing is recorded, NumPy (or an array type that answers to NumPy's
-  dispatch, NEP 13 and 18) computes;
+  dispatch, NEP 13, 18 and 35: CuPy's, on a GPU) computes;
 - tensors, under `create_graph=True`: the backward is recorded and can be differentiated again;
 - symbols, when a cell is traced: a type with `__tape_primitive__` is handed the primitive itself.
 
@@ -26,6 +26,7 @@ import numpy as np
 
 from . import anomaly
 from .anomaly import watching
+from .device import beside, device_of, on_gpu
 from .tape import Box, Node, Notes, mode
 
 _ndarray = np.ndarray
@@ -110,6 +111,8 @@ def primitive(
                     unsettled = True
                     if isinstance(a, _ndarray):
                         a = np.array(a)  # the caller may write into it before the backward
+                    elif on_gpu(a):
+                        a = a.copy()
                 raw.append(a)
                 parents.append(None)
         if unsettled:
@@ -140,6 +143,7 @@ def compute(rule: Rule, raw: Sequence[Any]) -> Any:
     try:
         return rule.forward(*raw)
     except _REFUSALS as error:
+        one_device(rule, raw)
         if not rule.expects:
             raise
         kind = next(k for k in _REFUSALS if isinstance(error, k))
@@ -182,13 +186,18 @@ class Bundle:
 _ONE_OF = Rule("result", lambda x, i, n: x, (lambda g, i, n: Bundle({i: g}, n),), False, False, "")
 
 
-def _described(rule: Rule, raw: Sequence[Any]) -> str:
-    """The arguments of a primitive for an error message: shapes of arrays, values of what is static."""
+def _named(rule: Rule, raw: Sequence[Any]) -> list[tuple[str, Any]]:
+    """The arguments of a primitive with their names, for an error message."""
     parameters = inspect.signature(rule.forward).parameters.values()
     names = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
     names += [f"argument {i}" for i in range(len(names), len(raw))]
+    return list(zip(names, raw))
+
+
+def _described(rule: Rule, raw: Sequence[Any]) -> str:
+    """The arguments of a primitive in words: shapes of arrays, values of what is static."""
     return ", ".join(
-        f"{name} of shape {a.shape}" if hasattr(a, "shape") else f"{name} = {a!r}" for name, a in zip(names, raw)
+        f"{name} of shape {a.shape}" if hasattr(a, "shape") else f"{name} = {a!r}" for name, a in _named(rule, raw)
     )
 
 
@@ -208,26 +217,44 @@ def settle(rule: Rule, raw: list) -> None:
             if isinstance(a, np.generic):
                 raw[i] = a.item()
             elif isinstance(a, (list, tuple)):
-                raw[i] = np.asarray(a, model.dtype if model.dtype.kind == "f" else None)
+                raw[i] = beside(np.asarray(a, model.dtype if model.dtype.kind == "f" else None), model)
             elif not isinstance(a, (int, float)):
                 raise TypeError(f"{rule.name}: expected tensors, arrays or numbers, got {type(a).__name__} {a!r}")
+    one_device(rule, raw)
     for a in arrays:
         if type(a) is not type(model):
-            raise TypeError(
-                f"{rule.name}: expected every argument on one device, got arrays of {type(model).__module__} "
-                f"and {type(a).__module__}: move one with .to(device)"
-            )
+            got = f"{type(model).__module__}.{type(model).__name__} and {type(a).__module__}.{type(a).__name__}"
+            raise TypeError(f"{rule.name}: expected arrays of one kind, got {got}")
         if a.dtype != model.dtype and (rule.numeric and a.dtype.kind != "b" or a.dtype.kind == "f"):
             names = " and ".join(dict.fromkeys(str(a.dtype) for a in arrays))
             raise TypeError(f"{rule.name}: expected arguments of one dtype, got {names}: convert one with .to(dtype)")
 
 
+def one_device(rule: Rule, raw: Sequence[Any]) -> None:
+    """Raise RuntimeError unless the arrays among the arguments are on one device.
+
+    Asked where it can be seen that they may not be, for it costs nothing on the CPU then: where a library refuses
+    arguments, and where a result is not NumPy's.
+    """
+    if len({device_of(a) for a in raw if _is_array(a)}) > 1:
+        (first, there), *others = [(name, device_of(a)) for name, a in _named(rule, raw) if _is_array(a)]
+        name, place = next(other for other in others if other[1] != there)
+        raise RuntimeError(
+            f"{rule.name}: {name}: expected a tensor on {there}, as {first} is, got one on {place}: "
+            "move one of them with .to(device)"
+        )
+
+
 def _settled_result(rule: Rule, out: Any, raw: list) -> Any:
     """An array where NumPy gave a scalar, and float32 where its arithmetic took integers to float64."""
     if type(out) is tuple:
+        if out and type(out[0]) is not _ndarray and on_gpu(out[0]):
+            one_device(rule, raw)
         return out
     if isinstance(out, np.generic):
         out = np.asarray(out)
+    elif type(out) is not _ndarray and on_gpu(out):
+        one_device(rule, raw)
     if rule.numeric and out.dtype == np.float64 and not any(_is_array(a) and a.dtype == np.float64 for a in raw):
         out = out.astype(np.float32)
     return out

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from . import device
 
 _generator = np.random.default_rng()
 
@@ -13,6 +16,16 @@ _generator = np.random.default_rng()
 def generator() -> np.random.Generator:
     """The generator that everything in this package draws from."""
     return _generator
+
+
+def uniform(shape: Sequence[int], beside: Any) -> Any:
+    """float32 drawn evenly from [0, 1), as an array where a tensor is.
+
+    On a GPU they are drawn there, from a seed that this stream gives: its state stays all that there is to save.
+    """
+    if device.device_of(beside) == "cpu":
+        return _generator.random(shape, np.float32)
+    return device.uniform(shape, int(_generator.integers(2**63)))
 
 
 def manual_seed(seed: int) -> None:

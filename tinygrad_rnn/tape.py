@@ -48,7 +48,7 @@ def alone(box: Box) -> bool:
     if sys.getrefcount(box.data) != 2:
         return False
     flags = getattr(box.data, "flags", None)
-    return flags is not None and flags.owndata and flags.writeable and flags.c_contiguous
+    return flags is not None and flags.owndata and getattr(flags, "writeable", True) and flags.c_contiguous
 
 
 class _Mode(threading.local):

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from . import tape
-from .device import check_device
+from .conversion import wanted
+from .device import beside, checked, device_of, gpu, host, moved, on_gpu, same_device
+from .operators import boolean, in_place, reflected
 from .primitives import elementwise as el
 from .primitives import index as ix
 from .primitives import products as pr
@@ -16,46 +18,7 @@ from .primitives import reduce as rd
 from .primitives import shape as sh
 from .tape import Box, mode
 
-DTYPES = tuple(np.dtype(d) for d in ("float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"))
 _NUMBERS = (Box, int, float, np.ndarray, np.generic, list)
-
-
-def as_dtype(dtype: Any) -> np.dtype:
-    """A dtype by name, type or itself; TypeError where tensors do not have it."""
-    try:
-        if dtype is not None:  # which NumPy takes for float64
-            return DTYPES[DTYPES.index(np.dtype(dtype))]
-    except (TypeError, ValueError):
-        pass
-    raise TypeError(f"dtype: expected one of {', '.join(map(str, DTYPES))}, got {dtype!r}")
-
-
-def _reflected(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    return lambda self, other: operation(other, self)
-
-
-def _in_place(operation: Callable[[Any, Any], Any], sign: str) -> Callable[[Tensor, Any], Tensor]:
-    def assign(self: Tensor, other: Any) -> Tensor:
-        recorded = isinstance(other, Box) and other.node is not None
-        if mode.recording and (not self.is_leaf or recorded and self.node is None):
-            return operation(self, other)  # on the tape `y += x` means `y = y + x`: nothing is overwritten
-        with tape.no_grad():
-            changed = operation(self.detach(), other)
-        self._overwrite(sign, changed.data)
-        return self
-
-    return assign
-
-
-def _boolean(operation: Callable[..., Any], sign: str) -> Callable[..., Any]:
-    def checked(*values: Any) -> Any:
-        for value in values:
-            dtype = getattr(value, "dtype", np.dtype(type(value)))
-            if dtype != np.bool_:  # of numbers, the sign means bits elsewhere
-                raise TypeError(f"{sign}: expected booleans, got {dtype}: compare first, or use {operation.__name__}")
-        return operation(*values)
-
-    return checked
 
 
 class Tensor(Box):
@@ -88,7 +51,7 @@ class Tensor(Box):
 
     @property
     def device(self) -> str:
-        return "cpu"
+        return device_of(self.data)
 
     def numel(self) -> int:
         """How many elements it has."""
@@ -116,8 +79,9 @@ class Tensor(Box):
         return (self.data == getattr(value, "data", value)).any().item()
 
     def __repr__(self) -> str:
-        body = np.array2string(self.data, separator=", ", prefix="tensor(", precision=4, threshold=1000)
+        body = np.array2string(host(self), separator=", ", prefix="tensor(", precision=4, threshold=1000)
         notes = [] if self.dtype in (np.float32, np.int64, np.bool_) else [f"dtype={self.dtype}"]
+        notes += [] if self.device == "cpu" else [f"device={self.device!r}"]
         if self.node is not None:
             notes.append("requires_grad=True" if self.is_leaf else f"node={self.node.name}")
         return f"tensor({', '.join([body, *notes])})"
@@ -125,7 +89,8 @@ class Tensor(Box):
     def __reduce__(self) -> tuple:
         if not self.is_leaf:
             raise RuntimeError("copy or pickle: expected a leaf or constant, got a recorded tensor: detach() it first")
-        return _rebuilt, (type(self), self.data, self.requires_grad)
+        where = self.device
+        return _rebuilt, (type(self), self.data if where == "cpu" else host(self), self.requires_grad, where)
 
     __hash__ = object.__hash__
 
@@ -133,6 +98,8 @@ class Tensor(Box):
 
     def numpy(self) -> np.ndarray:
         """The array itself, not a copy; read-only where gradients are wanted, so that the tape stays true."""
+        if self.device != "cpu":
+            raise TypeError(f"numpy: expected a tensor on the CPU, got one on {self.device}: copy it with .cpu() first")
         if self.node is None:
             return self.data
         view = self.data.view()
@@ -141,6 +108,14 @@ class Tensor(Box):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.numpy(), dtype, copy=copy)
+
+    def __dlpack__(self, **asked: Any) -> Any:
+        if self.node is not None:
+            raise BufferError("__dlpack__: expected a tensor without requires_grad, got one with it: detach() it first")
+        return self.data.__dlpack__(**asked)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.data.__dlpack_device__()
 
     def item(self) -> Any:
         """The one element, as a Python number."""
@@ -205,6 +180,8 @@ class Tensor(Box):
             if not isinstance(grad, Tensor) or grad.shape != self.shape or grad.dtype != self.dtype:
                 got = f"{grad.dtype} of shape {grad.shape}" if isinstance(grad, Tensor) else type(grad).__name__
                 raise ValueError(f"grad: expected None or a tensor, {self.dtype} of shape {self.shape}, got {got}")
+            if type(grad.data) is not type(self.data):
+                same_device("grad", grad, self, "the tensor is")
         if self.node is not None:
             self.node.notes = self.node.notes or tape.Notes()
             self.node.notes.grad = grad
@@ -261,16 +238,11 @@ class Tensor(Box):
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(value, Box) and value.node is not None and mode.recording:
             raise RuntimeError("x[index] = value: expected a value without requires_grad: use where or concat")
-        self._overwrite("x[index] = value", self.data.copy())
-        try:
-            self.data[ix._plain(index)] = value.data if isinstance(value, Box) else value
-        except (IndexError, ValueError) as error:
-            kind = IndexError if isinstance(error, IndexError) else ValueError
-            raise kind(f"x[index] = value: expected both to fit in x of shape {self.shape}, got {error}") from error
+        self._overwrite("x[index] = value", ix.overwritten(self.data, index, value))
 
     def copy_(self, other: Any) -> Tensor:
         """Take over the numbers of another tensor or array that broadcasts to this shape, converted to this dtype."""
-        source = np.asarray(other.data if isinstance(other, Box) else other)
+        source = beside(other.data if isinstance(other, Box) else other, self)
         self._overwrite("copy_", np.broadcast_to(source, self.shape).astype(self.dtype))
         return self
 
@@ -283,24 +255,26 @@ class Tensor(Box):
         """Set every element to 0."""
         return self.fill_(0)
 
-    __iadd__ = _in_place(el.add, "+=")
-    __isub__ = _in_place(el.sub, "-=")
-    __imul__ = _in_place(el.mul, "*=")
-    __itruediv__ = _in_place(el.div, "/=")
+    __iadd__ = in_place(el.add, "+=")
+    __isub__ = in_place(el.sub, "-=")
+    __imul__ = in_place(el.mul, "*=")
+    __itruediv__ = in_place(el.div, "/=")
 
     # Dtype and device
 
     def to(self, *targets: Any, dtype: Any = None, device: Any = None) -> Tensor:
         """This tensor in another dtype or on another device, or as another tensor is."""
-        for target in targets:
-            if isinstance(target, Tensor):
-                dtype, device = target.dtype, target.device
-            elif isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda"):
-                device = target
-            else:
-                dtype = target
-        check_device("to", device)
-        return self if dtype is None else el.cast(self, as_dtype(dtype))
+        dtype, device = wanted(targets, dtype, device)
+        out = self if dtype is None else el.cast(self, dtype)
+        return out if device is None else el.move(out, device)
+
+    def cpu(self) -> Tensor:
+        """On the CPU."""
+        return self.to("cpu")
+
+    def cuda(self, device: Any = "cuda") -> Tensor:
+        """On a GPU, by its name or number; the current one by default."""
+        return self.to(device=gpu(device))
 
     def float(self) -> Tensor:
         """In float32."""
@@ -320,25 +294,25 @@ class Tensor(Box):
 
     # Arithmetic and comparison
 
-    __add__, __radd__ = el.add, _reflected(el.add)
-    __sub__, __rsub__ = el.sub, _reflected(el.sub)
-    __mul__, __rmul__ = el.mul, _reflected(el.mul)
-    __truediv__, __rtruediv__ = el.div, _reflected(el.div)
-    __pow__, __rpow__ = el.pow, _reflected(el.pow)
-    __matmul__, __rmatmul__ = pr.matmul, _reflected(pr.matmul)
+    __add__, __radd__ = el.add, reflected(el.add)
+    __sub__, __rsub__ = el.sub, reflected(el.sub)
+    __mul__, __rmul__ = el.mul, reflected(el.mul)
+    __truediv__, __rtruediv__ = el.div, reflected(el.div)
+    __pow__, __rpow__ = el.pow, reflected(el.pow)
+    __matmul__, __rmatmul__ = pr.matmul, reflected(pr.matmul)
     __neg__ = el.neg
     __abs__ = el.abs
     __lt__, __le__, __gt__, __ge__ = el.lt, el.le, el.gt, el.ge
-    __and__ = __rand__ = _boolean(el.logical_and, "&")
-    __or__ = __ror__ = _boolean(el.logical_or, "|")
-    __invert__ = _boolean(el.logical_not, "~")
+    __and__ = __rand__ = boolean(el.logical_and, "&")
+    __or__ = __ror__ = boolean(el.logical_or, "|")
+    __invert__ = boolean(el.logical_not, "~")
     __getitem__ = ix.getitem
 
     def __eq__(self, other: object) -> Any:
-        return el.eq(self, other) if isinstance(other, _NUMBERS) else NotImplemented
+        return el.eq(self, other) if isinstance(other, _NUMBERS) or on_gpu(other) else NotImplemented
 
     def __ne__(self, other: object) -> Any:
-        return el.ne(self, other) if isinstance(other, _NUMBERS) else NotImplemented
+        return el.ne(self, other) if isinstance(other, _NUMBERS) or on_gpu(other) else NotImplemented
 
     add, sub, mul, div, neg, pow, matmul = el.add, el.sub, el.mul, el.div, el.neg, el.pow, pr.matmul
     exp, log, sqrt, abs, sign, sin, cos = el.exp, el.log, el.sqrt, el.abs, el.sign, el.sin, el.cos
@@ -365,8 +339,8 @@ class Tensor(Box):
         return sh.transpose(self, -2, -1)
 
 
-def _rebuilt(kind: type[Tensor], data: Any, requires_grad: bool) -> Tensor:
-    tensor = kind.__new__(kind)
+def _rebuilt(kind: type[Tensor], data: Any, requires_grad: bool, device: str = "cpu") -> Tensor:
+    tensor, data = kind.__new__(kind), moved(data, checked("copy or pickle", device))
     Tensor.__init__(tensor, data, tape.leaf(data.shape) if requires_grad else None)
     return tensor
 
@@ -385,7 +359,9 @@ def cotangent(name: str, output: Tensor, gradient: Any, create: bool) -> Any:
             )
         gradient = Tensor(np.ones_like(output.data))
     elif not isinstance(gradient, Tensor):
-        gradient = Tensor(np.asarray(gradient, output.dtype))
+        gradient = Tensor(beside(gradient, output).astype(output.dtype))
+    if type(gradient.data) is not type(output.data):
+        same_device(f"{name}: gradient", gradient, output, "the tensor is")
     if gradient.shape != output.shape or gradient.dtype != output.dtype:
         raise ValueError(
             f"{name}: gradient: expected {output.dtype} of shape {output.shape}, "

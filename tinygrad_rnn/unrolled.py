@@ -10,14 +10,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-import numpy as np
-
 from .cells import Cell, Gate
+from .device import beside
 from .kernels.program import Step
 from .kernels.sequence import Sequence
 from .primitives.elementwise import cast, where
 from .primitives.products import matmul
-from .primitives.shape import split, stack, unbind
+from .primitives.shape import split, stack, unbind, zeros_beside
 from .tensor import Tensor
 
 
@@ -28,7 +27,7 @@ def unrolled(cell: Cell, step: Step, arrays: Sequence) -> tuple[list[Tensor], li
     """
     seq = _as_tensors(arrays)
     hidden = seq.weight_ih.shape[0] // len(step.input_gates)
-    nothing = Tensor(np.zeros((seq.x.shape[1], hidden), seq.x.dtype))
+    nothing = Tensor(zeros_beside(seq.x, (seq.x.shape[1], hidden)))
     weight = dict(zip(step.recurrent_gates, split(seq.weight_hh, hidden))) if step.recurrent_gates else {}
     bias = dict(zip(step.recurrent_gates, split(seq.bias_hh, hidden))) if seq.bias_hh is not None else {}
 
@@ -42,9 +41,11 @@ def unrolled(cell: Cell, step: Step, arrays: Sequence) -> tuple[list[Tensor], li
             g: Gate(parts.get(g, nothing), direct.get(g, nothing), functools.partial(product, g)) for g in step.gates
         }
 
+    lengths = None if seq.lengths is None else beside(seq.lengths, seq.x)[:, None]
+
     def real(t: int, value: Tensor) -> Tensor:
         """0 in place of the rows that have no step t, so that what stands there reaches no gradient."""
-        return value if seq.lengths is None else where((seq.lengths > t)[:, None], value, 0.0)
+        return value if lengths is None else where(lengths > t, value, 0.0)
 
     inputs = {name: unbind(seq.in_step_order(e)) for name, e in seq.inputs.items()}
     states = list(seq.initial)
@@ -58,9 +59,9 @@ def unrolled(cell: Cell, step: Step, arrays: Sequence) -> tuple[list[Tensor], li
         if seq.weight_hr is not None:
             new[0] = matmul(new[0], seq.weight_hr.mT)
         shown = new
-        if seq.lengths is not None:
+        if lengths is not None:
             shown = [real(t, after) for after in new]
-            new = [where((seq.lengths > t)[:, None], after, before) for after, before in zip(new, states)]
+            new = [where(lengths > t, after, before) for after, before in zip(new, states)]
         for output, state in zip(outputs, shown):
             output.append(state)
         states = new
@@ -68,7 +69,7 @@ def unrolled(cell: Cell, step: Step, arrays: Sequence) -> tuple[list[Tensor], li
 
 
 def _as_tensors(seq: Sequence) -> Sequence:
-    box = lambda a: Tensor(a) if isinstance(a, np.ndarray) else a
+    box = lambda a: a if a is None or isinstance(a, Tensor) else Tensor(a)
     return dataclasses.replace(
         seq,
         **{n: box(getattr(seq, n)) for n in ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")},
@@ -85,5 +86,5 @@ def _affine(v: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def _joined(seq: Sequence, steps: list[Tensor], state: Tensor) -> Tensor:
     if not steps:
-        return Tensor(np.zeros((0, *state.shape), state.dtype))
+        return Tensor(zeros_beside(state, (0, *state.shape)))
     return seq.in_step_order(stack(steps))

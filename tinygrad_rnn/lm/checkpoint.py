@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ..device import host, on_gpu
 from ..tape import Box
 
 FORMAT = "tinygrad_rnn.lm"
@@ -108,8 +109,8 @@ def reading(name: str) -> Iterator[None]:
 
 def _pack(tree: Any, name: str, tensors: dict[str, np.ndarray]) -> Any:
     """The JSON of a tree, in which {"tensor": name} stands for an array that was put into `tensors`."""
-    if isinstance(tree, (Box, np.ndarray)):
-        tensors[name] = np.asarray(tree.data if isinstance(tree, Box) else tree, order="C")
+    if isinstance(tree, (Box, np.ndarray)) or on_gpu(tree):
+        tensors[name] = np.asarray(host(tree), order="C")
         return {"tensor": name}
     if isinstance(tree, dict):
         return {"dict": {key: _pack(value, f"{name}.{key}" if name else key, tensors) for key, value in tree.items()}}

@@ -52,10 +52,10 @@ class Interruption:
 class Run:
     """A trainer, its text, its limits and the file that its state is kept in.
 
-    seconds: training time so far, over all resumes.
+    device: where it computes, which may be another after a resume. seconds: training time so far, over all resumes.
     """
 
-    def __init__(self, config: Config, limits: Limits, text_path: str | None, path: Path):
+    def __init__(self, config: Config, limits: Limits, text_path: str | None, path: Path, device: str = "cpu"):
         self.limits = limits
         self.path = path
         text = default_text() if text_path is None else read_text(text_path)
@@ -63,11 +63,13 @@ class Run:
             raise TextError(f"{text_path}: expected at least 2 different characters, got {len(set(text))}")
         self.source = Source.of(text_path, text)
         vocabulary = Vocabulary.of(text)
-        self.trainer = Trainer(config, vocabulary, vocabulary.encode(text))
+        self.trainer = Trainer(config, vocabulary, vocabulary.encode(text), device)
         self.seconds = 0.0
 
     @classmethod
-    def resumed(cls, path: Path, given: dict[str, Any], limits: Limits, text_path: str | None) -> Run:
+    def resumed(
+        cls, path: Path, given: dict[str, Any], limits: Limits, text_path: str | None, device: str = "cpu"
+    ) -> Run:
         """Go on from a file. `given` options must be those of the file; `limits`, if any, replace the earlier ones.
 
         The text is read from `text_path`, or from where it came from before. Raises OSError or CheckpointError where
@@ -80,7 +82,8 @@ class Run:
         for name, value in given.items():
             if value != getattr(config, name):
                 raise OptionError(f"--resume: {name}: expected {getattr(config, name)!r} as in {path}, got {value!r}")
-        run = cls(config, limits if limits.any() else earlier, source.path if text_path is None else text_path, path)
+        text_path = source.path if text_path is None else text_path
+        run = cls(config, limits if limits.any() else earlier, text_path, path, device)
         if run.source.sha256 != source.sha256:
             found = run.source.path or "the default text of another Python"
             raise TextError(f"--resume: text: expected the one that the run was started with, got another: {found}")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..data import Vocabulary
+from ..device import host
 from ..tape import no_grad
 from ..tensor import Tensor
 from .model import CharModel
@@ -48,7 +49,7 @@ def _characters(
     for _ in range(length):
         with no_grad():  # entered for each step: between two of them the caller runs
             logits, state = model(Tensor(ids[:, None]), state)
-        chosen = choose(logits.data[-1, 0], temperature, generator)
+        chosen = choose(host(logits[-1, 0]), temperature, generator)
         yield vocabulary.characters[chosen]
         ids = np.array([chosen])
 

@@ -32,7 +32,7 @@ class DivergedError(ArithmeticError):
 class Trainer:
     """A model in training on a row of ids: everything that the next step depends on.
 
-    model, optimiser: with their own state.
+    model, optimiser: with their own state, on the device.
     period:      steps in which the learning rate falls by its factor: an epoch, where that is long enough.
     state:       the recurrent state, carried from chunk to chunk; zeros where an epoch starts.
     step:        optimiser steps done. Epoch and chunk follow from it, and so does the learning rate.
@@ -43,7 +43,7 @@ class Trainer:
     One trainer at a time: making one seeds that stream.
     """
 
-    def __init__(self, config: Config, vocabulary: Vocabulary, ids: np.ndarray):
+    def __init__(self, config: Config, vocabulary: Vocabulary, ids: np.ndarray, device: str = "cpu"):
         self.config = config
         self.vocabulary = vocabulary
         training, tail = split(ids, config.held_out)
@@ -52,7 +52,8 @@ class Trainer:
         self.period = max(SHORTEST_PERIOD, len(self.chunks))
         self.validate_every = config.validate_every or self.period
         random.manual_seed(config.seed)
-        self.model = CharModel(len(vocabulary), config)
+        self.device = device
+        self.model = CharModel(len(vocabulary), config).to(device)
         self.optimiser = OPTIMISERS[config.optimiser](self.model.parameters(), lr=config.lr)
         self.state: Any = None
         self.step = 0
@@ -141,16 +142,17 @@ class Trainer:
         own["state"] = {int(key): value for key, value in tree["optimiser"].items()}
         self.optimiser.load_state_dict(own)
         state = tree["recurrent_state"]
-        self.state = tuple(map(Tensor, state)) if isinstance(state, list) else None if state is None else Tensor(state)
+        there = lambda part: Tensor(part).to(self.device)
+        self.state = tuple(map(there, state)) if isinstance(state, list) else None if state is None else there(state)
         random.set_rng_state(tree["random_state"])
         self.step = int(tree["step"])
         self.losses = tree["losses"].tolist()
         self.validations = [(int(step), bits) for step, bits in tree["validations"].tolist()]
 
 
-def model_of(tree: dict[str, Any]) -> tuple[CharModel, Vocabulary]:
-    """The trained model of a checkpoint's tree and its vocabulary, ready to be sampled from."""
+def model_of(tree: dict[str, Any], device: str = "cpu") -> tuple[CharModel, Vocabulary]:
+    """The trained model of a checkpoint's tree and its vocabulary, ready to be sampled from on a device."""
     vocabulary = Vocabulary(tree["vocabulary"])
     model = CharModel(len(vocabulary), Config(**tree["config"]))
     model.load_state_dict(tree["model"])
-    return model.eval(), vocabulary
+    return model.to(device).eval(), vocabulary

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..creation import as_tensor
+from ..device import beside, numbers, on_gpu, same_device
 from ..primitives import index as ix
 from ..primitives import products as pr
 from ..primitives.elementwise import gelu, relu, sigmoid, softplus, sqrt, tanh, where
@@ -15,7 +17,7 @@ from ..primitives.likelihood import softmax_nll
 from ..primitives.reduce import log_softmax, mean, softmax, sum
 from ..primitives.shape import pad, permute, reshape
 from ..primitives.windows import conv2d, max_pool2d
-from ..random import generator
+from ..random import uniform
 from ..tensor import Tensor
 
 __all__ = [
@@ -72,7 +74,7 @@ def embedding(index: Any, weight: Any, padding_idx: int | None = None) -> Any:
     row = row_of("embedding", padding_idx, weight.shape[0])
     if row is None:
         return rows
-    padding = np.asarray(index) == row
+    padding = as_tensor(index).to(rows.device) == row
     return where(padding[..., None], rows.detach(), rows)
 
 
@@ -87,7 +89,7 @@ def one_hot(index: Any, num_classes: int = -1) -> Tensor:
             raise ValueError("one_hot: num_classes: expected a number where index has no elements, got -1")
         num_classes = int(at.max()) + 1
     _check_classes("one_hot: index", at, num_classes)
-    return Tensor((at[..., None] == np.arange(num_classes)).astype(np.int64))
+    return Tensor((at[..., None] == np.arange(num_classes, like=at)).astype(np.int64))
 
 
 def probability(name: str, p: Any, argument: str = "p") -> float:
@@ -105,7 +107,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
     p = probability("dropout", p)
     if not training or p == 0.0:
         return x
-    keep = generator().random(x.shape, np.float32) >= p
+    keep = uniform(x.shape, x) >= p
     return x * Tensor(keep * x.dtype.type(1.0 / (1.0 - p) if p < 1.0 else 0.0))
 
 
@@ -178,7 +180,7 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
     """
     log_p = _classes_last("nll_loss", input)
     chosen = _chosen("nll_loss", log_p, target, weight, ignore_index, reduction)
-    picked = reshape(ix.gather(log_p, -1, chosen.classes[..., None]), chosen.classes.shape)
+    picked = reshape(ix.take_along(log_p, len(log_p.shape) - 1, chosen.classes[..., None]), chosen.classes.shape)
     return _summed(where(chosen.counted, picked, 0.0) * Tensor(-chosen.weights), chosen, reduction)
 
 
@@ -194,7 +196,8 @@ def cross_entropy(
 
     input: logits [N, C], [N, C, d1, ...] or [C], with C classes.
     target: either class indices, integers of the input's shape without C: q is 1 at the index; or class
-        probabilities q, floating and of the input's shape.
+        probabilities q, floating and of the input's shape. Indices may be on the CPU, where they are checked at no
+        cost to a GPU.
     weight: a weight per class [C]; by default 1.
     ignore_index: an index whose places count for nothing.
     reduction: 'none', 'sum', or 'mean': over the weights of the targets (indices), over the rows (probabilities).
@@ -224,11 +227,11 @@ def cross_entropy(
 
 
 class _Chosen(NamedTuple):
-    """The targets of rows [..., C] of classes, all but `scale` of shape [...]; see `_chosen`."""
+    """The targets of rows [..., C] of classes, all but `scale` of shape [...]; see `_chosen`. Where the rows are."""
 
-    classes: np.ndarray  # the index of the class, within [0, C)
-    counted: np.ndarray  # whether the row counts
-    weights: np.ndarray  # what its loss is multiplied by, with the scale; 0 where it does not count
+    classes: Any  # the index of the class, within [0, C)
+    counted: Any  # whether the row counts
+    weights: Any  # what its loss is multiplied by, with the scale; 0 where it does not count
     scale: float  # for a mean 1 over the sum of weights, 0 if that is 0; otherwise 1
 
 
@@ -241,12 +244,15 @@ def _chosen(name: str, x: Any, target: Any, weight: Any, ignore_index: int, redu
     counted = index != ignore_index
     index = np.where(counted, index, 0)
     _check_classes(f"{name}: target", index, x.shape[-1])
+    if on_gpu(index):
+        same_device(f"{name}: target", index, x, "the input is")
     weights = counted.astype(x.dtype)
     if weight is not None:
+        index, counted, weights = beside(index, x), beside(counted, x), beside(weights, x)
         weights *= _class_weight(x, weight)[index]
     total = float(weights.sum()) if reduction == "mean" else 1.0
     scale = 1.0 / total if total else 0.0
-    return _Chosen(index, counted, weights * x.dtype.type(scale), scale)
+    return _Chosen(beside(index, x), beside(counted, x), beside(weights * x.dtype.type(scale), x), scale)
 
 
 def _summed(losses: Any, chosen: _Chosen, reduction: str) -> Any:
@@ -256,11 +262,12 @@ def _summed(losses: Any, chosen: _Chosen, reduction: str) -> Any:
     return sum(losses) if chosen.scale else sum(losses) + math.nan
 
 
-def _class_weight(x: Any, weight: Any) -> np.ndarray:
-    array = np.asarray(weight)
-    if array.shape != x.shape[-1:]:
-        raise ValueError(f"weight: expected shape {x.shape[-1:]}, one for each class, got {array.shape}")
-    return array.astype(x.dtype)
+def _class_weight(x: Any, weight: Any) -> Any:
+    weight = as_tensor(weight)
+    if weight.shape != x.shape[-1:]:
+        raise ValueError(f"weight: expected shape {x.shape[-1:]}, one for each class, got {weight.shape}")
+    same_device("weight", weight, x, "the input is")
+    return weight.data.astype(x.dtype)
 
 
 def _weighted(x: Any, weight: Any) -> Any:
@@ -280,14 +287,16 @@ def _classes_last(name: str, x: Any) -> Any:
     return x if len(x.shape) <= 2 else permute(x, (0, *range(2, len(x.shape)), 1))
 
 
-def _integers(name: str, values: Any) -> np.ndarray:
-    array = np.asarray(values)
+def _integers(name: str, values: Any) -> Any:
+    array = as_tensor(values).data
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integers, got {array.dtype}")
     return array
 
 
-def _check_classes(name: str, index: np.ndarray, classes: int) -> None:
-    if index.size and not 0 <= index.min() <= index.max() < classes:
-        worst = index.min() if index.min() < 0 else index.max()
-        raise IndexError(f"{name}: expected class indices from 0 to {classes - 1}, got {worst}")
+def _check_classes(name: str, index: Any, classes: int) -> None:
+    if index.size:
+        least, most = numbers(index.min(), index.max())
+        if not 0 <= least <= most < classes:
+            worst = int(least if least < 0 else most)
+            raise IndexError(f"{name}: expected class indices from 0 to {classes - 1}, got {worst}")

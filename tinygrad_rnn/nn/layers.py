@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor, as_dtype
+from ..creation import zeros
 from . import functional as F
 from . import init
 from .module import Module, Parameter
@@ -21,9 +21,9 @@ def _sizes(layer: str, least: int = 1, **sizes: Any) -> None:
             raise ValueError(f"{layer}: {name}: expected a whole number from {least} up, got {size!r}")
 
 
-def _unset(shape: Sequence[int], dtype: Any) -> Parameter:
+def _unset(shape: Sequence[int], dtype: Any, device: Any) -> Parameter:
     """A parameter that `reset_parameters` is yet to fill."""
-    return Parameter(Tensor(np.zeros(shape, as_dtype(dtype))))
+    return Parameter(zeros(shape, dtype=dtype, device=device))
 
 
 def _reset_affine(layer: Linear | Conv2d) -> None:
@@ -44,12 +44,14 @@ class Linear(Module):
     weight: Parameter
     bias: Parameter | None
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = "float32"):
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, *, device: Any = None, dtype: Any = "float32"
+    ):
         super().__init__()
         _sizes("Linear", 0, in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
-        self.weight = _unset((out_features, in_features), dtype)
-        self.register_parameter("bias", _unset((out_features,), dtype) if bias else None)
+        self.weight = _unset((out_features, in_features), dtype, device)
+        self.register_parameter("bias", _unset((out_features,), dtype, device) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -73,13 +75,19 @@ class Embedding(Module):
     weight: Parameter
 
     def __init__(
-        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, *, dtype: Any = "float32"
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        *,
+        device: Any = None,
+        dtype: Any = "float32",
     ):
         super().__init__()
         _sizes("Embedding", 0, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = F.row_of("Embedding", padding_idx, num_embeddings)
-        self.weight = _unset((num_embeddings, embedding_dim), dtype)
+        self.weight = _unset((num_embeddings, embedding_dim), dtype, device)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -114,6 +122,7 @@ class LayerNorm(Module):
         elementwise_affine: bool = True,
         bias: bool = True,
         *,
+        device: Any = None,
         dtype: Any = "float32",
     ):
         super().__init__()
@@ -122,8 +131,8 @@ class LayerNorm(Module):
             raise ValueError("LayerNorm: normalized_shape: expected at least one size, got none")
         _sizes("LayerNorm", **{"normalized_shape" + f"[{i}]" * (len(shape) > 1): n for i, n in enumerate(shape)})
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
-        self.register_parameter("weight", _unset(shape, dtype) if elementwise_affine else None)
-        self.register_parameter("bias", _unset(shape, dtype) if elementwise_affine and bias else None)
+        self.register_parameter("weight", _unset(shape, dtype, device) if elementwise_affine else None)
+        self.register_parameter("bias", _unset(shape, dtype, device) if elementwise_affine and bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -159,6 +168,7 @@ class Conv2d(Module):
         padding: int | tuple[int, int] = 0,
         *,
         bias: bool = True,
+        device: Any = None,
         dtype: Any = "float32",
     ):
         super().__init__()
@@ -168,8 +178,8 @@ class Conv2d(Module):
             raise ValueError(f"Conv2d: kernel_size: expected one or two whole numbers from 1 up, got {kernel_size!r}")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.stride, self.padding = kernel, stride, padding
-        self.weight = _unset((out_channels, in_channels, *kernel), dtype)
-        self.register_parameter("bias", _unset((out_channels,), dtype) if bias else None)
+        self.weight = _unset((out_channels, in_channels, *kernel), dtype, device)
+        self.register_parameter("bias", _unset((out_channels,), dtype, device) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from .. import tape
+from ..conversion import convert, wanted
 from ..creation import tensor
-from ..device import check_device
-from ..tensor import Tensor, as_dtype
+from ..device import gpu, host
+from ..tensor import Tensor
 
 
 class Parameter(Tensor):
@@ -194,22 +195,24 @@ class Module:
         return self
 
     def to(self, *targets: Any, dtype: Any = None, device: Any = None) -> Any:
-        """Convert floating parameters, their gradients and buffers to float32 or float64; returns the module."""
-        for target in targets:
-            if isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda"):
-                device = target
-            else:
-                dtype = target
-        check_device("to", device)
-        if dtype is not None:
-            found = as_dtype(dtype)
-            if found.kind != "f":
-                raise TypeError(f"to: dtype: expected float32 or float64 for a module, got {found}")
-            for _, value in self._named("", "_parameters", "_buffers"):
-                if value.dtype.kind == "f" and value.dtype != found:
-                    grad, value.data = value.grad, value.data.astype(found)
-                    value.grad = None if grad is None else Tensor(grad.data.astype(found))
+        """Convert floating parameters, their gradients and buffers to float32 or float64, or move all to a device.
+
+        Done in place: parameters stay the tensors that an optimiser knows. Returns the module.
+        """
+        dtype, device = wanted(targets, dtype, device)
+        if dtype is not None and dtype.kind != "f":
+            raise TypeError(f"to: dtype: expected float32 or float64 for a module, got {dtype}")
+        for _, value in self._named("", "_parameters", "_buffers"):
+            convert(value, dtype, device)
         return self
+
+    def cpu(self) -> Any:
+        """Move to the CPU, in place."""
+        return self.to("cpu")
+
+    def cuda(self, device: Any = "cuda") -> Any:
+        """Move to a GPU, by its name or number, in place; the current one by default."""
+        return self.to(device=gpu(device))
 
     def double(self) -> Any:
         """Convert to float64, in place."""
@@ -243,7 +246,7 @@ class Module:
         if strict and (missing or unknown):
             name = type(self).__name__
             raise KeyError(f"load_state_dict: expected the names of {name}, got missing {missing}, unknown {unknown}")
-        arrays = {name: np.asarray(value, order="C") for name, value in state_dict.items() if name in own}
+        arrays = {name: np.asarray(host(value), order="C") for name, value in state_dict.items() if name in own}
         for name, array in arrays.items():
             if array.dtype.kind not in "fiub":
                 raise TypeError(f"load_state_dict: {name}: expected numbers, got {array.dtype}")

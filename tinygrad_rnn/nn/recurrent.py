@@ -10,12 +10,14 @@ import numpy as np
 
 from .. import fused, tape
 from ..cells import Cell, find_cell
-from ..device import check_device
+from ..conversion import as_dtype
+from ..creation import as_tensor, zeros
+from ..device import checked, host, moved, same_device
 from ..kernels.sequence import Sequence as Arguments
 from ..primitive import primitive
 from ..primitives.shape import broadcast_to, concat, reshape, stack, transpose, unbind
 from ..random import generator
-from ..tensor import Tensor, as_dtype
+from ..tensor import Tensor
 from ..trace import trace
 from .functional import dropout as drop
 from .module import Module, Parameter
@@ -62,7 +64,7 @@ class Recurrent(Module):
     ):
         super().__init__()
         name = type(self).__name__
-        check_device(name, device)
+        device = checked(name, device) or "cpu"
         for argument, value in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"{name}: {argument}: expected a whole number from 1 up, got {value!r}")
@@ -89,12 +91,12 @@ class Recurrent(Module):
         names = (*fused.WEIGHT_NAMES, *(f"p_{name}" for name in self.step.params))
         self._weight_names = [[name + suffix for name in names] for suffix in self.suffixes]
         self._widths = [self._state_size(i) for i in range(len(self.step.states))]
-        self._make_parameters(as_dtype(dtype))
+        self._make_parameters(as_dtype(dtype), device)
 
     def _state_size(self, i: int) -> int:
         return self.output_size if i == 0 else self.hidden_size
 
-    def _make_parameters(self, dtype: np.dtype) -> None:
+    def _make_parameters(self, dtype: np.dtype, device: str) -> None:
         hidden, step = self.hidden_size, self.step
         bound = 1 / math.sqrt(hidden)
         for suffix in self.suffixes:
@@ -109,10 +111,11 @@ class Recurrent(Module):
             for name, shape in shapes.items():
                 if shape[0]:
                     drawn = generator().uniform(-bound, bound, shape).astype(dtype)
-                    self.register_parameter(name + suffix, Parameter(Tensor(drawn)))
+                    self.register_parameter(name + suffix, Parameter(Tensor(moved(drawn, device))))
             if self.learn_initial_state:
                 for i, state in enumerate(step.states):
-                    self.register_parameter(f"{state}_0{suffix}", Parameter(np.zeros(self._state_size(i), dtype)))
+                    start = Parameter(zeros(self._state_size(i), dtype=dtype, device=device))
+                    self.register_parameter(f"{state}_0{suffix}", start)
 
     def extra_repr(self) -> str:
         parts = [] if type(self) is not Recurrent else [self.cell.name]
@@ -179,8 +182,8 @@ class Recurrent(Module):
         if type(below) is not np.ndarray or self.dropout and self.training and self.num_layers > 1:
             return None
         weights = self._weights(0)
-        shape, dtype = below.shape, below.dtype
-        if len(shape) != 3 or shape[2] != self.input_size or dtype != weights[0].data.dtype:
+        shape, dtype, first = below.shape, below.dtype, weights[0].data
+        if len(shape) != 3 or shape[2] != self.input_size or dtype != first.dtype or type(first) is not np.ndarray:
             return None
         batch, finals, ways, given = shape[1], [], len(self._ways), list[np.ndarray]()
         if state is None:
@@ -251,18 +254,24 @@ class _Call:
 
     def __init__(self, layer: Recurrent, x: Any, lengths: Any):
         self.layer, self.name = layer, type(layer).__name__
-        self.dtype = layer.weight_ih_l0.dtype
-        x = x if isinstance(x, Tensor) else Tensor(np.asarray(x))
+        self.weight = layer.weight_ih_l0
+        self.dtype = self.weight.dtype
+        x = as_tensor(x)
         if x.ndim not in (2, 3):
             raise ValueError(f"{self.name}: x: expected shape [T, N, I], or [T, I] for one sequence, got {x.shape}")
         if x.shape[-1] != layer.input_size:
             raise ValueError(f"{self.name}: x has {x.shape[-1]} features, input_size is {layer.input_size}")
         if x.dtype != self.dtype:
             raise TypeError(f"{self.name}: x: expected {self.dtype} as the weights are, got {x.dtype}")
+        if type(x.data) is not type(self.weight.data):
+            self._check_device("x", x)
         self.batched = x.ndim == 3
         self.x = self.time_first(x)
         self.time, self.batch = self.x.shape[:2]
         self.lengths = self._checked_lengths(lengths)
+
+    def _check_device(self, name: str, x: Tensor) -> None:
+        same_device(f"{self.name}: {name}", x, self.weight, "the weights are")
 
     def time_first(self, x: Any) -> Any:
         """[T, N, ...] of what came as [N, T, ...] or as one sequence."""
@@ -273,7 +282,7 @@ class _Call:
     def _checked_lengths(self, lengths: Any) -> np.ndarray | None:
         if lengths is None:
             return None
-        found = np.atleast_1d(np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths))
+        found = np.atleast_1d(host(lengths))
         if found.size == 0:
             found = found.astype(np.int64)
         if found.shape != (self.batch,) or found.dtype.kind not in "iu":
@@ -297,7 +306,8 @@ class _Call:
             raise ValueError(f"{self.name}: state: expected {', '.join(names)}, got {len(given)} tensors")
         rows = []
         for i, (name, value) in enumerate(zip(names, given)):
-            value = value if isinstance(value, Tensor) else Tensor(np.asarray(value))
+            value = as_tensor(value)
+            self._check_device(f"{name}_0", value)
             shape = (len(layer.suffixes), *((self.batch,) if self.batched else ()), layer._state_size(i))
             if value.shape != shape or value.dtype != self.dtype:
                 raise ValueError(
@@ -311,11 +321,12 @@ class _Call:
         shape = (self.batch, self.layer._state_size(i))
         if self.layer.learn_initial_state:
             return broadcast_to(getattr(self.layer, f"{self.layer.step.states[i]}_0{suffix}"), shape)
-        return Tensor(np.zeros(shape, self.dtype))
+        return Tensor(np.zeros(shape, self.dtype, like=self.weight.data))
 
     def side_input(self, key: str, value: Any) -> Any:
         """A cell's own input as [T, N, H]."""
-        value = value if isinstance(value, Tensor) else Tensor(np.asarray(value))
+        value = as_tensor(value)
+        self._check_device(f"inputs[{key!r}]", value)
         hidden = self.layer.hidden_size
         batch = (self.batch,) if self.batched else ()
         each_step = (*batch, self.time, hidden) if self.layer.batch_first else (self.time, *batch, hidden)

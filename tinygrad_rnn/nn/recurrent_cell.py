@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from .. import fused
 from ..cells import Cell
+from ..creation import as_tensor, zeros
+from ..device import same_device
 from ..kernels.sequence import Sequence as Arguments
 from ..primitives.shape import broadcast_to, reshape
 from ..tensor import Tensor
@@ -63,18 +63,24 @@ class RecurrentCell(Module):
         return new[0] if len(new) == 1 else new
 
     def _checked_x(self, x: Any) -> Tensor:
-        x, name, dtype = _tensor(x), type(self).__name__, self.weight_ih.dtype
+        x, name, dtype = as_tensor(x), type(self).__name__, self.weight_ih.dtype
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ValueError(f"{name}: x: expected shape [N, {self.input_size}] or [{self.input_size}], got {x.shape}")
         if x.dtype != dtype:
             raise TypeError(f"{name}: x: expected {dtype} as the weights are, got {x.dtype}")
+        self._check_device("x", x)
         return x
+
+    def _check_device(self, name: str, x: Tensor) -> None:
+        same_device(f"{type(self).__name__}: {name}", x, self.weight_ih, "the weights are")
 
     def _checked_states(self, state: Any, shape: tuple[int, ...]) -> list[Tensor]:
         count, dtype = len(self.step.states), self.weight_ih.dtype
         if state is None:
-            return [Tensor(np.zeros(shape, dtype))] * count
-        states = [_tensor(s) for s in (state if isinstance(state, (tuple, list)) else [state])]
+            return [zeros(shape, dtype=dtype, device=self.weight_ih.device)] * count
+        states = [as_tensor(s) for s in (state if isinstance(state, (tuple, list)) else [state])]
+        for s in states:
+            self._check_device("state", s)
         if len(states) != count or any(s.shape != shape or s.dtype != dtype for s in states):
             got = ", ".join(f"{s.dtype} of shape {s.shape}" for s in states)
             raise ValueError(f"{type(self).__name__}: state: expected {count} {dtype} of shape {shape}, got {got}")
@@ -84,18 +90,15 @@ class RecurrentCell(Module):
         name, dtype = type(self).__name__, self.weight_ih.dtype
         if set(inputs) != set(self.step.inputs):
             raise ValueError(f"{name}: inputs: expected {list(self.step.inputs)}, as the cell has, got {list(inputs)}")
-        given = {key: _tensor(e) for key, e in inputs.items()}
+        given = {key: as_tensor(e) for key, e in inputs.items()}
         for key, e in given.items():
+            self._check_device(f"inputs[{key!r}]", e)
             if e.shape not in (shape, shape[-1:]) or e.dtype != dtype:
                 raise ValueError(
                     f"{name}: inputs[{key!r}]: expected {dtype} of shape {shape} or {shape[-1:]}, "
                     f"got {e.dtype} of shape {e.shape}"
                 )
         return given
-
-
-def _tensor(value: Any) -> Tensor:
-    return value if isinstance(value, Tensor) else Tensor(np.asarray(value))
 
 
 class RNNCell(RecurrentCell):

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from .. import kernels, tape
+from ..conversion import convert, wanted
+from ..device import beside, host
 from ..kernels.program import Program
 from ..tensor import Tensor
 from ..trace import trace_elementwise
@@ -127,12 +129,12 @@ class Optimizer:
             with tape.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            alike: dict[tuple[int, np.dtype], list[Tensor]] = {}
+            alike: dict[tuple[int, np.dtype, type], list[Tensor]] = {}
             slots = self.slots(group)
             for p in group["params"]:
                 if p.grad is not None:
-                    alike.setdefault((self._prepared(p, slots) + 1, p.dtype), []).append(p)
-            for (step, _), parameters in alike.items():
+                    alike.setdefault((self._prepared(p, slots) + 1, p.data.dtype, type(p.data)), []).append(p)
+            for (step, _, _), parameters in alike.items():
                 self._update(parameters, group, slots, step)
         return loss
 
@@ -142,19 +144,25 @@ class Optimizer:
             return 0
         state = self.state.setdefault(p, {"step": 0})
         for name in slots.keys() - state.keys():
-            state[name] = np.full(p.shape, slots[name], p.dtype)
+            state[name] = np.zeros(p.shape, p.dtype, like=p.data)
+            state[name].fill(slots[name])
+        for name in slots:
+            if type(state[name]) is type(p.data):
+                break
+            state[name] = beside(state[name], p)  # the parameter has been moved since, and with the first all others
         return int(state["step"])
 
     def _update(self, parameters: list[Tensor], group: dict[str, Any], slots: dict[str, float], step: int) -> None:
-        """Apply the rule to parameters of one group and dtype that are all at their step-th update."""
+        """Apply the rule to parameters of one group, dtype and kind of array that are all at their step-th update."""
         single = [name for name in self.defaults if name != "betas"]
         options = {name: group[name] if name in self.flags else float(group[name]) for name in single}
         options |= self.numbers(group, step)
         jobs, new = [], []
         for p in parameters:
             kept = {name: self.state[p][name] for name in slots}
-            new.append(p.data if tape.alone(p) else np.empty(p.shape, p.dtype))
-            given = {"x": np.ascontiguousarray(p.data), "g": np.ascontiguousarray(p.grad.data)}  # type: ignore[union-attr]
+            new.append(p.data if tape.alone(p) else np.empty(p.shape, p.dtype, like=p.data))
+            x, g = p.data, p.grad.data  # type: ignore[union-attr]
+            given = {"x": np.ascontiguousarray(x, like=x), "g": np.ascontiguousarray(g, like=g)}
             jobs.append((given | kept, {"x": new[-1]} | kept))
         fixed = {name: v for name, v in options.items() if not isinstance(v, float) or v == 0.0}
         program = self._program(tuple(slots), fixed, tuple(sorted(options.keys() - fixed.keys())))
@@ -176,7 +184,21 @@ class Optimizer:
             self._programs[key] = trace_elementwise(f"optimiser {self._name}", equations, ("x", "g", *slots, *numbers))
         return self._programs[key]
 
-    # Saving
+    # Moving and saving
+
+    def to(self, *targets: Any, dtype: Any = None, device: Any = None) -> Any:
+        """Move the parameters, their gradients and the state to a device, in place; returns the optimiser.
+
+        The state follows parameters anyway, where a module that owns them has moved them.
+        """
+        dtype, device = wanted(targets, dtype, device)
+        if dtype is not None:
+            raise TypeError(f"{self._name}: to: expected a device, got {dtype}")
+        for p in self._all():
+            convert(p, None, device)
+            state = self.state.get(p, {})
+            state.update({name: beside(array, p) for name, array in state.items() if name != "step"})
+        return self
 
     def state_dict(self) -> dict[str, Any]:
         """{"state": {i: {"step": n, name: array}}, "param_groups": [{option: value, "params": [i, ...]}]}.
@@ -217,11 +239,11 @@ class Optimizer:
         """The state of one parameter, as arrays of our own in its dtype."""
         state: dict[str, Any] = {"step": int(saved.get("step", 1))}  # PyTorch's SGD does not count, only begins
         for name in {*slots, *saved} - {"step"}:
-            array = np.asarray(saved.get(name))
+            array = host(saved.get(name))
             if array.shape != p.shape or array.dtype.kind not in "fiu":
                 got = "none" if array.dtype == object else f"{array.dtype} of shape {array.shape}"
                 raise ValueError(f"{self._name}: load_state_dict: {name}: expected shape {p.shape}, got {got}")
-            state[name] = np.array(array, p.dtype, order="C")
+            state[name] = beside(np.array(array, p.dtype, order="C"), p)
         return state
 
     def _all(self) -> list[Tensor]:

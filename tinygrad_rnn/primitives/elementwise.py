@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import device
 from ..kernels.pointwise import OPERATIONS
 from ..primitive import primitive
 
@@ -33,10 +34,17 @@ div = _pointwise("div", lambda x, y: x / y, lambda g, out, y: g / y, lambda g, o
 neg = _pointwise("neg", lambda x: -x, lambda g: -g)
 pow = _pointwise(
     "pow",
-    lambda x, y: x**y,
+    lambda x, y: _power(x, y),
     lambda g, out, x, y: g * (y * x ** _less_one(y)),
     lambda g, out, x, y: g * (out * _log_base(x)),
 )
+
+
+def _power(x: Any, y: Any) -> Any:
+    """x^y. What NumPy refuses is refused on every device: whole numbers to a negative whole power."""
+    if isinstance(y, int) and y < 0 and getattr(x, "dtype", np.dtype(float)).kind in "iu":
+        raise ValueError("integers to negative integer powers are not allowed")
+    return x**y
 
 
 def _less_one(y: Any) -> Any:
@@ -67,6 +75,8 @@ isfinite = _pointwise("isfinite", lambda x: np.isfinite(x))
 def _chosen(condition: Any, x: Any, y: Any) -> Any:
     if getattr(condition, "dtype", np.bool_) != np.bool_:
         raise TypeError(f"the condition is {condition.dtype}")
+    if isinstance(condition, (bool, np.bool_)):
+        condition = device.beside(condition, x if hasattr(x, "dtype") else y)
     return np.where(condition, x, y)
 
 
@@ -111,7 +121,7 @@ cos: Callable[..., Any] = _floating("cos", lambda x: np.cos(x), lambda g, x: -g 
 tanh = _floating("tanh", lambda x: np.tanh(x), lambda g, out: g * (1.0 - out * out))
 sigmoid = _floating("sigmoid", lambda x: OPERATIONS["sigmoid"](x), lambda g, out: g * (out * (1.0 - out)))
 softplus = _floating("softplus", lambda x: OPERATIONS["softplus"](x), lambda g, x: g * sigmoid(x))
-erf = _floating("erf", lambda x: OPERATIONS["erf"](x), lambda g, x: g * _bell(x))
+erf = _floating("erf", lambda x: (device.erf if device.on_gpu(x) else OPERATIONS["erf"])(x), lambda g, x: g * _bell(x))
 
 
 def _bell(x: Any) -> Any:
@@ -159,6 +169,17 @@ _cast: Callable[..., Any] = primitive(
 def cast(x: Any, dtype: Any) -> Any:
     """x converted to another dtype; the gradient is converted back."""
     return x if x.dtype == dtype else _cast(x, np.dtype(dtype), x.dtype)
+
+
+_move: Callable[..., Any] = primitive(
+    "move", lambda x, target, source: device.moved(x, target), lambda g, target, source: _move(g, source, target)
+)
+
+
+def move(x: Any, target: str) -> Any:
+    """x on another device, by its name in full; the gradient is moved back."""
+    source = device.device_of(x)
+    return x if source == target else _move(x, target, source)
 
 
 def floating(x: Any) -> Any:

@@ -1,28 +1,75 @@
-"""Primitives that pick by index, and their adjoint, which adds into place: `x[index]`, gather, embedding."""
+"""Primitives that pick by index, and their adjoint, which adds into place: `x[index]`, gather, embedding.
+
+Indices are lists, NumPy's arrays, or tensors that are where x is or on the CPU: those are looked through there, which
+costs no wait for a GPU, and then brought to x. NumPy refuses an index out of range; CuPy would take it modulo the
+size, so for its arrays the range is seen to here.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .. import kernels
+from ..device import beside, device_of, moved, numbers, on_gpu, same_device
 from ..primitive import primitive
+from ..tape import Box
 from .shape import axis_of
 
 
 def _plain(index: Any) -> Any:
     """An index with tensors and lists in it as arrays; arrays are copied, as the caller may write into them later."""
+    if isinstance(index, (int, slice)):
+        return index
     if isinstance(index, tuple):
         return tuple(_plain(part) for part in index)
-    if hasattr(index, "node"):
+    if isinstance(index, Box):
         index = index.data
     elif isinstance(index, (list, range, np.ndarray)):
         index = np.array(index, np.int64 if len(np.shape(index)) and not len(index) else None)
-    if isinstance(index, np.ndarray) and index.dtype.kind not in "biu":
+    elif on_gpu(index):
+        index = index.copy()
+    if (isinstance(index, np.ndarray) or on_gpu(index)) and index.dtype.kind not in "biu":
         raise TypeError(f"index: expected integers or booleans, got {index.dtype}")
     return index
+
+
+def _bare(x: Any) -> Any:
+    return x.data if isinstance(x, Box) else x
+
+
+def _usable(x: Any, index: Any) -> Any:
+    """`_plain(index)`, for a GPU checked and brought there."""
+    index = _plain(index)
+    return _brought(index, x) if on_gpu(_bare(x)) else index
+
+
+def _brought(index: Any, x: Any) -> Any:
+    """An index on the GPU where x is, its integers within the sizes that they count through."""
+    parts = index if isinstance(index, tuple) else (index,)
+    widths = [_width(part) for part in parts]
+    rest = len(x.shape) - sum(width for width in widths if width is not None)
+    axis, found = 0, []
+    for part, width in zip(parts, widths):
+        if hasattr(part, "dtype"):
+            if _is_integers(part) and axis < len(x.shape):
+                _check_range("index", part, x.shape[axis], -x.shape[axis])
+            part = moved(np.asarray(part) if isinstance(part, np.generic) else part, device_of(x))
+        found.append(part)
+        axis += rest if width is None else width
+    return tuple(found) if isinstance(index, tuple) else found[0]
+
+
+def _width(part: Any) -> int | None:
+    """How many dimensions a part of an index is about; None for the ellipsis, which takes those that are left."""
+    if part is Ellipsis:
+        return None
+    if part is None or isinstance(part, (bool, np.bool_)):
+        return 0
+    return part.ndim if getattr(part, "dtype", None) == np.bool_ else 1
 
 
 def _is_basic(index: Any) -> bool:
@@ -35,9 +82,29 @@ def _added_into_place(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
     out = np.zeros_like(g, shape=shape)
     if _is_basic(index):
         out[index] = g
+    elif on_gpu(out):  # its ufunc.at adds in whatever order threads arrive
+        if _is_integers(index):
+            rows, count, width = index % shape[0], shape[0], math.prod(shape[1:])
+        else:
+            rows, count, width = _places(index, out), out.size, 1
+        return kernels.add_rows(g.reshape(rows.size, width), rows.reshape(-1), count).reshape(shape)
     else:
         np.add.at(out, index, g)
     return out
+
+
+def _is_integers(part: Any) -> bool:
+    return hasattr(part, "dtype") and part.dtype.kind in "iu"
+
+
+def _places(index: Any, x: Any) -> Any:
+    """The number, in row-major order, of each element that an index picks from an array."""
+    if isinstance(index, tuple) and len(index) == x.ndim and all(map(_is_integers, index)):
+        found: Any = 0
+        for part, n in zip(index, x.shape):
+            found = found * n + part % n
+        return found
+    return np.arange(x.size, like=x).reshape(x.shape)[index]
 
 
 _getitem = primitive(
@@ -53,33 +120,65 @@ _scatter: Callable[..., Any] = primitive(
 
 def getitem(x: Any, index: Any) -> Any:
     """x[index] with NumPy's rules: positions, slices, None, ..., integer and boolean arrays or tensors."""
-    return _getitem(x, _plain(index), x.shape)
+    on_the_cpu = type(_bare(x)) is np.ndarray
+    return _getitem(x, _plain(index) if on_the_cpu else _usable(x, index), x.shape)
 
 
-def _along(axis: int, index: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The index that takes `index` along one axis and stays in place along the others; () for a scalar."""
-    grid = np.ogrid[tuple(slice(n) for n in index.shape)]
-    return tuple(index if i == axis else at for i, at in enumerate(grid))
+def overwritten(x: Any, index: Any, value: Any) -> Any:
+    """A copy of an array in which the places of an index hold a value: a number, lists, an array or a tensor."""
+    out = x.copy()
+    try:
+        if isinstance(value, Box):
+            same_device("x[index] = value: value", value, x, "x is")
+            value = value.data
+        elif on_gpu(x) and not isinstance(value, (bool, int, float)):
+            value = beside(value, x)
+        out[_usable(x, index)] = value
+    except (IndexError, ValueError) as error:
+        kind = IndexError if isinstance(error, IndexError) else ValueError
+        raise kind(f"x[index] = value: expected both to fit in x of shape {x.shape}, got {error}") from error
+    return out
+
+
+def take_along(x: Any, axis: int, index: Any) -> Any:
+    """`gather` by an index that is known to fit and to be where x is."""
+    index = _bare(index)
+    grid = [np.arange(n, like=index).reshape(n, *[1] * (index.ndim - i - 1)) for i, n in enumerate(index.shape)]
+    return _getitem(x, tuple(index if i == axis else at for i, at in enumerate(grid)), x.shape)
 
 
 def gather(x: Any, dim: int, index: Any) -> Any:
     """out[i][j][k] = x[index[i][j][k]][j][k] for dim 0, and so for the others; index has as many dimensions as x."""
     axis = axis_of("gather", dim, len(x.shape))
-    index = np.asarray(_plain(index))
+    index = _array(index)
     if index.dtype.kind not in "iu" or index.ndim != len(x.shape):
         raise ValueError(
             f"gather: index: expected integers in {len(x.shape)} dimensions, got {index.dtype} of shape {index.shape}"
         )
     if any(n > m for i, (n, m) in enumerate(zip(index.shape, x.shape)) if i != axis):
         raise ValueError(f"gather: index: expected a shape within {x.shape} but for dim {dim}, got {index.shape}")
-    _check_range("gather", index, x.shape[axis] if x.shape else 1)
-    return _getitem(x, _along(axis, index), x.shape)
+    return take_along(x, axis, positions("gather: index", index, x, x.shape[axis] if x.shape else 1))
 
 
-def _check_range(name: str, index: np.ndarray, size: int) -> None:
-    if index.size and (index.min() < 0 or index.max() >= size):
-        worst = index.min() if index.min() < 0 else index.max()
-        raise IndexError(f"{name}: index: expected numbers from 0 to {size - 1}, got {worst}")
+def _array(index: Any) -> Any:
+    index = _plain(index)
+    return index if on_gpu(index) else np.asarray(index)
+
+
+def positions(name: str, index: Any, x: Any, size: int) -> Any:
+    """An array of integers, from 0 to below size or IndexError, brought to where x is. name: for messages."""
+    _check_range(name, index, size)
+    if on_gpu(index):
+        same_device(name, index, x, "what it picks from is")
+    return beside(index, x)
+
+
+def _check_range(name: str, index: Any, size: int, low: int = 0) -> None:
+    if index.size:
+        least, most = numbers(index.min(), index.max())
+        if least < low or most >= size:
+            worst = int(least if least < low else most)
+            raise IndexError(f"{name}: expected numbers from {low} to {size - 1}, got {worst}")
 
 
 _take_rows = primitive(
@@ -97,10 +196,9 @@ _add_rows: Callable[..., Any] = primitive(
 
 def embedding(index: Any, weight: Any) -> Any:
     """weight[index], a row for each entry of an integer tensor. weight [V, D], index of any shape -> [..., D]."""
-    index = np.asarray(_plain(index))
+    index = _array(index)
     if len(weight.shape) != 2:
         raise ValueError(f"embedding: weight: expected two dimensions, got shape {weight.shape}")
     if index.dtype.kind not in "iu":
         raise TypeError(f"embedding: index: expected integers, got {index.dtype}")
-    _check_range("embedding", index, weight.shape[0])
-    return _take_rows(weight, index, weight.shape[0])
+    return _take_rows(weight, positions("embedding: index", index, weight, weight.shape[0]), weight.shape[0])

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import kernels
 from ..primitive import primitive
-from .index import gather
+from .index import take_along
 from .reduce import softmax, sum
 from .shape import reshape
 
@@ -31,7 +31,7 @@ _softmax_error: Callable[..., Any] = primitive(
 
 
 def _picked(x: Any, index: np.ndarray) -> Any:
-    return reshape(gather(x, 1, index[:, None]), index.shape)
+    return reshape(take_along(x, 1, index[:, None]), index.shape)
 
 
 def _through_softmax(g: Any, p: Any) -> Any:
@@ -41,6 +41,7 @@ def _through_softmax(g: Any, p: Any) -> Any:
 def softmax_nll(x: Any, index: np.ndarray, weights: np.ndarray) -> Any:
     """weights -log softmax(x)[index], row by row; 0 where the weight is 0. x [M, C], index and weights [M] -> [M].
 
-    The gradient is g weights (softmax(x) - one_hot(index)). index within [0, C); weights of the dtype of x.
+    The gradient is g weights (softmax(x) - one_hot(index)). index within [0, C); weights of the dtype of x; arrays that
+    are where x is.
     """
     return _softmax_nll(x, index, weights)

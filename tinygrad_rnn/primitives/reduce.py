@@ -10,7 +10,7 @@ import numpy as np
 
 from ..primitive import primitive
 from .elementwise import cast, eq, exp, floating, sqrt, where
-from .index import gather
+from .index import take_along
 from .shape import axes_of, axis_of, broadcast_to, reshape
 
 
@@ -71,8 +71,8 @@ _amin = primitive(
     lambda g, out, x, axes: _to_extremes(g, out, x, axes),
     expects="at least one element to take the minimum of",
 )
-_argmax = primitive("argmax", lambda x, axis: np.asarray(x.argmax(axis)), expects="at least one element")
-_argmin = primitive("argmin", lambda x, axis: np.asarray(x.argmin(axis)), expects="at least one element")
+_argmax = primitive("argmax", lambda x, axis: x.argmax(axis), expects="at least one element")
+_argmin = primitive("argmin", lambda x, axis: x.argmin(axis), expects="at least one element")
 
 
 def amax(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
@@ -112,7 +112,7 @@ class Extreme(NamedTuple):
 
 
 def _extreme(x: Any, indices: Any, dim: int, keepdim: bool) -> Extreme:
-    values = gather(x, dim, indices)
+    values = take_along(x, axis_of("max", dim, len(x.shape)), indices)
     shape = indices.shape if keepdim or not x.shape else tuple(np.delete(x.shape, dim).tolist())
     return Extreme(reshape(values, shape), reshape(indices, shape))
 

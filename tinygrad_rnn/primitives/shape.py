@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..primitive import primitive
+from ..tape import Box
 
 
 def axis_of(name: str, dim: int, ndim: int) -> int:
@@ -177,11 +178,16 @@ def _all_tensors(name: str, tensors: Sequence[Any]) -> list[Any]:
     return xs
 
 
+def zeros_beside(x: Any, shape: Sequence[int]) -> Any:
+    """An array of zeros in the dtype of a tensor or array, and where it is."""
+    return np.zeros(tuple(shape), x.dtype, like=x.data if isinstance(x, Box) else x)
+
+
 def _rejoined(bundle: Any, sizes: Sequence[int], axis: int, shape: tuple[int, ...]) -> Any:
     """The cotangent of a split: its parts side by side, zeros for a part that nothing reached."""
     some = next(part for part in bundle.parts if part is not None)
     parts = [
-        np.zeros((*shape[:axis], n, *shape[axis + 1 :]), some.dtype) if part is None else part
+        zeros_beside(some, (*shape[:axis], n, *shape[axis + 1 :])) if part is None else part
         for part, n in zip(bundle.parts, sizes)
     ]
     return _concat(axis, tuple(sizes), *parts)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ...device import numbers
 from ...kernels import scaled, sum_of_squares
 from ...tensor import Tensor
 
@@ -25,7 +26,7 @@ def _norm(arrays: list[np.ndarray], order: float) -> float:
         return math.sqrt(sum_of_squares(arrays))
     flat = [a.reshape(-1) for a in arrays if a.size]
     with np.errstate(over="ignore", invalid="ignore"):
-        norms = np.array([float(np.linalg.norm(a, order)) for a in flat])
+        norms = np.array(numbers(*[np.linalg.norm(a, order) for a in flat]), np.float64)
         return float(np.linalg.norm(norms, order)) if flat else 0.0
 
 
@@ -38,7 +39,7 @@ def clip_grad_norm_(
     """Scale the gradients of the parameters so that their norm, taken as one long vector, is at most max_norm.
 
     g <- g min(1, max_norm / (norm + 1e-6)). norm_type: the p of the norm, or inf for the largest magnitude.
-    Returns the norm before, a scalar. A norm that is not finite makes every gradient 0 or NaN, or with
+    Returns the norm before, a scalar, on the CPU. A norm that is not finite makes every gradient 0 or NaN, or with
     error_if_nonfinite raises RuntimeError and changes nothing.
     Pascanu et al., On the difficulty of training recurrent neural networks (2013), algorithm 1.
     """

@@ -1,0 +1,70 @@
+"""`softmax` and `gradients` for arrays of which no more is known than that they answer to NumPy's protocol: CuPy's.
+
+In whole passes over everything: there is no cache that blocks of rows should fit in, no `where=` among what every
+library's ufuncs take, and to launch a pass, or to fetch a number, costs more than what it moves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = Any
+
+
+def losses(x: Array, index: Array, weights: Array) -> Array:
+    """weights -log softmax(x)[index]; 0 where the weight is 0, whatever stands there."""
+    if not x.size:
+        return np.zeros_like(weights)
+    e = x - x.max(1, keepdims=True)
+    picked = e[np.arange(len(e), like=e), index]
+    return np.where(weights != 0, (np.log(np.exp(e).sum(1)) - picked) * weights, 0)
+
+
+def errors(g: Array, x: Array, index: Array) -> Array:
+    """g (softmax(x) - one_hot(index))."""
+    if not x.size:
+        return x.copy()
+    p = np.exp(x - x.max(1, keepdims=True))
+    p *= (g / p.sum(1))[:, None]
+    p[np.arange(len(p), like=p), index] -= g
+    return p
+
+
+def add_rows(g: Array, index: Array, rows: int) -> Array:
+    """out [rows, D], where row r is the sum of those of g [M, D] whose index [M] is r; the order never varies."""
+    out = np.zeros_like(g, shape=(rows, g.shape[1]))
+    if index.size:
+        order = np.argsort(index, kind="stable")
+        where, sums = _sums_of_runs(index[order], g[order])
+        out[where] = sums
+    return out
+
+
+def _sums_of_runs(keys: Array, rows: Array) -> tuple[Array, Array]:
+    """Each key of a sorted list once, and the sum of its rows.
+
+    Every pass makes a row the sum of twice as many rows before it of its key: Hillis and Steele, Data parallel
+    algorithms (1986), in segments. (CuPy's `add.at` adds in whatever order threads arrive, and its `add.reduceat`
+    takes differences of running sums, in which small ones are lost.)
+    """
+    distance = 1
+    while distance < len(keys):
+        same = (keys[distance:] == keys[:-distance])[:, None]
+        rows = np.concatenate([rows[:distance], rows[distance:] + np.where(same, rows[:-distance], 0)])
+        distance *= 2
+    last = np.ones_like(keys, np.bool_)
+    last[:-1] = keys[1:] != keys[:-1]
+    return keys[last], rows[last]
+
+
+def sum_of_squares(arrays: list[Array]) -> float:
+    """Of all numbers of all arrays; what is not finite comes out as inf or NaN."""
+    squares = [np.dot(a, a) for a in (a.reshape(-1) for a in arrays) if a.size]
+    return float(sum(np.stack(squares).tolist())) if squares else 0.0
+
+
+def scaled(arrays: list[Array], number: float) -> list[Array]:
+    """Each array times a number, in arrays of their own."""
+    return [a * number for a in arrays]

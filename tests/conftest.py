@@ -1,0 +1,47 @@
+"""Fixtures of several test files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import strict_cupy
+import strict_cupy_functions
+from devices import OnTheHost
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import cli, device, kernels
+
+
+@pytest.fixture(params=["stand-in", pytest.param("GPU", marks=pytest.mark.gpu)])
+def cupy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """CuPy as `device="cuda"` uses it: a strict stand-in, and the real one where there is a GPU.
+
+    On a machine with a GPU `pytest -m gpu` runs all that only it can show.
+    """
+    if request.param == "GPU":
+        if not tg.cuda.is_available():
+            pytest.skip(f"needs a GPU: {'; '.join(device.cuda_lacks())}")
+        yield device.cupy()
+        return
+    for name, module in strict_cupy_functions.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(device, "_driver_lacks", list)
+    imported = device.cupy
+    imported.cache_clear()
+    yield strict_cupy.library
+    strict_cupy.current = 0
+    imported.cache_clear()
+
+
+@pytest.fixture
+def sequences(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something that runs sequences on a GPU."""
+    if cupy is strict_cupy.library:
+        monkeypatch.setattr(kernels, "_cuda", OnTheHost)
+        monkeypatch.setattr(device, "kernels_lack", list)
+        monkeypatch.setattr(cli, "kernels_lack", list)
+    elif device.kernels_lack():
+        pytest.skip("; ".join(device.kernels_lack()))

@@ -1,0 +1,71 @@
+"""One run on the CPU and on a GPU, held against each other; and a driver for sequences where there are no kernels."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from helpers import normal
+from tinygrad_rnn.kernels import reference
+from tinygrad_rnn.kernels.sequence import Sequence
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import device
+from tinygrad_rnn.device import host
+
+
+class OnTheHost:
+    """A driver for arrays on a GPU: the reference on their numbers."""
+
+    @staticmethod
+    def _mapped(seq: Sequence, f: Callable[[Any], Any]) -> Sequence:
+        names = ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+        arrays = {name: None if getattr(seq, name) is None else f(getattr(seq, name)) for name in names}
+        params, inputs = ({name: f(a) for name, a in d.items()} for d in (seq.params, seq.inputs))
+        return dataclasses.replace(seq, **arrays, params=params, inputs=inputs, initial=tuple(map(f, seq.initial)))
+
+    def forward(self, step: Any, seq: Sequence, keep: bool) -> Any:
+        assert all(device.on_gpu(a) for a in (seq.x, seq.weight_ih, *seq.initial))
+        outputs, final, saved = reference.forward(step, self._mapped(seq, host), keep)
+        there = lambda arrays: [device.beside(np.ascontiguousarray(a), seq.x) for a in arrays]
+        return there(outputs), there(final), saved
+
+    def backward(self, step: Any, seq: Sequence, saved: Any, *d: Any, **wants: bool) -> Any:
+        d_outputs, d_final = ([None if a is None else host(a) for a in arrays] for arrays in d[:2])
+        found = reference.backward(step, self._mapped(seq, host), saved, d_outputs, d_final, *d[2:], **wants)
+        return self._mapped(found, lambda a: device.beside(np.ascontiguousarray(a), seq.x))
+
+
+def on_both(run: Callable[[str], Any]) -> tuple[list[Any], list[Any]]:
+    """What a run with one seed gives on the CPU and on a GPU, as arrays; it must have stayed there."""
+    found = []
+    for name in ("cpu", "cuda"):
+        tg.manual_seed(0)
+        tensors = [t for t in _leaves(run(name)) if t is not None]
+        assert all(t.device.startswith(name) for t in tensors if isinstance(t, tg.Tensor))
+        found.append([host(t) for t in tensors])
+    return found[0], found[1]
+
+
+def _leaves(tree: Any) -> list[Any]:
+    return [leaf for part in tree for leaf in _leaves(part)] if isinstance(tree, (tuple, list)) else [tree]
+
+
+def assert_equal(run: Callable[[str], Any], tolerance: float = 1e-10) -> None:
+    wanted, found = on_both(run)
+    assert len(found) == len(wanted)
+    for f, w in zip(found, wanted):
+        assert f.shape == w.shape and f.dtype == w.dtype
+        np.testing.assert_allclose(f, w, tolerance, tolerance)
+
+
+def derived(outputs: Any, leaves: Any) -> list[Any]:
+    """Outputs, gradients, and gradients of those."""
+    outs, leaves = [out for out in _leaves(outputs) if out is not None], list(leaves)
+    seeds = [tg.tensor(normal(*out.shape).astype(out.dtype), device=out.device) for out in outs]
+    first = tg.grad(outs, leaves, seeds, retain_graph=True, allow_unused=True)
+    twice = tg.grad(outs, leaves, seeds, create_graph=True, allow_unused=True)
+    squares = [(g * g).sum() for g in twice if g is not None and g.requires_grad]
+    return [*outs, *first, *twice, *(tg.grad(squares, leaves, allow_unused=True) if squares else [])]

@@ -1,0 +1,39 @@
+"""GPUs, asked for and chosen under the names of `torch.cuda`. To ask needs neither a GPU nor CuPy."""
+
+from __future__ import annotations
+
+from .device import cuda_lacks, cupy
+
+
+def is_available() -> bool:
+    """Whether tensors can be on a GPU: there is one, with its driver, and CuPy is installed."""
+    return not cuda_lacks()
+
+
+def device_count() -> int:
+    """How many GPUs there are to use; 0 where there are none."""
+    return int(cupy().cuda.runtime.getDeviceCount()) if is_available() else 0
+
+
+def current_device() -> int:
+    """The number of the GPU that `device="cuda"` means."""
+    return int(cupy().cuda.runtime.getDevice())
+
+
+def set_device(device: int) -> None:
+    """Choose the GPU that `device="cuda"` means from here on. All tensors of a computation are on the current one."""
+    count = int(cupy().cuda.runtime.getDeviceCount())
+    if isinstance(device, bool) or not isinstance(device, int) or not 0 <= device < count:
+        raise ValueError(f"set_device: device: expected a whole number from 0 to {count - 1}, got {device!r}")
+    cupy().cuda.Device(device).use()
+
+
+def get_device_name(device: int | None = None) -> str:
+    """What a GPU, by default the current one, is called."""
+    found = cupy().cuda.runtime.getDeviceProperties(current_device() if device is None else device)
+    return str(found["name"].decode())
+
+
+def synchronize() -> None:
+    """Wait until the current GPU has done all that it was given."""
+    cupy().cuda.Device().synchronize()
