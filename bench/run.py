@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -31,7 +33,10 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Measure, print, write and draw; 1 where a contender failed. OSError before anything runs if it cannot write."""
+    """Measure, print, write and draw; 1 where a contender failed. OSError before anything runs if it cannot write.
+
+    Interrupted, it does so with what it has: files hold whole groups only.
+    """
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
     if options.json:
@@ -43,19 +48,28 @@ def run(options: Options) -> int:
     for reason in sorted(absent):
         print(f"left out: {reason}")
     found = measure(records, options)
+    unfinished = {record.group for record in records[len(found.records) :]}
+    if unfinished and not found.records:
+        raise KeyboardInterrupt
     print(report(found))
-    write(found, options)
+    whole = [r for r in found.records if r.group not in unfinished]
+    if whole:
+        write(replace(found, records=whole), options)
+    if unfinished:
+        print(f"interrupted: not in the files: {', '.join(sorted(unfinished))}", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 1 if failures(found.records) else 0
 
 
 def measure(records: Sequence[Record], options: Options) -> results.Results:
-    """All records, one after the other, under a progress bar."""
+    """All records, one after the other, under a progress bar; or those that were done when it was interrupted."""
     from tqdm import tqdm
 
     effort = (QUICK_SECONDS, QUICK_TURNS) if options.quick else (SECONDS, timing.TURNS)
     tops = {"flops": ceilings.peak(options.threads), "bytes": ceilings.bandwidth(options.threads)}
     found, loops = list[results.Result](), list[float]()
-    with tqdm(records, unit="record", disable=None, dynamic_ncols=True) as bar:
+    bar = tqdm(records, unit="record", disable=None, dynamic_ncols=True)
+    with bar, contextlib.suppress(KeyboardInterrupt):
         for record in bar:
             bar.set_postfix_str(record.name, refresh=False)
             loops += [timing.calibration() for _ in range(3)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -271,6 +272,26 @@ def test_growth_has_files_of_its_own(call, monkeypatch, tmp_path):
     monkeypatch.setitem(groups.GROUPS, "growth", lambda: points)
     assert call("--only", "growth", "--out", "there", "--peers", "numpy")[0] == 0
     assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["growth.json", "growth.png"]
+
+
+@pytest.mark.parametrize(("stop", "files"), [(0, []), (1, []), (2, ["bench.json"]), (3, ["bench.json"])])
+def test_an_interrupted_run_keeps_whole_groups(call, monkeypatch, tmp_path, stop, files):
+    first = [made_up({OURS: numbers(1)})] * 2
+    offer(monkeypatch, *first)
+    monkeypatch.setitem(groups.GROUPS, "step", lambda: [replace(r, group="step") for r in first])
+    measure, count = timing.measure, itertools.count()
+
+    def interrupted(*args):
+        if next(count) == stop:
+            raise KeyboardInterrupt
+        return measure(*args)
+
+    monkeypatch.setattr(timing, "measure", interrupted)
+    code, out, err = call("--only", "layers", "step", "--peers", "numpy", "--out", "there")
+    assert code == 130 and "interrupted" in err and ("layers" in out) == (stop > 0)
+    assert sorted(path.name for path in (tmp_path / "there").glob("*.json")) == files
+    if files:
+        assert [r.group for r in results.load(tmp_path / "there" / "bench.json").records] == ["layers"] * 2
 
 
 def test_what_quick_means(call, monkeypatch):
