@@ -14,7 +14,8 @@ from .record import OURS, Record, Run, Unavailable
 from .results import Result, Spread
 
 REST = 0.1  # seconds: others' threads spin for a while after a run (ONNX Runtime's more than 0.02) and take a core
-TURN = 0.02  # seconds that a turn may take, if one call does not take longer
+WARMING = 0.015  # seconds of calls before those that count: for so long a core that has rested is slower
+TURN = 0.02  # seconds of those that count, if one call does not take longer
 TURNS = 5  # of each contender, at least
 SPAWNED = 2  # measurements of memory, which hardly vary, besides the one that is compared
 
@@ -80,25 +81,29 @@ def timed(runs: Mapping[str, Run], seconds: float, turns: int = TURNS) -> dict[s
     """Seconds of each call, the contenders taking turns, each for about so long and at least so many turns.
 
     Turns, since the machine's mood changes: it then hits all alike. A turn is a rest, in which the threads of whoever
-    ran before go to sleep, a call that is not timed, and some that are.
+    ran before go to sleep, some calls that do not count, and then those that do.
     """
-    if not runs:
-        return {}
-    start = time.perf_counter()
-    for run in runs.values():
-        run()
-    once = (time.perf_counter() - start) / len(runs)
-    calls = max(1, int(TURN / once))
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(max(turns, int(seconds / (calls * once + REST)))):
+    start = time.perf_counter()
+    while runs and (turns > 0 or time.perf_counter() - start < seconds * len(runs)):
+        turns -= 1
         for name, run in runs.items():
             time.sleep(REST)
-            run()
-            for _ in range(calls):
-                start = time.perf_counter()
-                run()
-                times[name].append(time.perf_counter() - start)
+            _calls(run, WARMING)
+            times[name] += _calls(run, TURN)
     return times
+
+
+def _calls(run: Run, seconds: float) -> list[float]:
+    """Seconds of each call, one after the other until so many have passed."""
+    found, start = list[float](), time.perf_counter()
+    before = start
+    while not found or before - start < seconds:
+        run()
+        now = time.perf_counter()
+        found.append(now - before)
+        before = now
+    return found
 
 
 def weighed(runs: Mapping[str, Any]) -> dict[str, list[float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,11 +79,19 @@ def test_what_is_missing_is_left_out(monkeypatch):
     assert "left out: jax: jax and jaxlib not installed (2 records)" in report.absences([result, result])
 
 
-def test_contenders_take_turns():
+def test_contenders_take_turns(monkeypatch):
     order = []
     run = lambda name: lambda: order.append(name) or []
-    timing.timed({"a": run("a"), "b": run("b")}, 0.0, 3)
-    assert "".join(order[2:]) == "aabb" * 3  # each turn: one call that is not timed, one that is
+    monkeypatch.setattr(timing, "WARMING", 0.0)
+    monkeypatch.setattr(timing, "TURN", 0.0)
+    times = timing.timed({"a": run("a"), "b": run("b")}, 0.0, 3)
+    assert "".join(order) == "aabb" * 3  # each turn: one call that is not timed, one that is
+    assert [len(found) for found in times.values()] == [3, 3]
+
+
+def test_calls_are_timed_for_as_long_as_asked():
+    found = timing._calls(lambda: time.sleep(0.002), 0.02)
+    assert 2 <= len(found) <= 10 and min(found) >= 0.002 and sum(found) >= 0.02
 
 
 def test_noise_and_ceilings(monkeypatch):
