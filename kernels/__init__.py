@@ -9,6 +9,8 @@ go out, and it knows of no tensor, tape or layer.
     reference.py   the sequence driver in NumPy, the oracle for every compiled one
     softmax.py     the likelihood of a class under softmax, and its gradient, in NumPy
     recompute.py   the sequence driver with less memory: what the backward wants is computed again, piece by piece
+    plan.py        a step's Programs cut into stages of products and pointwise work, for the compiled drivers
+    cache.py       the folder where generated code is kept
     cpu/           the compiled driver: vector code for this host, generated and built by Numba
 """
 
