@@ -17,8 +17,12 @@ setup(
         "tinygrad_rnn.lm",
         "tinygrad_rnn.kernels",
         "tinygrad_rnn.kernels.cpu",
+        "tinygrad_rnn.kernels.cuda",
         "tinygrad_rnn.bench",
     ],
     package_dir={"tinygrad_rnn": "tinygrad_rnn", "tinygrad_rnn.kernels": "kernels", "tinygrad_rnn.bench": "bench"},
-    package_data={name: ["py.typed"] for name in ("tinygrad_rnn", "tinygrad_rnn.kernels", "tinygrad_rnn.bench")},
+    package_data={
+        **{name: ["py.typed"] for name in ("tinygrad_rnn", "tinygrad_rnn.kernels", "tinygrad_rnn.bench")},
+        "tinygrad_rnn.kernels.cuda": ["*.cuh", "*.h", "built/*.so"],
+    },
 )
