@@ -8,25 +8,18 @@ import itertools
 
 import numpy as np
 import pytest
+from cuda_examples import CELLS, PROJECTED, TOLERANCE, agree, equal, everything, example, mapped, named, of_inference
 from cuda_shim import BACKWARDS, WAYS, needs_compiler, on_the_host, way
-from sequences import random_sequence, some_lengths
+from sequences import some_lengths
 from tinygrad_rnn.kernels import reference
 from tinygrad_rnn.kernels.cuda import driver
 from tinygrad_rnn.kernels.cuda.regime import TILES
 from tinygrad_rnn.kernels.recompute import Recompute
-from tinygrad_rnn.kernels.sequence import WEIGHT_NAMES
-from user_cells import USER_CELLS
-
-from tinygrad_rnn.cells import BUILT_IN
-from tinygrad_rnn.trace import trace
 
 pytestmark = needs_compiler
 
-CELLS = {**BUILT_IN, **USER_CELLS}
-PROJECTED = [name for name, cell in CELLS.items() if not trace(cell).reads_h]
 REGIMES = list(itertools.product(WAYS, TILES))
 SHAPES = [(1, 1, 1, 1), (2, 2, 1, 3), (5, 7, 3, 17), (3, 5, 2, 100)]
-TOLERANCE = {"float32": 5e-6, "float64": 1e-13}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,65 +28,15 @@ def _host():
         yield
 
 
-def arrays_of(seq):
-    """A sequence of tensors as one of arrays."""
-    data = lambda t: None if t is None else t.data
-    weights = {name: data(getattr(seq, name)) for name in ("x", *WEIGHT_NAMES)}
-    named = lambda found: {name: t.data for name, t in found.items()}
-    initial = tuple(t.data for t in seq.initial)
-    return dataclasses.replace(seq, **weights, params=named(seq.params), inputs=named(seq.inputs), initial=initial)
-
-
-def example(name, T, N, I, H, dtype="float32", **options):
-    """A step, a sequence for it, and cotangents of its outputs and last states."""
-    step = trace(CELLS[name])
-    seq = arrays_of(random_sequence(CELLS[name], T, N, I, H, dtype=dtype, requires_grad=False, **options))
-    if name == "slstm":  # what it divides by is to be away from 0
-        np.abs(seq.initial[2], out=seq.initial[2])
-        seq.initial[2][...] += 1
-    rng = np.random.default_rng(1)
-    draw = lambda *shape: rng.standard_normal(shape).astype(dtype)
-    d_final = [draw(*s.shape) for s in seq.initial]
-    return step, seq, [draw(T, *s.shape) for s in seq.initial], d_final
-
-
-def named(found):
-    """All arrays of a Sequence of cotangents, by name."""
-    every = {name: getattr(found, name) for name in ("x", *WEIGHT_NAMES)}
-    every |= {"p." + name: d for name, d in found.params.items()} | {"e." + n: d for n, d in found.inputs.items()}
-    every |= {f"initial {i}": d for i, d in enumerate(found.initial)}
-    return {name: d for name, d in every.items() if d is not None}
-
-
-def everything(driver_module, step, seq, d_outputs, d_final):
-    """Outputs, last states and all gradients, by name."""
-    outputs, final, saved = driver_module.forward(step, seq, True)
-    found = {f"output {i}": o for i, o in enumerate(outputs)} | {f"final {i}": s for i, s in enumerate(final)}
-    return found | named(driver_module.backward(step, seq, saved, d_outputs, d_final))
-
-
-def agree(found, expected, dtype):
-    assert found.keys() == expected.keys()
-    for name, b in expected.items():
-        assert found[name].dtype == b.dtype and found[name].shape == b.shape, name
-        scale = max(1.0, np.abs(b).max(initial=0))
-        np.testing.assert_allclose(found[name], b, TOLERANCE[dtype], TOLERANCE[dtype] * scale, err_msg=name)
-
-
 def check(case, dtype="float32", regimes=REGIMES):
     """Train, infer and backward against the reference, in each regime."""
     expected = everything(reference, *case)
     for name, tile in regimes:
         with way(name, tile):
-            agree(everything(driver, *case), expected, dtype)
-            outputs, final, saved = driver.forward(case[0], case[1], False)
-            assert saved is None and len(outputs) == 1
-            agree(dict(enumerate([outputs[0], *final])), _first_and_last(expected), dtype)
-
-
-def _first_and_last(expected):
-    last = [a for name, a in expected.items() if name.startswith("final")]
-    return dict(enumerate([expected["output 0"], *last]))
+            found = everything(driver, *case)
+            assert found.keys() == expected.keys()
+            agree(found, expected, TOLERANCE[dtype])
+            agree(of_inference(driver, *case[:2]), expected, TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -137,8 +80,7 @@ def test_missing_cotangents_are_zero(name):
         zeros = [np.zeros_like(d) if i == missing else d for i, d in enumerate(given)]
         found = named(driver.backward(step, seq, saved, some[:states], some[states:]))
         expected = named(driver.backward(step, seq, saved, zeros[:states], zeros[states:]))
-        for a, b in zip(found.values(), expected.values()):
-            np.testing.assert_array_equal(a, b)
+        equal(found, expected)
     assert driver.backward(step, seq, saved, d_outputs, d_final, wants_x=False).x is None
 
 
@@ -152,9 +94,8 @@ def test_the_order_in_which_threads_run_changes_no_bit(name, regime, tile, monke
         monkeypatch.setenv(BACKWARDS, "1")
         backwards = everything(driver, *case)
         again = everything(driver, *case)
-    for key, a in forwards.items():
-        np.testing.assert_array_equal(a, backwards[key], err_msg=key)
-        np.testing.assert_array_equal(backwards[key], again[key], err_msg=key)
+    equal(forwards, backwards)
+    equal(backwards, again)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -165,9 +106,7 @@ def test_padding_is_never_looked_at(reverse):
     past = np.arange(4)[:, None] >= lengths
     for padded in (seq.x, *seq.inputs.values(), *d_outputs):
         padded[past] = np.nan
-    found = everything(driver, step, seq, d_outputs, d_final)
-    for key, a in expected.items():
-        np.testing.assert_array_equal(a, found[key], err_msg=key)
+    equal(everything(driver, step, seq, d_outputs, d_final), expected)
 
 
 def test_what_is_given_stays_as_it_is():
@@ -176,32 +115,28 @@ def test_what_is_given_stays_as_it_is():
     first, second = everything(driver, *case), everything(driver, *case)
     for a, b in zip(before, [*named(case[1]).values(), *case[2], *case[3]]):
         np.testing.assert_array_equal(a, b)
-    for key, a in first.items():
-        np.testing.assert_array_equal(a, second[key], err_msg=key)
+    equal(first, second)
 
 
 def test_a_backward_can_be_done_twice():
     step, seq, d_outputs, d_final = example("gru", 4, 3, 2, 17)
     _, _, saved = driver.forward(step, seq, True)
     found = [named(driver.backward(step, seq, saved, d_outputs, d_final)) for _ in range(2)]
-    for key, a in found[0].items():
-        np.testing.assert_array_equal(a, found[1][key], err_msg=key)
+    equal(*found)
 
 
 def test_arrays_that_are_not_contiguous():
     step, seq, d_outputs, d_final = example("zoneout_lstm", 4, 3, 2, 17)
     expected = everything(driver, step, seq, d_outputs, d_final)
-    strided = lambda a: None if a is None else np.repeat(a, 2, -1)[..., ::2]
-    turned = {name: strided(getattr(seq, name)) for name in ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh")}
-    inputs = {name: strided(e) for name, e in seq.inputs.items()}
-    seq = dataclasses.replace(seq, **turned, inputs=inputs, initial=tuple(map(strided, seq.initial)))
+    strided = lambda a: np.repeat(a, 2, -1)[..., ::2]
+    seq = mapped(seq, strided)
     found = everything(driver, step, seq, list(map(strided, d_outputs)), list(map(strided, d_final)))
-    agree(found, expected, "float32")
+    agree(found, expected, 1e-5)
 
 
 def test_recomputes():
     case = example("lstm", 7, 5, 3, 11, lengths=some_lengths(7, 5))
-    agree(everything(Recompute(driver, 3), *case), everything(reference, *case), "float32")
+    agree(everything(Recompute(driver, 3), *case), everything(reference, *case), 5e-6)
 
 
 def test_other_numbers_are_refused():
