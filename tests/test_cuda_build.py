@@ -149,6 +149,11 @@ class TestLibraries:
         with pytest.raises(RuntimeError, match="cudaFuncSetAttribute: invalid argument"):
             self.walk(shared=1 << 30)
 
+    def test_blocks_meet_so_many_times(self):
+        arrived = np.zeros(32, np.uint32)
+        self.library().meetings(arrays.Device(0, "host", 0), 5, 7, arrays.address(arrived))
+        assert arrived[0] == 5 * 7 and not arrived[1:].any()
+
     def test_what_does_not_fit_the_function_is_refused(self):
         with pytest.raises(RuntimeError, match="rnn_walk: the numbers of stages or spots are not the function's"):
             self.walk(spots=3)

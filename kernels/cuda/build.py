@@ -120,6 +120,12 @@ class Library:
         self._check(self.code.rnn_walk(at.number, stream, number, *tile, *arguments))
 
 
+    def meetings(self, at: Device, blocks: int, count: int, arrived: int) -> None:
+        """rnn_meetings of interface.h; arrived: an address."""
+        stream, counter = self.ffi.cast("void *", at.stream), self.ffi.cast("uint32_t *", arrived)
+        self._check(self.code.rnn_meetings(at.number, stream, blocks, count, counter))
+
+
 @functools.cache
 def interface() -> Any:
     """cffi, told of interface.h."""

@@ -58,5 +58,8 @@ int rnn_facts(int device, rnn_device *facts);
 int rnn_walk(int device, void *stream, int function, int lanes, int rows, const rnn_work *work,
              const rnn_stage *stages, int stage_count, const rnn_spot *spots, int spot_count, int shared);
 
+/* Let so many blocks meet `count` times and do nothing else: what a meeting costs. arrived: as in rnn_work, one team. */
+int rnn_meetings(int device, void *stream, int blocks, int count, uint32_t *arrived);
+
 /* The call that failed last on this thread, and what CUDA says of it. */
 const char *rnn_error(void);

@@ -74,6 +74,18 @@ int rnn_facts(int device, rnn_device *facts) {
     return 0;
 }
 
+int rnn_meetings(int device, void *stream, int blocks, int count, uint32_t *arrived) {
+    TRY(cudaSetDevice, device);
+    rnn_work work = {};
+    work.members = blocks;
+    work.steps = count;
+    work.arrived = arrived;
+    void *arguments[] = {&work};
+    TRY(cudaMemsetAsync, arrived, 0, sizeof(uint32_t) * COUNTER_WORDS, static_cast<cudaStream_t>(stream));
+    TRY(cudaLaunchCooperativeKernel, meet, dim3(blocks), dim3(THREADS), arguments, 0, static_cast<cudaStream_t>(stream));
+    return 0;
+}
+
 int rnn_walk(int device, void *stream, int function, int lanes, int rows, const rnn_work *work,
              const rnn_stage *stages, int stage_count, const rnn_spot *spots, int spot_count, int shared) {
     TRY(cudaSetDevice, device);

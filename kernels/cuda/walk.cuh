@@ -183,6 +183,15 @@ __device__ __forceinline__ void steps(const Call<Function<BACKWARD, Stage...>> &
         });
 }
 
+/* The meetings of a walk, and no work: grid [members]. */
+__global__ void __launch_bounds__(THREADS, 1) meet(const __grid_constant__ rnn_work work) {
+    Team team(work);
+    for (int i = 0; i < work.steps; ++i) {
+        team.arrive();
+        team.wait();
+    }
+}
+
 /* Grid [members, teams]; all members of a team have to run at once. */
 template <class T, class Tile, class Function>
 __global__ void __launch_bounds__(THREADS, 1) walk(const __grid_constant__ Call<Function> call) {
