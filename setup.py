@@ -43,7 +43,7 @@ def build_kernels(into: Path) -> None:
         package.mkdir()
         for part in [*(ROOT / "tinygrad_rnn").iterdir(), ROOT / "kernels", ROOT / "bench"]:
             (package / part.name).symlink_to(part)
-        subprocess.run([sys.executable, "-c", PROGRAM, str(into)], check=True, env={**os.environ, "PYTHONPATH": work})
+        subprocess.run([sys.executable, "-c", PROGRAM, str(into)], check=True, cwd=work)  # imported from there
 
 
 class BuildPackages(build_py):

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 from tinygrad_rnn.kernels.cache import digest, digest_of_files, folder
-from tinygrad_rnn.kernels.cuda import build, driver, regime
+from tinygrad_rnn.kernels.cuda import build, driver, regime, tiles
 
 SHIM = Path(__file__).parent / "shim"
-THREADS = 64  # of a block: fewer than on a device, as each is a fiber
+THREADS = {"float32": 64, "float64": 64}  # of a block: fewer than on a device, as each is a fiber
 DEPTH = 32  # numbers of a source's row that come at a time: fewer, so that a row takes several times
 COMPILER = shutil.which("g++")
 FLAGS = (
     "-std=c++17", "-O1", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-shared", "-fPIC", "-fno-gnu-unique",
-    "-U_FORTIFY_SOURCE", f"-DRNN_THREADS={THREADS}", f"-I{SHIM}", f"-I{build.HERE}", "-x", "c++",
+    "-U_FORTIFY_SOURCE", f"-I{SHIM}", f"-I{build.HERE}", "-x", "c++",
 )  # fmt: skip
 BACKWARDS = "RNN_SHIM_BACKWARDS"  # in the environment: threads take turns in the other order
 
@@ -38,17 +38,19 @@ def on_the_host() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "command", lambda target: [str(COMPILER), *FLAGS])
         patch.setattr(build, "folder", lambda: into)
+        for products, threads in THREADS.items():
+            patch.setitem(tiles.THREADS, products, threads)
         yield
 
 
 @contextmanager
-def way(name: str, tile: tuple[int, int], team_rows: int = 4) -> Iterator[None]:
+def way(name: str, tile: int, team_rows: int = 4) -> Iterator[None]:
     """One of the regimes, whatever the size: so many rows to a team, if as many teams can be at work as that takes."""
 
-    def choose(room, loads, rows, itemsize):
+    def choose(room, loads, rows, products):
         members = WAYS[name]["members"]
         at_most = team_rows if members == 1 else max(team_rows, -(-rows * members // room.blocks))
-        found = regime.laid_out(room, loads, itemsize, tile, team_rows=at_most, **WAYS[name])
+        found = regime.laid_out(room, loads, products, tile, team_rows=at_most, **WAYS[name])
         assert found is not None and found.name == name
         return dataclasses.replace(found, depth=min(found.depth, DEPTH))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cuda_shim import needs_compiler, on_the_host
 from tinygrad_rnn.kernels import plan as plans
-from tinygrad_rnn.kernels.cuda import arrays, build, emit, regime
+from tinygrad_rnn.kernels.cuda import arrays, build, emit, regime, tiles
 from user_cells import USER_CELLS
 
 import tinygrad_rnn as tg
@@ -19,18 +19,19 @@ WARNINGS = ("-Werror=all-warnings", "-Xcompiler=-Wall")
 needs_nvcc = pytest.mark.skipif(build.find_nvcc() is None, reason="nvcc is not there to compile the CUDA kernels")
 
 
-def text_of(name, projected=False, dtype="float32"):
-    return emit.source(plans.plan(trace(CELLS[name]), projected), dtype)
+def text_of(name, projected=False, products="float32"):
+    return emit.source(plans.plan(trace(CELLS[name]), projected), products)
+
+
+TAKEN = [(name, False, "float32") for name in (*BUILT_IN, "slstm", "ind_rnn")]
+TAKEN += [("lstm", True, "float32"), ("gru", False, "float64"), ("spelled_out", False, "float64")]
+TAKEN += [("lstm", False, "tf32"), ("gru_reset_before", False, "bf16")]
 
 
 @needs_nvcc
-@pytest.mark.parametrize(
-    ("name", "projected", "dtype"),
-    [(name, False, "float32") for name in (*BUILT_IN, "slstm", "ind_rnn")]
-    + [("lstm", True, "float32"), ("gru", False, "float64"), ("spelled_out", False, "float64")],
-)
-def test_nvcc_takes_it_without_a_warning(name, projected, dtype, tmp_path):
-    (tmp_path / "cell.cu").write_text(text_of(name, projected, dtype))
+@pytest.mark.parametrize(("name", "projected", "products"), TAKEN)
+def test_nvcc_takes_it_without_a_warning(name, projected, products, tmp_path):
+    (tmp_path / "cell.cu").write_text(text_of(name, projected, products))
     codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in (80, 90)]
     flags = [f for f in build.FLAGS if f != "--shared"]
     command = [build.find_nvcc(), *flags, *WARNINGS, *codes, "-c", "-o", str(tmp_path / "cell.o"), tmp_path / "cell.cu"]
@@ -92,29 +93,34 @@ H200 = regime.Room(132, 232448, 256)
 
 
 @pytest.mark.parametrize(
-    ("count", "units", "rows", "itemsize", "name"),
+    ("count", "units", "rows", "products", "name"),
     [
-        (4, 64, 32, 4, "alone"), (3, 128, 64, 4, "alone"), (1, 200, 1, 4, "alone"), (4, 128, 16, 4, "together"),
-        (4, 512, 64, 4, "together"), (4, 1024, 1, 4, "together"), (4, 1024, 128, 4, "together"),
-        (3, 1024, 32, 4, "together"), (4, 2048, 64, 4, "streamed"), (4, 1024, 8, 8, "streamed"),
+        (4, 64, 32, "float32", "alone"), (3, 128, 64, "float32", "alone"), (1, 200, 1, "float32", "alone"),
+        (4, 128, 16, "float32", "together"), (4, 512, 64, "float32", "together"), (4, 1024, 1, "float32", "together"),
+        (4, 1024, 128, "float32", "together"), (3, 1024, 32, "float32", "together"), (4, 128, 64, "bf16", "alone"),
+        (4, 1024, 128, "bf16", "together"), (4, 1024, 128, "tf32", "together"), (4, 2048, 64, "float32", "streamed"),
+        (4, 1024, 8, "float64", "streamed"),
     ],
 )  # fmt: skip
-def test_size_chooses_the_regime(count, units, rows, itemsize, name):
-    assert regime.choose(H200, gates(count, units), rows, itemsize).name == name
+def test_size_chooses_the_regime(count, units, rows, products, name):
+    assert regime.choose(H200, gates(count, units), rows, products).name == name
 
 
-@pytest.mark.parametrize("room", [H200, regime.Room(46, 101376, 256), regime.Room(6, 49152, 64)])
-@pytest.mark.parametrize("itemsize", [4, 8])
-def test_what_meets_runs_at_once_and_fits(room, itemsize):
+@pytest.mark.parametrize("room", [H200, regime.Room(46, 101376, 256), regime.Room(6, 65536, 256)])
+@pytest.mark.parametrize("products", tiles.TILES)
+def test_what_meets_runs_at_once_and_fits(room, products):
     for units in (1, 17, 64, 128, 650, 1024, 3000):
         for rows in (1, 2, 7, 64, 1000):
             for count in (1, 4):
                 for loads in (gates(count, units), (regime.Load(units, ()),), gates(count, units) + gates(1, units)):
-                    found = regime.choose(room, loads, rows, itemsize)
-                    teams = -(-rows // found.team_rows)
-                    assert teams * found.members <= room.blocks
-                    assert found.shared <= room.shared and 1 << found.tile_bits <= room.threads // found.tile[0]
-                    assert found.source % (16 // itemsize) == 0 and found.depth % (16 // itemsize) == 0
+                    found = regime.choose(room, loads, rows, products)
+                    tile = tiles.TILES[products][found.tile]
+                    assert -(-rows // found.team_rows) * found.members <= room.blocks
+                    assert found.shared <= room.shared and found.tile_bits >= tile.least_bits
+                    elements = tile.pass_rows(room.threads, found.tile_bits) << found.tile_bits
+                    assert elements <= room.threads  # each has one thread
+                    assert tile.filled(found.depth) == found.depth
+                    assert found.source % 16 == found.sums % 16 == 0 and not any(w % 16 for w in found.weights)
 
 
 STUCK = """
@@ -157,10 +163,10 @@ class TestLibraries:
     def test_what_does_not_fit_the_function_is_refused(self):
         with pytest.raises(RuntimeError, match="rnn_walk: the numbers of stages or spots are not the function's"):
             self.walk(spots=3)
-        with pytest.raises(RuntimeError, match="rnn_walk: there is no tile of so many lanes and rows"):
-            self.walk(tile=(3, 5))
+        with pytest.raises(RuntimeError, match="rnn_walk: there is no tile of this number"):
+            self.walk(tile=2)
 
-    def walk(self, device=None, members=1, shared=1024, spots=None, tile=(8, 8)):
+    def walk(self, device=None, members=1, shared=1024, spots=None, tile=1):
         library = self.library()
         arrived = np.zeros((9, 32), np.uint32)
         work = library.ffi.new("rnn_work *", {"rows": 1, "team_rows": 1, "members": members, "steps": 0})

@@ -12,13 +12,13 @@ from cuda_examples import CELLS, PROJECTED, TOLERANCE, agree, equal, everything,
 from cuda_shim import BACKWARDS, WAYS, needs_compiler, on_the_host, way
 from sequences import some_lengths
 from tinygrad_rnn.kernels import reference
-from tinygrad_rnn.kernels.cuda import driver
-from tinygrad_rnn.kernels.cuda.regime import TILES
+from tinygrad_rnn.kernels.cuda import driver, tiles
 from tinygrad_rnn.kernels.recompute import Recompute
 
 pytestmark = needs_compiler
 
-REGIMES = list(itertools.product(WAYS, TILES))
+REGIMES = list(itertools.product(WAYS, (0, 1)))
+DOUBLE = ["rnn_tanh", "lstm", "gru", "gru_reset_before", "spelled_out", "several_products"]
 SHAPES = [(1, 1, 1, 1), (2, 2, 1, 3), (5, 7, 3, 17), (3, 5, 2, 100)]
 
 
@@ -40,8 +40,7 @@ def check(case, dtype="float32", regimes=REGIMES):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(("name", "dtype"), [(n, "float32") for n in CELLS] + [(n, "float64") for n in DOUBLE])
 def test_agrees_with_the_reference(name, dtype, shape):
     reverse = shape[3] % 2 == 0
     regimes = REGIMES if shape[3] > 3 else REGIMES[::4]
@@ -137,6 +136,47 @@ def test_arrays_that_are_not_contiguous():
 def test_recomputes():
     case = example("lstm", 7, 5, 3, 11, lengths=some_lengths(7, 5))
     agree(everything(Recompute(driver, 3), *case), everything(reference, *case), 5e-6)
+
+
+@pytest.fixture
+def precision():
+    before = tiles.get_float32_matmul_precision()
+    yield tiles.set_float32_matmul_precision
+    tiles.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize(("regime", "tile"), REGIMES)
+@pytest.mark.parametrize(("name", "wanted"), [("high", 1e-2), ("medium", 6e-2)])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before"])
+def test_products_of_rounded_numbers(cell, name, wanted, regime, tile, precision):
+    """Right but for the rounding: against the reference to that, and to float32's where all factors have few digits."""
+    for shape in ((2, 3, 2, 3), (3, 5, 4, 17), (3, 40, 4, 70)):
+        case = example(cell, *shape, lengths=some_lengths(*shape[:2]))
+        precision(name)
+        with way(regime, tile):
+            found, inferred = everything(driver, *case), of_inference(driver, *case[:2])
+        agree(found, everything(reference, *case), wanted)
+        agree(inferred, {key: found[key] for key in inferred}, 1e-6)
+    with way(regime, tile):
+        first, second = everything(driver, *case), everything(driver, *case)
+    equal(first, second)
+
+
+def test_products_of_numbers_with_few_digits_are_exact(precision):
+    step, seq, _, _ = example("rnn_relu", 1, 37, 2, 90)
+    for a in named(seq).values():
+        a[...] = np.round(a * 4) / 4
+    expected = of_inference(reference, step, seq)
+    for name in ("highest", "high", "medium"):
+        precision(name)
+        equal(of_inference(driver, step, seq), expected)
+
+
+def test_double_is_not_rounded(precision):
+    precision("medium")
+    check(example("lstm", 3, 4, 2, 9, "float64"), "float64", REGIMES[:1])
+    with pytest.raises(ValueError, match="expected one of highest, high, medium, got 'low'"):
+        precision("low")
 
 
 def test_other_numbers_are_refused():

@@ -68,9 +68,9 @@ def _sources_version() -> str:
     return digest_of_files([*HERE.glob("*.cuh"), *HERE.glob("*.h")])
 
 
-def _name(plan: Plan, dtype: str, text: str) -> str:
+def _name(plan: Plan, products: str, text: str) -> str:
     projected = "_projected" if plan.projected else ""
-    return f"{plan.step.name}{projected}_{dtype}_{digest(_sources_version() + text)}"
+    return f"{plan.step.name}{projected}_{products}_{digest(_sources_version() + text)}"
 
 
 def build(text: str, target: str, path: Path) -> None:
@@ -111,14 +111,13 @@ class Library:
         return found
 
     def walk(
-        self, at: Device, function: str, tile: tuple[int, int], work: Any, stages: Any, spots: np.ndarray, shared: int
+        self, at: Device, function: str, tile: int, work: Any, stages: Any, spots: np.ndarray, shared: int
     ) -> None:
         """rnn_walk of interface.h. RuntimeError with the name of the call that failed and what CUDA says of it."""
         stream, number = self.ffi.cast("void *", at.stream), emit.FUNCTIONS.index(function)
         table = self.ffi.cast("const rnn_spot *", spots.ctypes.data)
         arguments = work, stages, len(stages), table, len(spots), shared
-        self._check(self.code.rnn_walk(at.number, stream, number, *tile, *arguments))
-
+        self._check(self.code.rnn_walk(at.number, stream, number, tile, *arguments))
 
     def meetings(self, at: Device, blocks: int, count: int, arrived: int) -> None:
         """rnn_meetings of interface.h; arrived: an address."""
@@ -141,18 +140,21 @@ _lock = threading.Lock()
 _loaded: dict[tuple[Plan, str, str], Library] = {}
 
 
-def library(plan: Plan, dtype: str, target: str) -> Library:
-    """The library of a step's plan for an architecture, built if neither BUILT nor the cache folder has it."""
-    key = plan, dtype, target
+def library(plan: Plan, products: str, target: str) -> Library:
+    """The library of a step's plan for an architecture, built if neither BUILT nor the cache folder has it.
+
+    products: what the factors of its products are, a key of TILES.
+    """
+    key = plan, products, target
     with _lock:
         if key not in _loaded:
-            _loaded[key] = Library(interface(), interface().dlopen(str(_path(plan, dtype, target))))
+            _loaded[key] = Library(interface(), interface().dlopen(str(_path(plan, products, target))))
         return _loaded[key]
 
 
-def _path(plan: Plan, dtype: str, target: str) -> Path:
-    text = emit.source(plan, dtype)
-    name = _name(plan, dtype, text)
+def _path(plan: Plan, products: str, target: str) -> Path:
+    text = emit.source(plan, products)
+    name = _name(plan, products, text)
     ahead = BUILT / f"{name}.so"
     if ahead.exists():
         return ahead

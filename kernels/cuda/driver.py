@@ -19,6 +19,7 @@ from ..program import Step
 from ..sequence import Sequence
 from . import build, emit, regime
 from .arrays import Device, Spot, address, device_of, namespace, table
+from .tiles import THREADS, products_of
 
 Array = Any
 
@@ -304,7 +305,7 @@ def _walk(at: _Layer, function: str, values: dict[str, Spot], weights: dict[str,
     if at.T == 0 or at.N == 0:
         return
     device = device_of(at.seq.x)
-    code = build.library(at.plan, at.dtype.name, device.target)
+    code = build.library(at.plan, products_of(at.dtype.name), device.target)
     stages = at.plan.stages(function)
     spots, loads = list[Spot](), list[regime.Load]()
     for stage in stages:
@@ -321,8 +322,9 @@ def _walk(at: _Layer, function: str, values: dict[str, Spot], weights: dict[str,
 def _launch(
     at: _Layer, code: build.Library, device: Device, function: str, loads: tuple[regime.Load, ...], spots: np.ndarray
 ) -> None:
-    facts, ffi = code.facts(device.number), code.ffi
-    chosen = _chosen(regime.Room(facts.blocks, facts.shared, facts.threads), loads, at.N, at.dtype.itemsize)
+    facts, ffi, products = code.facts(device.number), code.ffi, products_of(at.dtype.name)
+    room = regime.Room(facts.blocks, facts.shared, THREADS[products])
+    chosen = _chosen(room, loads, at.N, products)
     stages = ffi.new("rnn_stage[]", [(load.units, first) for load, first in zip(loads, chosen.weights)])
     teams = -(-at.N // chosen.team_rows)
     arrived = at.xp.empty((teams, 32), np.uint32)
@@ -334,5 +336,5 @@ def _launch(
 
 
 @functools.lru_cache(256)
-def _chosen(room: regime.Room, loads: tuple[regime.Load, ...], rows: int, itemsize: int) -> regime.Regime:
-    return regime.choose(room, loads, rows, itemsize)
+def _chosen(room: regime.Room, loads: tuple[regime.Load, ...], rows: int, products: str) -> regime.Regime:
+    return regime.choose(room, loads, rows, products)

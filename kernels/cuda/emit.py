@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 from ..plan import Plan, Stage
 from ..program import Constant, Op, Ref
+from .tiles import THREADS, TILES
 
 FUNCTIONS = ("train", "infer", "backward")
 """The functions of a library, in the order of their numbers in interface.h."""
 
 NUMBERS = {"float32": "float", "float64": "double"}
-"""The types of number that there are kernels for, and their names in C++."""
+"""The types of number that there are kernels for, and their names in C++; all but products of float64 are float32."""
 
 SYMBOLS = {
     "add": "{} + {}", "sub": "{} - {}", "mul": "{} * {}", "div": "{} / {}", "neg": "-{}", "relu": "maximum({}, T(0))",
@@ -28,11 +29,14 @@ OWN = ("sigmoid", "softplus", "sign", "maximum", "minimum")  # in pointwise.cuh
 LOGICAL = ("logical_and", "logical_or", "logical_not")
 CONDITIONS = frozenset({"eq", "ne", "lt", "le", "gt", "ge", *LOGICAL})
 
-FILE = """/* Generated: the cell {name} in numbers of type {number}. */
+FILE = """/* Generated: the cell {name}, products in {products}. */
+#define RNN_THREADS {threads}
 #include "pointwise.cuh"
 #include "walk.cuh"
 
 using Number = {number};
+using Few = {few};
+using Many = {many};
 {stages}
 {functions}
 
@@ -50,8 +54,8 @@ struct {name} {{
 """
 
 
-def source(plan: Plan, dtype: str) -> str:
-    """The file of a step's library."""
+def source(plan: Plan, products: str) -> str:
+    """The file of a step's library; products: a key of TILES."""
     stages, functions = list[str](), list[str]()
     for function in FUNCTIONS:
         title = function.capitalize()
@@ -60,8 +64,10 @@ def source(plan: Plan, dtype: str) -> str:
         backward = str(function == "backward").lower()
         functions.append(f"using {title} = Function<{backward}, {', '.join(names)}>;")
     name = plan.step.name + (" with h projected" if plan.projected else "")
-    number = NUMBERS[dtype]
-    return FILE.format(name=name, number=number, stages="".join(stages), functions="\n".join(functions))
+    few, many = (tile.name for tile in TILES[products])
+    number = NUMBERS.get(products, "float")
+    types = {"products": products, "number": number, "few": few, "many": many, "threads": THREADS[products]}
+    return FILE.format(name=name, **types, stages="".join(stages), functions="\n".join(functions))
 
 
 def results(stage: Stage) -> list[str]:

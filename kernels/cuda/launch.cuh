@@ -1,5 +1,5 @@
-/* The C interface (interface.h) of one cell: what its generated file includes last, with `Number`, `Train`, `Infer` and
-   `Backward` defined. Every call into CUDA is checked, and one that fails is kept with its name for rnn_error. */
+/* The C interface (interface.h) of one cell: what its generated file includes last, with `Number`,
+   `Few` and `Many` (tiles), `Train`, `Infer` and `Backward` defined. Every call into CUDA is checked, and one that fails is kept with its name for rnn_error. */
 #pragma once
 #include <cstdio>
 #include "walk.cuh"
@@ -55,10 +55,10 @@ template <class Function, class Tile> int launch(const Given &given) {
     return 0;
 }
 
-template <class Function> int launch(int lanes, int rows, const Given &given) {
-    if (lanes == 32 && rows == 1) return launch<Function, Tile<32, 1>>(given);
-    if (lanes == 8 && rows == 8) return launch<Function, Tile<8, 8>>(given);
-    return failed("rnn_walk", "there is no tile of so many lanes and rows");
+template <class Function> int launch(int tile, const Given &given) {
+    if (tile == 0) return launch<Function, Few>(given);
+    if (tile == 1) return launch<Function, Many>(given);
+    return failed("rnn_walk", "there is no tile of this number");
 }
 
 }  // namespace
@@ -70,7 +70,6 @@ const char *rnn_error(void) { return message; }
 int rnn_facts(int device, rnn_device *facts) {
     TRY(cudaDeviceGetAttribute, &facts->blocks, cudaDevAttrMultiProcessorCount, device);
     TRY(cudaDeviceGetAttribute, &facts->shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-    facts->threads = THREADS;
     return 0;
 }
 
@@ -86,14 +85,14 @@ int rnn_meetings(int device, void *stream, int blocks, int count, uint32_t *arri
     return 0;
 }
 
-int rnn_walk(int device, void *stream, int function, int lanes, int rows, const rnn_work *work,
+int rnn_walk(int device, void *stream, int function, int tile, const rnn_work *work,
              const rnn_stage *stages, int stage_count, const rnn_spot *spots, int spot_count, int shared) {
     TRY(cudaSetDevice, device);
     const Given given = {static_cast<cudaStream_t>(stream), work, stages, stage_count, spots, spot_count, shared};
     switch (function) {
-        case 0: return launch<Train>(lanes, rows, given);
-        case 1: return launch<Infer>(lanes, rows, given);
-        case 2: return launch<Backward>(lanes, rows, given);
+        case 0: return launch<Train>(tile, given);
+        case 1: return launch<Infer>(tile, given);
+        case 2: return launch<Backward>(tile, given);
     }
     return failed("rnn_walk", "there is no function of this number");
 }

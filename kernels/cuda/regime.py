@@ -16,12 +16,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-TILES = ((32, 1), (8, 8))
-"""Shapes of the product tile, lanes and rows, as launch.cuh has them."""
+from .tiles import TILES, Tile
 
-VECTOR = 16  # bytes
-STREAM_DEPTH = 256  # numbers of a row that come at a time where weights are streamed
-FEW_ROWS = 2  # rows of a team up to which the tile of one row is used
+DEPTHS = (1024, 512, 256, 128, 64, 32)  # numbers of a row that come at a time, where there is no room for all
+STREAM_DEPTH = 256  # the most of them where weights are streamed
 UNITS_EACH = 8  # a member's units, where there are blocks enough: 32 bytes of float32, what memory moves at least
 
 
@@ -48,9 +46,9 @@ class Load:
 
 @dataclass(frozen=True)
 class Regime:
-    """The choice, and where things lie in a block's shared memory. See rnn_work; shared: in bytes."""
+    """The choice, and where things lie in a block's shared memory. See rnn_work; tile: its number; shared: in bytes."""
 
-    tile: tuple[int, int]
+    tile: int
     members: int
     team_rows: int
     tile_bits: int
@@ -68,13 +66,11 @@ class Regime:
         return "alone" if self.members == 1 else "together"
 
 
-def choose(room: Room, loads: Sequence[Load], rows: int, itemsize: int) -> Regime:
-    """The regime of a function over so many rows of the batch."""
+def choose(room: Room, loads: Sequence[Load], rows: int, products: str) -> Regime:
+    """The regime of a function over so many rows of the batch; products: a key of TILES."""
     units = max(load.units for load in loads)
-    for members in range(1, room.blocks + 1):
-        if members > 1 and members > _up(units, UNITS_EACH):
-            break
-        found = _resident(room, loads, rows, itemsize, members)
+    for members in range(1, min(room.blocks, max(1, _up(units, UNITS_EACH))) + 1):
+        found = _resident(room, loads, rows, products, members)
         if found is None:
             continue
         if members == 1:
@@ -82,62 +78,58 @@ def choose(room: Room, loads: Sequence[Load], rows: int, itemsize: int) -> Regim
         # Members meet in any case: as many as there are blocks for have the fewest weights to go through each.
         teams = _up(rows, found.team_rows)
         more = min(room.blocks // teams, _up(units, UNITS_EACH))
-        return laid_out(room, loads, itemsize, found.tile, more, found.team_rows, resident=True) or found
-    return _streamed(room, loads, rows, itemsize, units)
+        return laid_out(room, loads, products, found.tile, more, found.team_rows, resident=True) or found
+    return _streamed(room, loads, rows, products, units)
 
 
-def _resident(room: Room, loads: Sequence[Load], rows: int, itemsize: int, members: int) -> Regime | None:
+def _resident(room: Room, loads: Sequence[Load], rows: int, products: str, members: int) -> Regime | None:
     """All weights kept by so many members, and as many teams as there are blocks for."""
-    most = min(room.blocks // members, rows if members == 1 else _up(rows, TILES[1][1]))
+    most = min(room.blocks // members, rows if members == 1 else _up(rows, TILES[products][1].rows))
     team_rows = _up(rows, max(1, most))
-    tile = TILES[0] if team_rows <= FEW_ROWS else TILES[1]
-    return laid_out(room, loads, itemsize, tile, members, team_rows, resident=True)
+    return laid_out(room, loads, products, _tile(products, team_rows), members, team_rows, resident=True)
 
 
-def _streamed(room: Room, loads: Sequence[Load], rows: int, itemsize: int, units: int) -> Regime:
-    tile = TILES[0] if rows <= FEW_ROWS else TILES[1]
+def _streamed(room: Room, loads: Sequence[Load], rows: int, products: str, units: int) -> Regime:
+    tile = _tile(products, rows)
     members = min(room.blocks, _up(units, UNITS_EACH))
-    pass_rows = room.threads // tile[0] // UNITS_EACH * tile[1]
+    pass_rows = TILES[products][tile].pass_rows(room.threads, UNITS_EACH.bit_length() - 1)
     teams = max(1, min(room.blocks // members, _up(rows, max(1, pass_rows))))
-    found = laid_out(room, loads, itemsize, tile, members, _up(rows, teams), resident=False)
+    found = laid_out(room, loads, products, tile, members, _up(rows, teams), resident=False)
     if found is None:
-        raise ValueError(f"cuda: expected at least 32 KiB of shared memory a block, got {room.shared} bytes")
+        raise ValueError(f"cuda: expected more shared memory for a block, got {room.shared} bytes")
     return found
 
 
+def _tile(products: str, rows: int) -> int:
+    """The number of the tile for so many rows of a team."""
+    return int(rows > TILES[products][0].enough)
+
+
 def laid_out(
-    room: Room,
-    loads: Sequence[Load],
-    itemsize: int,
-    tile: tuple[int, int],
-    members: int,
-    team_rows: int,
-    resident: bool,
+    room: Room, loads: Sequence[Load], products: str, tile: int, members: int, team_rows: int, resident: bool
 ) -> Regime | None:
     """The layout of a block's shared memory: weights, rows of a source, sums. None where there is too little of it."""
-    lanes, tile_rows = tile
-    tasks, vector = room.threads // lanes, VECTOR // itemsize
-    whole = lambda n: _up(n, vector) * vector
+    shape: Tile = TILES[products][tile]
     units = max(load.units for load in loads)
-    bits = min(tasks.bit_length() - 1, (_up(units, members) - 1).bit_length())
-    width, pass_rows = 1 << bits, (tasks >> bits) * tile_rows
+    bits = min(shape.most_bits(room.threads), max(shape.least_bits, (_up(units, members) - 1).bit_length()))
+    width, pass_rows = 1 << bits, shape.pass_rows(room.threads, bits)
 
     weights, kept = [], 0
     for load in loads:
         weights.append(kept)
         own_tiles = _up(_up(load.units, width), members)
-        kept += sum(count * own_tiles * width * whole(k) for count, k in load.products)
-    sums = max(load.results for load in loads) * pass_rows * (width + 1)
+        kept += sum(count * own_tiles * width * shape.row(k) for count, k in load.products) * shape.size
+    sums = max(load.results for load in loads) * pass_rows * (width + 1) * shape.slices(room.threads, bits)
+    sums *= 8 if products == "float64" else 4
     gates = max((count for load in loads for count, _ in load.products), default=0)
-    deepest = whole(max((k for load in loads for _, k in load.products), default=vector))
-    depth = deepest if resident else min(deepest, STREAM_DEPTH)
-    while depth >= vector:
-        source = kept if resident else gates * width * depth
-        total = (source + pass_rows * depth + sums) * itemsize
-        if total <= room.shared:
-            at = source, source + pass_rows * depth
-            return Regime(tile, members, team_rows, bits, resident, depth, tuple(weights), *at, total)
-        depth = whole(depth // 2) if depth > vector else 0
+    deepest = shape.filled(max((k for load in loads for _, k in load.products), default=1))
+    for depth in dict.fromkeys((deepest, *(n for n in DEPTHS if n < deepest))):
+        if depth > STREAM_DEPTH and not resident:
+            continue
+        source = kept if resident else gates * width * shape.row(depth) * shape.size
+        at = source, source + pass_rows * shape.row(depth) * shape.size
+        if at[1] + sums <= room.shared:
+            return Regime(tile, members, team_rows, bits, resident, depth, tuple(weights), *at, at[1] + sums)
     return None
 
 

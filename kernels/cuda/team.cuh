@@ -6,11 +6,7 @@ extern "C" {
 #include "interface.h"
 }
 
-#ifndef RNN_THREADS
-#define RNN_THREADS 256
-#endif
-
-constexpr int THREADS = RNN_THREADS;  /* of a block */
+constexpr int THREADS = RNN_THREADS;  /* of a block, as the generated file says */
 constexpr int COUNTER_WORDS = 32;     /* each team's counter has a cache line of its own */
 
 /* A row of the batch at a step: its place n there, its own time t, and whether it has that step at all. */

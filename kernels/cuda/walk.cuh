@@ -46,10 +46,11 @@ template <class T, class Stage, class Tile> struct StageRun {
     const rnn_work &work;
     const rnn_stage &stage;
     const rnn_spot *const spots;
-    T *const shared;
+    unsigned char *const shared;
     const Tile tile;
+    using Stored = typename Tile::Stored;
 
-    __device__ StageRun(const Team &t, const rnn_stage &s, const rnn_spot *p, T *memory)
+    __device__ StageRun(const Team &t, const rnn_stage &s, const rnn_spot *p, unsigned char *memory)
         : team(t), work(t.work), stage(s), spots(p), shared(memory), tile(t.work.tile_bits) {}
 
     /* Tiles of units that a member has at most: what its resident weights make room for. */
@@ -66,18 +67,18 @@ template <class T, class Stage, class Tile> struct StageRun {
         return spots + before;
     }
 
-    /* Where the P-th product's weights of a tile lie in shared memory if they stay there: [G, units, K in vectors]. */
-    template <int P> __device__ T *resident(int own_tile) const {
-        T *found = shared + stage.weights;
+    /* Where the P-th product's weights of a tile lie in shared memory if they stay there: [G, units, Tile::row(K)]. */
+    template <int P> __device__ Stored *resident(int own_tile) const {
+        Stored *found = reinterpret_cast<Stored *>(shared + stage.weights);
         if constexpr (P > 0) found = resident<P - 1>(own_tiles());
-        return found + own_tile * Stage::count(P) * tile.units * whole<T>(product<P>()[1].row);
+        return found + own_tile * Stage::count(P) * tile.units * Tile::row(product<P>()[1].row);
     }
 
-    /* Bring `span` numbers from k on of the weights of a tile, units first_unit on, to [G, units, across]. */
-    template <int P> __device__ void bring_weights(T *to, int across, int first_unit, int k, int span) const {
+    /* Bring `span` numbers from k on of the weights of a tile, units first_unit on, to [G, units, row]. */
+    template <int P> __device__ void bring_weights(Stored *to, int row, int first_unit, int k, int span) const {
         const rnn_spot *const weights = product<P>() + 1;
         for (int g = 0; g < Stage::count(P); ++g)
-            bring(to + g * tile.units * across, across, tile.units, span, [&](int unit) -> const T * {
+            bring<Stored, T>(to + g * tile.units * row, row, tile.units, span, Tile::filled(span), [&](int unit) -> const T * {
                 if (first_unit + unit >= stage.units) return nullptr;
                 return static_cast<const T *>(weights[g].data) + int64_t(first_unit + unit) * weights[g].row + k;
             });
@@ -89,7 +90,7 @@ template <class T, class Stage, class Tile> struct StageRun {
             int own_tile = 0;
             for (int j = team.member; j << work.tile_bits < stage.units; j += team.members) {
                 const int width = product<P>()[1].row;
-                bring_weights<P>(resident<P>(own_tile++), whole<T>(width), j << work.tile_bits, 0, width);
+                bring_weights<P>(resident<P>(own_tile++), Tile::row(width), j << work.tile_bits, 0, width);
             }
             load<P + 1>();
         }
@@ -103,23 +104,26 @@ template <class T, class Stage, class Tile> struct StageRun {
             const rnn_spot *const spot = product<P>();
             const int width = spot[1].row;
             const bool again = Stage::products == 1 && width <= work.depth && tile_number != team.member;
-            T *const source = shared + work.source;
-            T sum[G][Tile::ROWS] = {};
+            Stored *const source = reinterpret_cast<Stored *>(shared + work.source);
+            Stored *const passing = reinterpret_cast<Stored *>(shared);
+            const int row_apart = Tile::row(work.depth);
+            typename Tile::template Sums<G> sum = {};
             for (int k = 0; k < width; k += work.depth) {
                 const int span = min(work.depth, width - k);
                 if (P > 0 || k > 0) __syncthreads();  // all are done with what lies there
                 if (!again)
-                    bring(source, work.depth, tile.rows, span, [&](int r) -> const T * {
+                    bring<Stored, T>(source, row_apart, tile.rows, span, Tile::filled(span), [&](int r) -> const T * {
                         const Row row = team.row(first_row + r, k_step);
                         return row.at_work ? place<const T>(*spot, row) + k : nullptr;
                     });
-                if (!work.resident) bring_weights<P>(shared, work.depth, tile_number << work.tile_bits, k, span);
+                if (!work.resident) bring_weights<P>(passing, row_apart, tile_number << work.tile_bits, k, span);
                 __syncthreads();
                 const int own_tile = (tile_number - team.member) / team.members;
-                const T *const weights = work.resident ? resident<P>(own_tile) + k : shared;
-                multiply<G>(tile, sum, source, work.depth, weights, work.resident ? whole<T>(width) : work.depth, span);
+                const Stored *const weights = work.resident ? resident<P>(own_tile) + k : passing;
+                const int weights_apart = work.resident ? Tile::row(width) : row_apart;
+                tile.template multiply<G>(sum, source, row_apart, weights, weights_apart, span);
             }
-            put_sums<G>(tile, sum, shared + work.sums + done * tile.rows * sums_row(tile.units));
+            tile.template put<G>(sum, reinterpret_cast<T *>(shared + work.sums), Stage::results, done);
             multiply_all<P + 1>(k_step, first_row, tile_number, done + G);
         }
     }
@@ -145,8 +149,13 @@ template <class T, class Stage, class Tile> struct StageRun {
                 if (Stage::products > 0) __syncthreads();
                 if (!mine) continue;
 #pragma unroll
-                for (int i = 0; i < Stage::results; ++i)
-                    sum[i] = shared[work.sums + (i * tile.rows + own_row) * sums_row(tile.units) + own_unit];
+                for (int i = 0; i < Stage::results; ++i) {
+                    const T *slice = reinterpret_cast<const T *>(shared + work.sums);
+                    slice += (i * tile.rows + own_row) * sums_row(tile.units) + own_unit;
+                    sum[i] = *slice;
+                    for (int s = 1; s < tile.slices; ++s)
+                        sum[i] += *(slice += Stage::results * tile.rows * sums_row(tile.units));
+                }
                 Stage::run(in, sum, out);
 #pragma unroll
                 for (int i = 0; i < Stage::outputs; ++i) place<T>(outputs[i], row)[unit] = out[i];
@@ -159,8 +168,8 @@ template <class T, class Stage, class Tile> struct StageRun {
 /* Visit the stages of a function from the I-th on, each with whether the members meet before the next; the first of
    them has its spots from spots[0] on. */
 template <class T, class Tile, class Function, int I, class First, class... Stage, class Visit>
-__device__ __forceinline__ void each_stage(const Team &team, const rnn_stage *stages, const rnn_spot *spots, T *shared,
-                                           Visit visit) {
+__device__ __forceinline__ void each_stage(const Team &team, const rnn_stage *stages, const rnn_spot *spots,
+                                           unsigned char *shared, Visit visit) {
     visit(StageRun<T, First, Tile>(team, stages[I], spots, shared), std::bool_constant<Function::meets(I + 1)>());
     if constexpr (sizeof...(Stage) > 0) {
         constexpr int own = First::products + First::results + First::inputs + First::outputs;
@@ -169,7 +178,7 @@ __device__ __forceinline__ void each_stage(const Team &team, const rnn_stage *st
 }
 
 template <class T, class Tile, bool BACKWARD, class... Stage>
-__device__ __forceinline__ void steps(const Call<Function<BACKWARD, Stage...>> &call, T *shared) {
+__device__ __forceinline__ void steps(const Call<Function<BACKWARD, Stage...>> &call, unsigned char *shared) {
     Team team(call.work);
     const auto visit = [&](auto what) {
         each_stage<T, Tile, Function<BACKWARD, Stage...>, 0, Stage...>(team, call.stages, call.spots, shared, what);
@@ -196,5 +205,5 @@ __global__ void __launch_bounds__(THREADS, 1) meet(const __grid_constant__ rnn_w
 template <class T, class Tile, class Function>
 __global__ void __launch_bounds__(THREADS, 1) walk(const __grid_constant__ Call<Function> call) {
     SHARED_MEMORY(memory);
-    steps<T, Tile>(call, reinterpret_cast<T *>(memory));
+    steps<T, Tile>(call, memory);
 }

@@ -33,6 +33,9 @@ struct dim3 {
 struct alignas(16) int4 {
     int x, y, z, w;
 };
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
 
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorCooperativeLaunchTooLarge = 720, cudaErrorLaunchFailure = 719 };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16, cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };
@@ -46,6 +49,7 @@ constexpr size_t STACK = 64 << 10;
 
 struct Warp {
     double values[2][32];  /* what lanes show each other; two in turn, so that nobody overwrites what others still read */
+    uint32_t words[2][32][6];
     int come = 0, meeting = 0;
 };
 
