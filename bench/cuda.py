@@ -5,16 +5,20 @@ with u). Outputs and gradients are compared first; then each is timed by device 
 bench/results/cuda.json, with the GPU's name and the cost of one meeting of all blocks. This library is called at its
 sequence driver: what is timed is the products over all steps and the kernel, as PyTorch's layer is for cuDNN.
 
-PyTorch runs fp32 with TF32 off. Where its cuDNN is told to use tf32 or bf16, this library has float32 only, and the
-record says so by the name of the contender: it is compared, at its own tolerance, with what it would replace.
+Both sides compute in the same numbers: fp32 with TF32 off, tf32, or bf16. In bf16 PyTorch's arrays are of that type; this
+library rounds what it multiplies in the recurrence, keeps all arrays in float32, and its products over all steps are tf32.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +39,7 @@ T = 512
 BATCHES = (1, 8, 16, 32, 64, 128)
 WIDTHS = (64, 128, 256, 512, 768, 1024)
 KINDS = ("LSTM", "GRU")
-NUMBERS = ("fp32", "tf32", "bf16")  # of PyTorch's side
+PRECISION = {"fp32": "highest", "tf32": "high", "bf16": "medium"}  # of this library's recurrent products
 TOLERANCE = {"fp32": 1e-3, "tf32": 2e-2, "bf16": 1e-1}  # of the largest number of an array
 TASKS = ("infer", "train")
 OTHER_CELLS = ("peephole_lstm", "slstm")
@@ -113,10 +117,14 @@ def theirs(p: Problem, task: str, numbers: str) -> Work:
     return train if task == "train" else infer
 
 
-def _set_numbers(numbers: str) -> None:
+def set_numbers(numbers: str) -> None:
+    """For both sides, once in a process: CuPy looks at its variable when it first multiplies matrices."""
     import torch
+    from tinygrad_rnn.kernels.cuda import tiles
 
+    os.environ["CUPY_TF32"] = str(int(numbers != "fp32"))
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = numbers == "tf32"
+    tiles.set_float32_matmul_precision(PRECISION[numbers])
 
 
 def disagreement(a: Sequence[Any], b: Sequence[Any], tolerance: float) -> str:
@@ -134,7 +142,6 @@ def disagreement(a: Sequence[Any], b: Sequence[Any], tolerance: float) -> str:
 def measure(kind: str, numbers: str, task: str, N: int, H: int) -> Result:
     """One record against PyTorch."""
     p = Problem(kind, T, N, H, H)
-    _set_numbers(numbers)
     works = {OURS: ours(kind.lower(), p, task), "torch": theirs(p, task, numbers)}
     failed = dict[str, str]()
     if reason := disagreement(works[OURS](), works["torch"](), TOLERANCE[numbers]):
@@ -226,22 +233,45 @@ def report(found: Results) -> str:
     return "\n".join(lines)
 
 
-def run(kinds: Sequence[str], numbers: Sequence[str], out: Path | None) -> int:
-    """Measure, print and write; 1 where numbers disagree."""
-    import torch  # noqa: F401  before anything runs
+def measured(kinds: Sequence[str], numbers: str) -> Results:
+    """All records in some numbers, in a process that has computed in no others."""
     from tqdm import tqdm
 
-    grid = [(k, n, task, N, H) for n in numbers for k in kinds for H in WIDTHS for N in BATCHES for task in TASKS]
-    found = [measure(*record) for record in tqdm(grid, unit="record", disable=None)]
-    _set_numbers("fp32")
-    found += other_cells()
+    set_numbers(numbers)
+    grid = [(kind, numbers, task, N, H) for kind in kinds for H in WIDTHS for N in BATCHES for task in TASKS]
+    found = [measure(*record) for record in tqdm(grid, unit="record", desc=numbers, disable=None)]
+    found += other_cells() if numbers == "fp32" else []
     facts = machine(), peers.versions(), time.strftime("%Y-%m-%d"), 0, False, {"meeting": meeting()}, dict[str, float]()
-    whole = Results(*facts, records=found)
-    print(report(whole))
-    if out:
-        results.save(out, whole)
-        print(f"\nresults: {out}")
-    return 1 if any(r.failed for r in found) else 0
+    return Results(*facts, records=found)
+
+
+def run(kinds: Sequence[str], numbers: Sequence[str], out: Path) -> int:
+    """Measure, write and print; 1 where numbers disagree. Each kind of numbers has a process of its own."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if len(numbers) == 1:
+        whole = measured(kinds, numbers[0])
+    else:
+        parts = list[Results]()
+        with tempfile.TemporaryDirectory() as work:
+            for name in numbers:
+                part = Path(work) / f"{name}.json"
+                command = [
+                    sys.executable,
+                    "-m",
+                    __spec__.name,
+                    "--kinds",
+                    *kinds,
+                    "--numbers",
+                    name,
+                    "--out",
+                    str(part),
+                ]
+                subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+                parts.append(results.load(part))
+        whole = replace(parts[0], records=[r for part in parts for r in part.records])
+    results.save(out, whole)
+    print(f"{report(whole)}\n\nresults: {out}")
+    return 1 if any(r.failed for r in whole.records) else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -249,7 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     about = "The CUDA kernels beside PyTorch's cuDNN, on a GPU."
     parser = argparse.ArgumentParser(prog="python -m tinygrad_rnn.bench.cuda", description=about)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
-    parser.add_argument("--numbers", nargs="+", choices=NUMBERS, default=NUMBERS, help="what PyTorch computes in")
+    parser.add_argument("--numbers", nargs="+", choices=PRECISION, default=[*PRECISION], help="what both compute in")
     parser.add_argument("--out", type=Path, default=Path("bench/results/cuda.json"), help="file for the results")
     options = parser.parse_args(arguments)
     lacks = [*cuda_lacks(), *filter(None, [peers.lacking("torch")])]

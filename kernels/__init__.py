@@ -12,6 +12,7 @@ go out, and it knows of no tensor, tape or layer.
     plan.py        a step's Programs cut into stages of products and pointwise work, for the compiled drivers
     cache.py       the folder where generated code is kept
     cpu/           the compiled driver: vector code for this host, generated and built by Numba
+    cuda/          the driver for GPUs: CUDA C++, generated, built by nvcc and called through cffi
 """
 
 from __future__ import annotations

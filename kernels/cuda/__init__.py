@@ -15,6 +15,7 @@ What is on the host:
     emit.py        a step's Programs as C++
     build.py       libraries: built by nvcc, kept in the cache folder, loaded
     arrays.py      the device's arrays, through whichever library they are of; where values lie in them
+    tiles.py       the product tiles that there are, and which precision is asked for
     regime.py      how work is shared out among blocks, by size: which of the three ways a layer runs
     driver.py      the sequence driver
 

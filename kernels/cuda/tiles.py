@@ -106,7 +106,10 @@ THREADS = dict.fromkeys(TILES, 256)
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """How the recurrent products of float32 are computed: "highest" (float32), "high" (tf32) or "medium" (bf16)."""
+    """How the recurrent products of float32 are computed: "highest" (float32), "high" (tf32) or "medium" (bf16).
+
+    Products over all steps are CuPy's, which computes them in tf32 where CUPY_TF32=1 is in the environment.
+    """
     global _precision
     if precision not in PRECISIONS:
         raise ValueError(f"set_float32_matmul_precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
