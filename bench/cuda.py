@@ -5,8 +5,9 @@ with u). Outputs and gradients are compared first; then each is timed by device 
 bench/results/cuda.json, with the GPU's name and the cost of one meeting of all blocks. This library is called at its
 sequence driver: what is timed is the products over all steps and the kernel, as PyTorch's layer is for cuDNN.
 
-Both sides compute in the same numbers: fp32 with TF32 off, tf32, or bf16. In bf16 PyTorch's arrays are of that type; this
-library rounds what it multiplies in the recurrence, keeps all arrays in float32, and its products over all steps are tf32.
+Both sides compute in the same numbers: fp32 with TF32 off, tf32, or bf16. In bf16 PyTorch's arrays are of that type;
+this library rounds what it multiplies in the recurrence, keeps all arrays in float32, and its products over all steps
+are tf32.
 """
 
 from __future__ import annotations
@@ -180,6 +181,31 @@ def other_cells() -> list[Result]:
     return found
 
 
+def breakdown(r: Result, whole: Results) -> dict[str, Any]:
+    """Where a record's time goes, in microseconds: products over all steps, meetings, and what is left of the kernel."""
+    import cupy
+
+    kind, numbers = r.cell.split()
+    set_numbers(numbers)
+    p = Problem(kind, *(r.shape[name] for name in "TNIH"))
+    steps, rows, train = p.T * p.N, GATES[kind] * p.H, r.task == "train"
+    x, gates, weight = (cupy.ones(shape, np.float32) for shape in ((steps, p.I), (steps, rows), (rows, p.I)))
+
+    def products() -> None:
+        cupy.matmul(x, weight.T)
+        if train:  # the gradients of x and of both weights
+            cupy.matmul(gates, weight)
+            cupy.matmul(gates.T, x)
+            cupy.matmul(gates.T, x)
+
+    products()
+    dense = min(milliseconds(products) for _ in range(TURNS)) * 1e3
+    meetings = whole.ceilings["meeting"] * p.T * (2 if train else 1) * 1e6  # as if all blocks met
+    total = (r.ours or 0.0) * 1e6
+    found = {"total": total, "products over all steps": dense, "meetings": meetings, "rest": total - dense - meetings}
+    return {"record": f"{r.cell} {r.task} {r.sizes}"} | found
+
+
 def meeting() -> float:
     """Seconds of one meeting of as many blocks as there are multiprocessors."""
     import cupy
@@ -224,6 +250,9 @@ def report(found: Results) -> str:
         lines += [f"{r.cell} {r.task} {r.sizes}: {reason}" for reason in r.failed.values()]
     for r in found.of("cuda cells"):
         lines.append(f"{r.cell:14} {r.task:6} {r.sizes:24} {1 / (r.ratio('lstm') or 1):6.2f}x the LSTM's time")
+    if gap := found.machine.get("largest gap"):
+        times = ", ".join(f"{name} {value:.0f} us" for name, value in gap.items() if name != "record")
+        lines.append(f"the largest gap: {gap['record']}: {times}")
     groups = {"all": compared, "cuDNN's standard algorithm": [(r, x) for r, x in compared if standard(r)]}
     for name, some in groups.items():
         if some:
@@ -255,20 +284,14 @@ def run(kinds: Sequence[str], numbers: Sequence[str], out: Path) -> int:
         with tempfile.TemporaryDirectory() as work:
             for name in numbers:
                 part = Path(work) / f"{name}.json"
-                command = [
-                    sys.executable,
-                    "-m",
-                    __spec__.name,
-                    "--kinds",
-                    *kinds,
-                    "--numbers",
-                    name,
-                    "--out",
-                    str(part),
-                ]
-                subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+                options = ["--kinds", *kinds, "--numbers", name, "--out", str(part)]
+                done = subprocess.run([sys.executable, "-m", __spec__.name, *options], stdout=subprocess.DEVNULL)
+                if done.returncode > 1:
+                    return done.returncode
                 parts.append(results.load(part))
         whole = replace(parts[0], records=[r for part in parts for r in part.records])
+    if gaps := [r for r in whole.of("cuda") if r.ratio("torch")]:
+        whole.machine["largest gap"] = breakdown(min(gaps, key=lambda r: r.ratio("torch") or 0.0), whole)
     results.save(out, whole)
     print(f"{report(whole)}\n\nresults: {out}")
     return 1 if any(r.failed for r in whole.records) else 0

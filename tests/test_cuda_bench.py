@@ -21,9 +21,19 @@ def test_the_report_tells_the_means_and_the_worst(tmp_path):
         record("LSTM fp32", 64, 2e-3, 1e-3), record("LSTM fp32", 512, 1e-3, 4e-3), record("GRU fp32", 64, 1e-3, 1e-3),
         record("slstm", 512, 1.1e-3, 1e-3, "cuda cells", "lstm"),
     ]  # fmt: skip
-    found = Results({"gpu": "a GPU"}, {}, "2026-01-01", 0, False, {"meeting": 1.5e-6}, {}, records)
+    found = Results(
+        {"gpu": "a GPU", "largest gap": {"record": "GRU", "rest": 7.0}},
+        {},
+        "2026-01-01",
+        0,
+        False,
+        {"meeting": 1.5e-6},
+        {},
+        records,
+    )
     text = cuda.report(found)
     assert "a GPU: a meeting of all blocks takes 1.50 us" in text and "1.10x the LSTM's time" in text
+    assert "the largest gap: GRU: rest 7 us" in text
     assert "all: geometric mean 1.26 of 3, the worst 0.50: LSTM fp32 train 512 x 8 x 64 x 64" in text
     assert "standard algorithm: geometric mean 2.00 of 2, the worst 1.00: GRU" in text
     save(tmp_path / "cuda.json", found)

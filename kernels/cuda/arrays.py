@@ -23,8 +23,7 @@ def namespace(x: Array) -> ModuleType:
 
 def address(x: Array) -> int:
     """Where the numbers of x begin."""
-    name = "__array_interface__" if isinstance(x, np.ndarray) else "__cuda_array_interface__"
-    return getattr(x, name)["data"][0]
+    return x.ctypes.data if isinstance(x, np.ndarray) else x.data.ptr
 
 
 @dataclass(frozen=True)

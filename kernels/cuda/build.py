@@ -17,6 +17,7 @@ import numpy as np
 
 from ..cache import digest, digest_of_files, folder
 from ..plan import Plan
+from ..program import Step
 from . import emit
 from .arrays import Device
 
@@ -137,7 +138,7 @@ def interface() -> Any:
 
 
 _lock = threading.Lock()
-_loaded: dict[tuple[Plan, str, str], Library] = {}
+_loaded: dict[tuple[Step, bool, str, str], Library] = {}
 
 
 def library(plan: Plan, products: str, target: str) -> Library:
@@ -145,7 +146,7 @@ def library(plan: Plan, products: str, target: str) -> Library:
 
     products: what the factors of its products are, a key of TILES.
     """
-    key = plan, products, target
+    key = plan.step, plan.projected, products, target  # a step is found by identity, a plan by all that is in it
     with _lock:
         if key not in _loaded:
             _loaded[key] = Library(interface(), interface().dlopen(str(_path(plan, products, target))))
