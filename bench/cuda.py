@@ -182,12 +182,12 @@ def other_cells() -> list[Result]:
 
 
 def breakdown(r: Result, whole: Results) -> dict[str, Any]:
-    """Where a record's time goes, in microseconds: products over all steps, meetings, and what is left of the kernel."""
+    """Where a record's time goes, in microseconds: products over all steps, meetings, and the rest of the kernel."""
     import cupy
 
     kind, numbers = r.cell.split()
     set_numbers(numbers)
-    p = Problem(kind, *(r.shape[name] for name in "TNIH"))
+    p = Problem(kind, T, r.shape["N"], r.shape["I"], r.shape["H"])
     steps, rows, train = p.T * p.N, GATES[kind] * p.H, r.task == "train"
     x, gates, weight = (cupy.ones(shape, np.float32) for shape in ((steps, p.I), (steps, rows), (rows, p.I)))
 

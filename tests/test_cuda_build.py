@@ -117,7 +117,7 @@ def test_what_meets_runs_at_once_and_fits(room, products):
                     tile = tiles.TILES[products][found.tile]
                     assert -(-rows // found.team_rows) * found.members <= room.blocks
                     assert found.shared <= room.shared and found.tile_bits >= tile.least_bits
-                    elements = tile.pass_rows(room.threads, found.tile_bits) << found.tile_bits
+                    elements = tile.pass_rows(found.row_bits) << found.tile_bits
                     assert elements <= room.threads  # each has one thread
                     assert tile.filled(found.depth) == found.depth
                     assert found.source % 16 == found.sums % 16 == 0 and not any(w % 16 for w in found.weights)

@@ -329,7 +329,7 @@ def _launch(
     teams = -(-at.N // chosen.team_rows)
     arrived = at.xp.empty((teams, 32), np.uint32)
     pointers = [ffi.cast("void *", 0 if a is None else address(a)) for a in (at.order, at.lengths, arrived)]
-    shared_out = chosen.team_rows, chosen.members, chosen.tile_bits, chosen.resident, chosen.depth
+    shared_out = chosen.team_rows, chosen.members, chosen.tile_bits, chosen.row_bits, chosen.resident, chosen.depth
     numbers = at.T, at.N, at.seq.reverse, *pointers, *shared_out, chosen.source, chosen.sums
     work = ffi.new("rnn_work *", numbers)
     code.walk(device, function, chosen.tile, work, stages, spots, chosen.shared)

@@ -29,7 +29,8 @@ typedef struct {
 /* What is run over, and how the work is shared out.
 
    The rows fall to teams of blocks, team_rows to each, and every team walks through time by itself. The units of a
-   stage fall to the team's members in tiles of 1 << tile_bits, tile j to member j % members; after each stage that
+   stage fall to the team's members in tiles of 1 << tile_bits, tile j to member j % members; a member goes through the
+   rows in passes, of 1 << row_bits times as many as a thread has, where the product tile leaves a choice. After each stage that
    another's product reads, the members meet. resident: each member keeps the weights of its tiles in shared memory
    for all steps; if not, they come through it in every step, `depth` numbers of a row at a time, as the source of a
    product does in both cases. source and sums: where those two begin in shared memory, in bytes. */
@@ -39,7 +40,7 @@ typedef struct {
     const int32_t *order;     /* [N] the rows by falling length; NULL: as they are */
     const int32_t *lengths;   /* [N] the length of each row n, 0 to T; NULL: all T */
     uint32_t *arrived;        /* [teams, 32] scratch: the first of each 32 counts a team's arrivals */
-    int32_t team_rows, members, tile_bits, resident, depth, source, sums;
+    int32_t team_rows, members, tile_bits, row_bits, resident, depth, source, sums;
 } rnn_work;
 
 /* What a device has: blocks that run at once for certain, and bytes of shared memory for each. */

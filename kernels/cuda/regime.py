@@ -20,6 +20,7 @@ from .tiles import TILES, Tile
 
 DEPTHS = (1024, 512, 256, 128, 64, 32)  # numbers of a row that come at a time, where there is no room for all
 STREAM_DEPTH = 256  # the most of them where weights are streamed
+PASS_ROWS = 32  # rows of a team at least that streams weights: they are read again for each pass
 UNITS_EACH = 8  # a member's units, where there are blocks enough: 32 bytes of float32, what memory moves at least
 
 
@@ -52,6 +53,7 @@ class Regime:
     members: int
     team_rows: int
     tile_bits: int
+    row_bits: int
     resident: bool
     depth: int
     weights: tuple[int, ...]
@@ -92,8 +94,7 @@ def _resident(room: Room, loads: Sequence[Load], rows: int, products: str, membe
 def _streamed(room: Room, loads: Sequence[Load], rows: int, products: str, units: int) -> Regime:
     tile = _tile(products, rows)
     members = min(room.blocks, _up(units, UNITS_EACH))
-    pass_rows = TILES[products][tile].pass_rows(room.threads, UNITS_EACH.bit_length() - 1)
-    teams = max(1, min(room.blocks // members, _up(rows, max(1, pass_rows))))
+    teams = max(1, min(room.blocks // members, _up(rows, PASS_ROWS)))
     found = laid_out(room, loads, products, tile, members, _up(rows, teams), resident=False)
     if found is None:
         raise ValueError(f"cuda: expected more shared memory for a block, got {room.shared} bytes")
@@ -112,14 +113,15 @@ def laid_out(
     shape: Tile = TILES[products][tile]
     units = max(load.units for load in loads)
     bits = min(shape.most_bits(room.threads), max(shape.least_bits, (_up(units, members) - 1).bit_length()))
-    width, pass_rows = 1 << bits, shape.pass_rows(room.threads, bits)
+    row_bits = shape.row_bits(room.threads, bits, team_rows)
+    width, pass_rows = 1 << bits, shape.pass_rows(row_bits)
 
     weights, kept = [], 0
     for load in loads:
         weights.append(kept)
         own_tiles = _up(_up(load.units, width), members)
         kept += sum(count * own_tiles * width * shape.row(k) for count, k in load.products) * shape.size
-    sums = max(load.results for load in loads) * pass_rows * (width + 1) * shape.slices(room.threads, bits)
+    sums = max(load.results for load in loads) * pass_rows * (width + 1) * shape.slices(room.threads, bits, row_bits)
     sums *= 8 if products == "float64" else 4
     gates = max((count for load in loads for count, _ in load.products), default=0)
     deepest = shape.filled(max((k for load in loads for _, k in load.products), default=1))
@@ -129,7 +131,7 @@ def laid_out(
         source = kept if resident else gates * width * shape.row(depth) * shape.size
         at = source, source + pass_rows * shape.row(depth) * shape.size
         if at[1] + sums <= room.shared:
-            return Regime(tile, members, team_rows, bits, resident, depth, tuple(weights), *at, at[1] + sums)
+            return Regime(tile, members, team_rows, bits, row_bits, resident, depth, tuple(weights), *at, at[1] + sums)
     return None
 
 

@@ -29,23 +29,26 @@ __host__ __device__ constexpr int rounded_up(int n, int to) { return (n + to - 1
 
 /* Full precision, by fused multiply-add: each unit, with ROWS rows, is the task of a group of lanes of one warp. The
    lanes split k among them, a vector at a time, so that a group reads whole lines of shared memory; then they add up
-   their shares by exchanging halves: after log2(LANES) exchanges each lane holds the sums of its own rows. */
+   their shares by exchanging halves: after log2(LANES) exchanges each lane holds the sums of its own rows. Where there
+   are more groups than units and rows, several have the same task and split k too: each is a slice. */
 template <class T, int LANES, int ROWS> struct LaneTile {
     using Stored = T;
     using V = Vector<T>;
     template <int G> struct Sums {
         T at[G][ROWS];
     };
-    static constexpr int LANES_PER_ROW = LANES / ROWS, slices = 1;
+    static constexpr int TASKS = THREADS / LANES, LANES_PER_ROW = LANES / ROWS;
     static_assert(LANES % ROWS == 0 && 32 % LANES == 0 && THREADS % 32 == 0, "lanes of one warp split a task");
 
     const int lane = threadIdx.x % LANES;
-    const int unit, first_row;  /* of this thread's task, in the tile and in the pass */
-    const int units, rows;
+    const int unit, first_row, slice;  /* of this thread's task, in the tile and in the pass */
+    const int units, rows, slices;
 
-    __device__ explicit LaneTile(int bits)
-        : unit(threadIdx.x / LANES & ((1 << bits) - 1)), first_row((threadIdx.x / LANES >> bits) * ROWS),
-          units(1 << bits), rows((THREADS / LANES >> bits) * ROWS) {}
+    __device__ LaneTile(int bits, int row_bits)
+        : unit(threadIdx.x / LANES & ((1 << bits) - 1)),
+          first_row((threadIdx.x / LANES >> bits & ((1 << row_bits) - 1)) * ROWS),
+          slice(threadIdx.x / LANES >> bits >> row_bits), units(1 << bits), rows(ROWS << row_bits),
+          slices(TASKS >> bits >> row_bits) {}
 
     __device__ static int row(int width) { return rounded_up(width, V::size); }
     __device__ static int filled(int width) { return rounded_up(width, V::size); }
@@ -55,7 +58,7 @@ template <class T, int LANES, int ROWS> struct LaneTile {
                                              int weights_row, int span) const {
         source += first_row * source_row;
         weights += unit * weights_row;
-        for (int k = lane * V::size; k < span; k += LANES * V::size) {
+        for (int k = (slice * LANES + lane) * V::size; k < span; k += slices * LANES * V::size) {
             V w[G];
 #pragma unroll
             for (int g = 0; g < G; ++g) w[g] = *reinterpret_cast<const V *>(weights + g * units * weights_row + k);
@@ -88,13 +91,14 @@ template <class T, int LANES, int ROWS> struct LaneTile {
         }
     }
 
-    /* sums [results, rows, units + 1]: written from the result `first` on. */
-    template <int G> __device__ __forceinline__ void put(Sums<G> &sum, T *sums, int, int first) const {
+    /* sums [slices, results, rows, units + 1]: this slice's are written, from the result `first` on. */
+    template <int G> __device__ __forceinline__ void put(Sums<G> &sum, T *sums, int results, int first) const {
         const int row = first_row + lane / LANES_PER_ROW;
 #pragma unroll
         for (int g = 0; g < G; ++g) {
             add_up(sum.at[g]);
-            if (lane % LANES_PER_ROW == 0) sums[((first + g) * rows + row) * sums_row(units) + unit] = sum.at[g][0];
+            if (lane % LANES_PER_ROW == 0)
+                sums[((slice * results + first + g) * rows + row) * sums_row(units) + unit] = sum.at[g][0];
         }
     }
 };
@@ -138,7 +142,7 @@ template <class Rounded, int BLOCKS> struct MatrixTile {
     const int first_unit, slice;
     const int units, rows = ROWS * BLOCKS, slices;
 
-    __device__ explicit MatrixTile(int bits)
+    __device__ MatrixTile(int bits, int)
         : first_unit((threadIdx.x / 32 & ((1 << bits) / UNITS - 1)) * UNITS), slice(threadIdx.x / 32 / ((1 << bits) / UNITS)),
           units(1 << bits), slices(THREADS / 32 / ((1 << bits) / UNITS)) {}
 

@@ -38,11 +38,16 @@ class LaneTile:
         """Of a tile's units: one for each task."""
         return (threads // self.lanes).bit_length() - 1
 
-    def pass_rows(self, threads: int, bits: int) -> int:
-        return (threads // self.lanes >> bits) * self.rows
+    def row_bits(self, threads: int, bits: int, rows: int) -> int:
+        """Of the groups of rows of a pass: as many as there are tasks for, if there are so many rows."""
+        return min(self.most_bits(threads) - bits, (-(-rows // self.rows) - 1).bit_length())
 
-    def slices(self, threads: int, bits: int) -> int:
-        return 1
+    def pass_rows(self, row_bits: int) -> int:
+        return self.rows << row_bits
+
+    def slices(self, threads: int, bits: int, row_bits: int) -> int:
+        """How many have the same task: all are busy."""
+        return threads // self.lanes >> bits >> row_bits
 
     def row(self, width: int) -> int:
         """Numbers from one row to the next in shared memory."""
@@ -75,10 +80,13 @@ class MatrixTile:
         """As many units as leave a thread one of them in one row."""
         return (threads // self.rows).bit_length() - 1
 
-    def pass_rows(self, threads: int, bits: int) -> int:
+    def row_bits(self, threads: int, bits: int, rows: int) -> int:
+        return 0
+
+    def pass_rows(self, row_bits: int) -> int:
         return self.rows
 
-    def slices(self, threads: int, bits: int) -> int:
+    def slices(self, threads: int, bits: int, row_bits: int) -> int:
         return threads // 32 >> (bits - 3)
 
     def row(self, width: int) -> int:
@@ -93,8 +101,8 @@ class MatrixTile:
 Tile = LaneTile | MatrixTile
 
 TILES: dict[str, tuple[Tile, Tile]] = {
-    "float32": (LaneTile("float", 32, 1, 4, enough=2), LaneTile("float", 8, 8, 4, enough=8)),
-    "float64": (LaneTile("double", 32, 1, 8, enough=2), LaneTile("double", 8, 8, 8, enough=8)),
+    "float32": (LaneTile("float", 8, 1, 4, enough=2), LaneTile("float", 8, 8, 4, enough=8)),
+    "float64": (LaneTile("double", 8, 1, 8, enough=2), LaneTile("double", 8, 8, 8, enough=8)),
     "tf32": (MatrixTile("Tf32", 1, 4), MatrixTile("Tf32", 2, 4)),
     "bf16": (MatrixTile("Bf16", 1, 2), MatrixTile("Bf16", 2, 2)),
 }

@@ -51,7 +51,7 @@ template <class T, class Stage, class Tile> struct StageRun {
     using Stored = typename Tile::Stored;
 
     __device__ StageRun(const Team &t, const rnn_stage &s, const rnn_spot *p, unsigned char *memory)
-        : team(t), work(t.work), stage(s), spots(p), shared(memory), tile(t.work.tile_bits) {}
+        : team(t), work(t.work), stage(s), spots(p), shared(memory), tile(t.work.tile_bits, t.work.row_bits) {}
 
     /* Tiles of units that a member has at most: what its resident weights make room for. */
     __device__ int own_tiles() const {
