@@ -188,29 +188,45 @@ template <class Rounded, int BLOCKS> struct MatrixTile {
     }
 };
 
+/* A vector of a row, from its k-th number on: zeros past `span`, and of a row that is a null pointer. */
+template <class T> __device__ inline Vector<T> vector_of(const T *row, int k, int span) {
+    Vector<T> found = {};
+    if (row && k + found.size <= span && reinterpret_cast<uintptr_t>(row + k) % sizeof found == 0) {
+        const int4 bits = read_shared_by_all(reinterpret_cast<const int4 *>(row + k));
+        memcpy(&found, &bits, sizeof found);
+    } else if (row) {
+#pragma unroll
+        for (int j = 0; j < found.size; ++j)
+            if (k + j < span) found.at[j] = read_shared_by_all(row + k + j);
+    }
+    return found;
+}
+
 /* Copy `count` rows to shared memory, `row` numbers apart, by all threads of the block: `span` numbers of each, rounded
-   as they are stored, and zeros up to `filled`. from(row): the address of a row, or a null pointer for zeros. */
+   as they are stored, and zeros up to `filled`. from(row): the address of a row, or a null pointer for zeros.
+   A thread has several vectors on their way at once: each takes hundreds of cycles to come. */
 template <class Stored, class T, class From>
 __device__ inline void bring(Stored *to, int row, int count, int span, int filled, From from) {
-    using V = Vector<T>;
-    const int vectors = filled / V::size;
-    for (int i = threadIdx.x; i < count * vectors; i += THREADS) {
-        const int r = i / vectors, k = i % vectors * V::size;
-        const T *const start = from(r);
-        V found;
-        if (start && k + V::size <= span && reinterpret_cast<uintptr_t>(start + k) % sizeof(V) == 0) {
-            const int4 bits = read_shared_by_all(reinterpret_cast<const int4 *>(start + k));
-            memcpy(&found, &bits, sizeof found);
-        } else {
+    constexpr int size = Vector<T>::size, AT_ONCE = 4;
+    struct alignas(sizeof(Stored) * size) Rounded {
+        Stored at[size];
+    };
+    const int vectors = filled / size, all = count * vectors;
+    for (int start = threadIdx.x; start < all; start += AT_ONCE * THREADS) {
+        Vector<T> found[AT_ONCE];
 #pragma unroll
-            for (int j = 0; j < V::size; ++j)
-                found.at[j] = start && k + j < span ? read_shared_by_all(start + k + j) : T(0);
+        for (int n = 0; n < AT_ONCE; ++n) {
+            const int i = start + n * THREADS;
+            if (i < all) found[n] = vector_of(from(i / vectors), i % vectors * size, span);
         }
-        struct alignas(sizeof(Stored) * V::size) Rounded {
-            Stored at[V::size];
-        } rounded;
 #pragma unroll
-        for (int j = 0; j < V::size; ++j) rounded.at[j] = Stored(found.at[j]);
-        *reinterpret_cast<Rounded *>(to + r * row + k) = rounded;
+        for (int n = 0; n < AT_ONCE; ++n) {
+            const int i = start + n * THREADS;
+            if (i >= all) break;
+            Rounded rounded;
+#pragma unroll
+            for (int j = 0; j < size; ++j) rounded.at[j] = Stored(found[n].at[j]);
+            *reinterpret_cast<Rounded *>(to + i / vectors * row + i % vectors * size) = rounded;
+        }
     }
 }
