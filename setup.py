@@ -4,7 +4,7 @@ The top-level folders `kernels` and `bench` are installed as `tinygrad_rnn.kerne
 modules of such names would overwrite other packages' files.
 
 A cell's CUDA library is built when it is first used, for the GPU at hand: that takes seconds, while all architectures
-of all built-in cells take a minute and more, which most installations would spend in vain. With
+of all built-in cells take a minute or two, which most installations would spend in vain. With
 TINYGRAD_RNN_CUDA_AHEAD=1 in the environment they are built here and now, for a wheel that runs where there is no nvcc:
 
     TINYGRAD_RNN_CUDA_AHEAD=1 pip install --no-build-isolation .

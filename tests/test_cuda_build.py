@@ -24,7 +24,7 @@ def text_of(name, projected=False, products="float32"):
 
 
 TAKEN = [(name, False, "float32") for name in (*BUILT_IN, "slstm", "ind_rnn")]
-TAKEN += [("lstm", True, "float32"), ("gru", False, "float64"), ("spelled_out", False, "float64")]
+TAKEN += [("lstm", True, "float32"), ("gru", False, "float64")]
 TAKEN += [("lstm", False, "tf32"), ("gru_reset_before", False, "bf16")]
 
 
