@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +11,16 @@ import numpy as np
 
 CACHE = Path("/sys/devices/system/cpu/cpu0/cache")
 LARGEST = 1 << 28  # bytes of one array, also where caches are huge
+
+
+def measure(threads: int) -> dict[str, float]:
+    """Both, by name: "flops" and "bytes" per second."""
+    return {"flops": peak(threads), "bytes": bandwidth(threads)}
+
+
+def best(*measured: Mapping[str, float]) -> dict[str, float]:
+    """Of several measurements the highest: what disturbs one can only lower it."""
+    return {name: max(m[name] for m in measured) for name in measured[0]}
 
 
 def peak(threads: int) -> float:

@@ -66,7 +66,7 @@ def measure(records: Sequence[Record], options: Options) -> results.Results:
     from tqdm import tqdm
 
     effort = (QUICK_SECONDS, QUICK_TURNS) if options.quick else (SECONDS, timing.TURNS)
-    tops = {"flops": ceilings.peak(options.threads), "bytes": ceilings.bandwidth(options.threads)}
+    tops = [ceilings.measure(options.threads)]
     found, loops = list[results.Result](), list[float]()
     bar = tqdm(records, unit="record", disable=None, dynamic_ncols=True)
     with bar, contextlib.suppress(KeyboardInterrupt):
@@ -77,8 +77,9 @@ def measure(records: Sequence[Record], options: Options) -> results.Results:
             for line in failures(found[-1:]):
                 bar.write(line, file=sys.stderr)
     peers.set_threads(options.threads)
+    tops.append(ceilings.measure(options.threads))
     date, quiet = time.strftime("%Y-%m-%d"), timing.noise(found, loops)
-    facts = (results.machine(), peers.versions(), date, options.threads, options.quick, tops, quiet)
+    facts = (results.machine(), peers.versions(), date, options.threads, options.quick, ceilings.best(*tops), quiet)
     return results.Results(*facts, records=found)
 
 
@@ -93,15 +94,16 @@ def write(found: results.Results, options: Options) -> None:
         return
     grown = found.of("growth")
     parts = {"growth.json": grown, "bench.json": [r for r in found.records if r not in grown]}
-    written, drawn = list[str](), list[results.Result]()
-    for name, records in parts.items():
-        if records:
-            whole = sorted([*records, *_others(options.out / name, found)], key=_place)
-            results.save(options.out / name, replace(found, records=whole))
+    whole = found
+    written, records = list[str](), list[results.Result]()
+    for name, part in parts.items():
+        if part:
+            whole = _with_others(replace(found, records=part), options.out / name)
+            results.save(options.out / name, whole)
             written.append(name)
-            drawn += whole
+            records += whole.records
     try:
-        written += [path.name for path in plots.draw(options.out, replace(found, records=drawn))]
+        written += [path.name for path in plots.draw(options.out, replace(whole, records=records))]
     except ImportError:
         print("no pictures: matplotlib is not installed: pip install tinygrad_rnn[plot]", file=sys.stderr)
     print(f"\nresults: {options.out}: {', '.join(sorted(written))}")
@@ -111,14 +113,16 @@ def _place(r: results.Result) -> int:
     return list(GROUPS).index(r.group) if r.group in GROUPS else len(GROUPS)
 
 
-def _others(path: Path, found: results.Results) -> list[results.Result]:
-    """The records of groups that were not measured now, from a file of an earlier run under the same conditions."""
+def _with_others(found: results.Results, path: Path) -> results.Results:
+    """Together with the groups that were not measured now, from a file of an earlier run under the same conditions."""
     try:
         before = results.load(path)
     except (OSError, results.ResultsError):
-        return []
+        return found
     same = ("machine", "versions", "date", "threads", "quick")
     if any(getattr(before, name) != getattr(found, name) for name in same):
-        return []
+        return found
     measured = {r.group for r in found.records}
-    return [r for r in before.records if r.group not in measured]
+    records = [*found.records, *(r for r in before.records if r.group not in measured)]
+    tops = ceilings.best(found.ceilings, before.ceilings)
+    return replace(found, records=sorted(records, key=_place), ceilings=tops)

@@ -10,9 +10,11 @@ go out, and it knows of no tensor, tape or layer.
     softmax.py     the likelihood of a class under softmax, and its gradient, in NumPy
     gradients.py   what is done with whole gradients outside the layers, in NumPy
     recompute.py   the sequence driver with less memory: what the backward wants is computed again, piece by piece
+    plan.py        a step's Programs cut into stages of products and pointwise work, for the compiled drivers
+    cache.py       the folder where generated code is kept
     cpu/           the compiled driver: vector code for this host, generated and built by Numba
+    cuda/          the driver for GPUs: CUDA C++, generated, built by nvcc and called through cffi
     protocol.py    what other libraries' arrays, on a GPU, are asked for through NumPy's protocol
-    cuda/          the sequence driver for arrays on a GPU
 
 The kind of array decides: NumPy's go to what is compiled for the CPU, others to their own library and to cuda/.
 """
@@ -58,13 +60,9 @@ def _compiled() -> ModuleType:
 
 @functools.cache
 def _cuda() -> ModuleType:
-    """The driver for arrays on a GPU."""
-    try:
-        return importlib.import_module(".cuda.driver", __name__)
-    except ModuleNotFoundError as error:
-        if error.name != f"{__name__}.cuda":
-            raise
-        raise RuntimeError("recurrent layers: expected arrays on the CPU: this version has no CUDA kernels") from None
+    from .cuda import driver
+
+    return driver
 
 
 def _worth_the_tile(x: np.ndarray, y: np.ndarray, multiply_adds: int) -> bool:

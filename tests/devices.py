@@ -1,41 +1,15 @@
-"""One run on the CPU and on a GPU, held against each other; and a driver for sequences where there are no kernels."""
+"""One run on the CPU and on a GPU, held against each other."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from helpers import normal
-from tinygrad_rnn.kernels import reference
-from tinygrad_rnn.kernels.sequence import Sequence
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import device
 from tinygrad_rnn.device import host
-
-
-class OnTheHost:
-    """A driver for arrays on a GPU: the reference on their numbers."""
-
-    @staticmethod
-    def _mapped(seq: Sequence, f: Callable[[Any], Any]) -> Sequence:
-        names = ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-        arrays = {name: None if getattr(seq, name) is None else f(getattr(seq, name)) for name in names}
-        params, inputs = ({name: f(a) for name, a in d.items()} for d in (seq.params, seq.inputs))
-        return dataclasses.replace(seq, **arrays, params=params, inputs=inputs, initial=tuple(map(f, seq.initial)))
-
-    def forward(self, step: Any, seq: Sequence, keep: bool) -> Any:
-        assert all(device.on_gpu(a) for a in (seq.x, seq.weight_ih, *seq.initial))
-        outputs, final, saved = reference.forward(step, self._mapped(seq, host), keep)
-        there = lambda arrays: [device.beside(np.ascontiguousarray(a), seq.x) for a in arrays]
-        return there(outputs), there(final), saved
-
-    def backward(self, step: Any, seq: Sequence, saved: Any, *d: Any, **wants: bool) -> Any:
-        d_outputs, d_final = ([None if a is None else host(a) for a in arrays] for arrays in d[:2])
-        found = reference.backward(step, self._mapped(seq, host), saved, d_outputs, d_final, *d[2:], **wants)
-        return self._mapped(found, lambda a: device.beside(np.ascontiguousarray(a), seq.x))
 
 
 def on_both(run: Callable[[str], Any]) -> tuple[list[Any], list[Any]]:

@@ -24,6 +24,8 @@ library.__spec__ = importlib.machinery.ModuleSpec("cupy", None)
 
 
 class Device:
+    compute_capability = "host"  # for which kernels are built by `cuda_shim`
+
     def __init__(self, number=None):
         self.id = current if number is None else number
 
@@ -99,6 +101,7 @@ def _in_place(name):
 
 
 class ndarray:
+    __module__ = "cupy"
     __array_priority__ = 100
     __hash__ = None
 
@@ -116,6 +119,7 @@ class ndarray:
     flags = property(Flags)
     T = property(lambda self: self._view(self._a.T))
     mT = property(lambda self: self._view(self._a.mT))
+    data = property(lambda self: types.SimpleNamespace(ptr=self._a.ctypes.data))
 
     @property
     def __cuda_array_interface__(self):

@@ -159,6 +159,7 @@ library.linalg = types.SimpleNamespace(norm=norm)
 library.random = types.SimpleNamespace(Generator=Generator, Philox4x3210=Philox4x3210)
 library.cuda = types.SimpleNamespace(
     Device=Device,
+    get_current_stream=lambda: types.SimpleNamespace(ptr=0),
     runtime=types.SimpleNamespace(
         getDevice=lambda: strict_cupy.current,
         getDeviceCount=lambda: strict_cupy.count,

@@ -255,6 +255,9 @@ def test_other_groups_of_the_same_day_stay(call, monkeypatch, tmp_path):
     for group, there in (("tape", ["tape"]), ("layers", ["layers", "tape"]), ("tape", ["layers", "tape"])):
         assert call("--only", group, "--peers", "numpy")[0] == 0
         assert [r.group for r in results.load(path).records] == there
+    monkeypatch.setattr(ceilings, "peak", lambda threads: 2e10)  # disturbed: not what the machine can do
+    assert call("--only", "layers", "--peers", "numpy")[0] == 0
+    assert results.load(path).ceilings == {"flops": 1e11, "bytes": 1e10}
     path.write_text(path.read_text().replace('"date": "', '"date": "1'))
     assert call("--only", "layers", "--peers", "numpy")[0] == 0
     assert [r.group for r in results.load(path).records] == ["layers"]

@@ -13,6 +13,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import pytest
 import strict_cupy
 import strict_cupy_functions
 from helpers import normal
+from tinygrad_rnn.kernels.cuda import build
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import device, info, nn
@@ -188,11 +190,12 @@ def test_the_current_device(cupy: Any) -> None:
 
 
 @pytest.fixture
-def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine without CuPy, driver and nvcc."""
     find = device.importlib.util.find_spec
     monkeypatch.setattr(device.importlib.util, "find_spec", lambda name: None if name == "cupy" else find(name))
-    monkeypatch.setattr(device.shutil, "which", lambda name: None)
+    monkeypatch.setattr(build, "find_nvcc", lambda: None)
+    monkeypatch.setattr(build, "BUILT", tmp_path / "built")
 
     def no_library(name: str) -> Any:
         raise OSError(name)

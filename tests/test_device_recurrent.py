@@ -1,6 +1,6 @@
 """Recurrent layers and a language model on a GPU's arrays: all equal to what the CPU gives.
 
-On the stand-in the sequences of recurrent layers are run by the reference driver, on the arrays' numbers.
+On the stand-in the CUDA driver runs kernels that are built for the host, on the arrays' numbers.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from devices import assert_equal, derived
 from helpers import normal
+from tinygrad_rnn.kernels.cuda import build
 from user_cells import recurrent_dropout_lstm
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import cli, device, kernels, nn
+from tinygrad_rnn import cli, device, nn
 from tinygrad_rnn.data import Vocabulary
 from tinygrad_rnn.lm import checkpoint
 from tinygrad_rnn.lm.config import Config
@@ -62,14 +63,6 @@ def test_recurrent_layers_in_other_calls(sequences: None) -> None:
         return [silent, derived(layer(x, start), start), cell(x[0]), gru(x[0, 0])]
 
     assert_equal(run, 1e-9)
-
-
-def test_without_kernels_recurrent_layers_say_so(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    kernels._cuda.cache_clear()
-    if not device.kernels_lack():
-        pytest.skip("there are CUDA kernels")
-    with pytest.raises(RuntimeError, match="recurrent layers: expected arrays on the CPU"):
-        nn.LSTM(3, 4, device="cuda")(tg.ones(2, 1, 3, device="cuda"))
 
 
 # A language model
@@ -133,11 +126,13 @@ def test_command_line(sequences: None, tmp_path: Path, capsys: pytest.CaptureFix
     assert "after 5 steps" in capsys.readouterr().out
 
 
-def test_command_line_without_kernels(cupy: Any, capsys: pytest.CaptureFixture) -> None:
-    if not device.kernels_lack():
-        pytest.skip("there are CUDA kernels")
+def test_command_line_without_kernels(
+    cupy: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(build, "find_nvcc", lambda: None)
+    monkeypatch.setattr(build, "BUILT", tmp_path / "none")
     assert cli.main(["sample", "nowhere", "--device", "cuda"]) == 1
-    assert "error: --device: expected 'cpu', got 'cuda': this version has no CUDA kernels" in capsys.readouterr().err
+    assert "error: --device: expected 'cpu', got 'cuda': no nvcc was found" in capsys.readouterr().err
 
 
 def test_command_line_without_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

@@ -37,6 +37,7 @@ from .creation import (
 from .differentiate import grad, gradcheck, gradgradcheck
 from .explain import explain
 from .kernels.cpu.threads import get_num_threads, set_num_threads
+from .kernels.cuda.tiles import get_float32_matmul_precision, set_float32_matmul_precision
 from .primitives.elementwise import (
     abs,
     add,
@@ -146,6 +147,7 @@ __all__ = [
     "gather",
     "ge",
     "gelu",
+    "get_float32_matmul_precision",
     "get_num_threads",
     "get_rng_state",
     "grad",
@@ -186,6 +188,7 @@ __all__ = [
     "randn",
     "relu",
     "reshape",
+    "set_float32_matmul_precision",
     "set_grad_enabled",
     "set_num_threads",
     "set_rng_state",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.util
-import shutil
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -64,13 +63,11 @@ def _driver_lacks() -> list[str]:
 
 def kernels_lack() -> list[str]:
     """What keeps recurrent layers from running on a GPU that tensors can be on, a line each."""
-    found = importlib.util.find_spec("tinygrad_rnn.kernels.cuda") is not None
-    return [] if found else ["this version has no CUDA kernels for recurrent layers yet"]
+    from .kernels.cuda.build import BUILT, find_nvcc
 
-
-def nvcc_lacks() -> list[str]:
-    """What keeps CUDA kernels from being built here, a line each."""
-    return [] if shutil.which("nvcc") else ["no nvcc was found on PATH to build kernels with: install the CUDA toolkit"]
+    if find_nvcc() or BUILT.exists():
+        return []
+    return ["no nvcc was found to build the kernels of recurrent layers with: install the CUDA toolkit"]
 
 
 # Names of devices

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__, cuda
-from .device import cuda_lacks, kernels_lack, nvcc_lacks
+from .device import cuda_lacks, kernels_lack
 
 FEATURES = ["sse4.2", "avx", "f16c", "fma", "avx2", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512bf16"]
 FEATURES += ["avx512fp16", "amx-bf16", "amx-int8", "neon", "sve", "sve2", "bf16"]
@@ -50,7 +50,7 @@ def gpus() -> str:
     """The GPUs, or what keeps tensors from being on one; and what recurrent layers lack to run there."""
     lacks = cuda_lacks()
     found = [f"{i}: {cuda.get_device_name(i)}" for i in range(cuda.device_count())]
-    return ("cannot be used: " if lacks else "") + "; ".join([*found, *lacks, *kernels_lack(), *nvcc_lacks()])
+    return ("cannot be used: " if lacks else "") + "; ".join([*found, *lacks, *kernels_lack()])
 
 
 def processor() -> str:

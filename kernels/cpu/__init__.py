@@ -9,9 +9,8 @@ What is generated, from the single instruction upwards:
     native.py      blocks of arguments, counters that threads share, calls by address; Kernel, a compiled function
     packing.py     kernels that lay matrices out for the tile
     product.py     kernels for matrix products of any size
-    plan.py        a step's Programs cut into stages of products and pointwise work
     recurrence.py  kernels of the recurrent loops
-    cache.py       where generated modules and their machine code are kept
+    cache.py       generated modules, imported from the cache folder
 
 How it is run, from the threads upwards:
 

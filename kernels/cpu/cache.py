@@ -9,20 +9,17 @@ the same module at once do each other no harm.
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import os
 import sys
 import tempfile
 import threading
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-VARIABLE = "TINYGRAD_RNN_CACHE"
-"""Environment variable that names the cache folder."""
+from ..cache import digest, digest_of_files, folder
 
 _lock = threading.RLock()
 _loaded: dict[str, ModuleType] = {}
@@ -32,34 +29,7 @@ _loaded: dict[str, ModuleType] = {}
 def generator_version() -> str:
     """A hash of the sources that generated code depends on."""
     here = Path(__file__).parent
-    digest = hashlib.sha256()
-    for source in sorted([*here.glob("*.py"), here.parent / "program.py"]):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def digest(text: str) -> str:
-    """A short name for a text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@functools.cache
-def folder() -> Path:
-    """The cache folder, made if need be; a temporary one, with a warning, where it cannot be written to."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    wanted = Path(os.environ.get(VARIABLE) or os.path.join(home, "tinygrad_rnn"))
-    try:
-        wanted.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=wanted):
-            return wanted
-    except OSError as error:
-        warnings.warn(
-            f"the cache folder {wanted} cannot be written to ({error.strerror}): kernels are compiled anew in each "
-            f"process; {VARIABLE} names another folder",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return Path(tempfile.mkdtemp(prefix="tinygrad_rnn_"))
+    return digest_of_files([*here.glob("*.py"), here.parent / "program.py", here.parent / "plan.py"])
 
 
 def filled(template: str, values: Mapping[str, Any]) -> str:

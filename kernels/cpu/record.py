@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..plan import PROJECTION, Multiplication, Plan, Stage, plan, source_names
 from ..program import Step
 from ..sequence import WEIGHT_NAMES
 from .host import VectorUnit
 from .passes import SCRATCH, Pass, Recorder, Spot
-from .plan import PROJECTION, Multiplication, Plan, Stage, plan, source_names, vectors_of
 from .product import PANEL_VECTORS
-from .recurrence import recurrence
+from .recurrence import recurrence, vectors_of
 from .tile import tile_rows
 
 WEIGHTS, KEPT, VALUES, COTANGENTS = "weights", "kept", "values", "cotangents"

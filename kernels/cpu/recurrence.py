@@ -17,12 +17,13 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+from ..plan import PROJECTION, Multiplication, Plan, Stage, plan
 from ..program import Step
 from . import cache
 from .host import VectorUnit
 from .native import Kernel, unpacked
-from .plan import PROJECTION, Multiplication, Plan, Stage, plan, vectors_of
 from .pointwise import PROGRAMS
+from .product import PANEL_VECTORS
 from .tile import span_choice, tile_choice, tile_rows, tile_spans
 
 HEAD = '''"""Generated: the recurrent loops of the cell {name} for {unit}, float{bits}."""
@@ -238,3 +239,9 @@ def recurrence(step: Step, projected: bool, unit: VectorUnit, bits: int) -> dict
     text, arguments = source(step, projected, unit, bits)
     module = cache.load(f"{step.name}_{unit.name}_f{bits}", text)
     return {function: Kernel(getattr(module, function), names) for function, names in arguments.items()}
+
+
+def vectors_of(stage: Stage, backward: bool) -> int:
+    """How many vectors of units a block of a stage has, so that its widest tile has PANEL_VECTORS if it can."""
+    widest = max((len(m.results) for m in stage.products), default=1)
+    return PANEL_VECTORS if backward else max(1, PANEL_VECTORS // widest)

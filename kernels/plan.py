@@ -1,4 +1,4 @@
-"""How a step is run on the CPU: its Programs cut into stages, each a few matrix products and then pointwise work.
+"""How compiled code runs a step: its Programs cut into stages, each a few matrix products and then pointwise work.
 
 Most cells have one stage: h times the recurrent weights, then the whole Program. A product further on in the step
 (a reset before the product, a projection of h) starts another: it wants the whole vector that it multiplies.
@@ -10,8 +10,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ..program import Constant, Op, Program, Ref, Step
-from .product import PANEL_VECTORS
+from .program import Constant, Op, Program, Ref, Step
 
 PROJECTION = "projection"
 """Stands for a gate in the product of weight_hr."""
@@ -234,9 +233,3 @@ def _multiplications(products: dict[int, Op], here: dict[int, str], name_of: Map
         Multiplication(name_of[key[0]], tuple(products[r].gate for r in refs), tuple(here[r] for r in refs))
         for key, refs in groups.items()
     ]
-
-
-def vectors_of(stage: Stage, backward: bool) -> int:
-    """How many vectors of units a block of a stage has, so that its widest tile has PANEL_VECTORS if it can."""
-    widest = max((len(m.results) for m in stage.products), default=1)
-    return PANEL_VECTORS if backward else max(1, PANEL_VECTORS // widest)

@@ -1,0 +1,316 @@
+"""The CUDA kernels beside PyTorch's cuDNN, on a GPU: `python -m tinygrad_rnn.bench.cuda`, in under ten minutes.
+
+A record is a kind of layer at a size, in inference or in a training step (forward, and backward of the output's product
+with u). Outputs and gradients are compared first; then each is timed by device events, in turns, and the medians go to
+bench/results/cuda.json, with the GPU's name and the cost of one meeting of all blocks. This library is called at its
+sequence driver: what is timed is the products over all steps and the kernel, as PyTorch's layer is for cuDNN.
+
+Both sides compute in the same numbers: fp32 with TF32 off, tf32, or bf16. In bf16 PyTorch's arrays are of that type;
+this library rounds what it multiplies in the recurrence, keeps all arrays in float32, and its products over all steps
+are tf32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tinygrad_rnn.kernels.sequence import Sequence as Arguments
+
+from tinygrad_rnn.cells import find_cell
+from tinygrad_rnn.device import cuda_lacks, kernels_lack
+from tinygrad_rnn.trace import trace
+
+from . import peers, results
+from .cells import slstm
+from .problem import GATES, Problem
+from .record import OURS
+from .results import Result, Results, Spread, geometric_mean
+
+T = 512
+BATCHES = (1, 8, 16, 32, 64, 128)
+WIDTHS = (64, 128, 256, 512, 768, 1024)
+KINDS = ("LSTM", "GRU")
+PRECISION = {"fp32": "highest", "tf32": "high", "bf16": "medium"}  # of this library's recurrent products
+TOLERANCE = {"fp32": 1e-3, "tf32": 2e-2, "bf16": 1e-1}  # of the largest number of an array
+TASKS = ("infer", "train")
+OTHER_CELLS = ("peephole_lstm", "slstm")
+TURNS, MEETINGS = 5, 10_000
+STANDARD_FROM = 192  # above this H PyTorch's LSTM runs cuDNN's standard algorithm in all but fp16; its GRU always
+
+Work = Callable[[], Sequence[Any]]
+
+
+def milliseconds(work: Callable[[], Any]) -> float:
+    """Device time of one call."""
+    import cupy
+
+    start, end = cupy.cuda.Event(), cupy.cuda.Event()
+    start.record()
+    work()
+    end.record()
+    end.synchronize()
+    return cupy.cuda.get_elapsed_time(start, end)
+
+
+def ours(name: str, p: Problem, task: str) -> Work:
+    """This library's driver on CuPy's arrays: the output, and in training all gradients."""
+    import cupy
+    from tinygrad_rnn.kernels.cuda import driver
+
+    step = trace(slstm if name == "slstm" else find_cell(name))
+    rng, H = np.random.default_rng(3), p.H
+    if name.upper() in GATES:
+        weights = [cupy.asarray(a) for a in p.weights().values()]
+    else:
+        rows = len(step.gates) * H
+        shapes = (rows, p.I), (rows, H), (rows,), (rows,)
+        weights = [cupy.asarray(rng.uniform(-1, 1, s).astype(np.float32) / H**0.5) for s in shapes]
+    x, u = map(cupy.asarray, p.inputs())
+    params = {n: cupy.asarray(rng.uniform(-1, 1, H).astype(np.float32)) for n in step.params}
+    start = float(name == "slstm")  # what it divides by is to be away from 0
+    initial = tuple(cupy.full((p.N, H), start if i else 0.0, np.float32) for i in range(len(step.states)))
+    sequence = Arguments(x, *weights, params=params, initial=initial)
+    missing = [None] * len(step.states)
+
+    def infer() -> Sequence[Any]:
+        return driver.forward(step, sequence, False)[0]
+
+    def train() -> Sequence[Any]:
+        outputs, _, saved = driver.forward(step, sequence, True)
+        found = driver.backward(step, sequence, saved, [u, *missing[1:]], missing)
+        return [outputs[0], found.x, found.weight_ih, found.weight_hh, found.bias_ih, found.bias_hh]
+
+    return train if task == "train" else infer
+
+
+def theirs(p: Problem, task: str, numbers: str) -> Work:
+    """PyTorch's layer on the same numbers."""
+    import torch
+
+    dtype = torch.bfloat16 if numbers == "bf16" else torch.float32
+    layer = getattr(torch.nn, p.kind)(p.I, p.H)
+    layer.load_state_dict({name: torch.from_numpy(a) for name, a in p.weights().items()})
+    layer = layer.to("cuda", dtype)
+    x, u = (torch.from_numpy(a).to("cuda", dtype) for a in p.inputs())
+    x.requires_grad_(task == "train")
+
+    def infer() -> Sequence[Any]:
+        with torch.inference_mode():
+            return [layer(x)[0]]
+
+    def train() -> Sequence[Any]:
+        layer.zero_grad()
+        x.grad = None
+        output = layer(x)[0]
+        output.backward(u)
+        return [output.detach(), x.grad, *(w.grad for w in layer.parameters())]
+
+    return train if task == "train" else infer
+
+
+def set_numbers(numbers: str) -> None:
+    """For both sides, once in a process: CuPy looks at its variable when it first multiplies matrices."""
+    import torch
+    from tinygrad_rnn.kernels.cuda import tiles
+
+    os.environ["CUPY_TF32"] = str(int(numbers != "fp32"))
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = numbers == "tf32"
+    tiles.set_float32_matmul_precision(PRECISION[numbers])
+
+
+def disagreement(a: Sequence[Any], b: Sequence[Any], tolerance: float) -> str:
+    """Why CuPy's arrays are not PyTorch's numbers; "" where they are."""
+    for i, (found, expected) in enumerate(zip(a, b, strict=True)):
+        x, y = found.get(), expected.float().cpu().numpy()
+        if x.shape != y.shape or not np.isfinite(x).all():
+            return f"array {i}: {x.shape} beside {y.shape}, or not finite"
+        far, scale = float(np.abs(x - y).max(initial=0)), max(1.0, float(np.abs(y).max(initial=0)))
+        if far > tolerance * scale:
+            return f"array {i}: {far:.2g} apart, the largest is {scale:.2g}"
+    return ""
+
+
+def measure(kind: str, numbers: str, task: str, N: int, H: int) -> Result:
+    """One record against PyTorch."""
+    p = Problem(kind, T, N, H, H)
+    works = {OURS: ours(kind.lower(), p, task), "torch": theirs(p, task, numbers)}
+    failed = dict[str, str]()
+    if reason := disagreement(works[OURS](), works["torch"](), TOLERANCE[numbers]):
+        failed["torch"] = reason
+    found = {name: Spread.of(times) for name, times in _timed(works).items() if name not in failed}
+    return _result("cuda", f"{kind} {numbers}", task, p, found, failed)
+
+
+def _timed(works: dict[str, Work]) -> dict[str, list[float]]:
+    """Seconds of each call, in turns, after one that is not counted."""
+    for work in works.values():
+        work()
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(TURNS):
+        for name, work in works.items():
+            times[name].append(milliseconds(work) / 1e3)
+    return times
+
+
+def _result(group: str, cell: str, task: str, p: Problem, found: Any, failed: Any) -> Result:
+    shape = {"T": p.T, "N": p.N, "I": p.I, "H": p.H}
+    return Result(group, cell, task, shape, p.flops(task), p.bytes(task), 0, found=found, failed=failed)
+
+
+def other_cells() -> list[Result]:
+    """Cells that cuDNN does not have, beside this library's own LSTM."""
+    found = list[Result]()
+    for N, H in ((16, 128), (32, 512), (64, 1024)):
+        p = Problem("LSTM", T, N, H, H)
+        for task in TASKS:
+            works = {name: ours(name, p, task) for name in ("lstm", *OTHER_CELLS)}
+            times = _timed(works)
+            for name in OTHER_CELLS:
+                pair = {OURS: Spread.of(times[name]), "lstm": Spread.of(times["lstm"])}
+                found.append(_result("cuda cells", name, task, p, pair, {}))
+    return found
+
+
+def breakdown(r: Result, whole: Results) -> dict[str, Any]:
+    """Where a record's time goes, in microseconds: products over all steps, meetings, and the rest of the kernel."""
+    import cupy
+
+    kind, numbers = r.cell.split()
+    set_numbers(numbers)
+    p = Problem(kind, T, r.shape["N"], r.shape["I"], r.shape["H"])
+    steps, rows, train = p.T * p.N, GATES[kind] * p.H, r.task == "train"
+    x, gates, weight = (cupy.ones(shape, np.float32) for shape in ((steps, p.I), (steps, rows), (rows, p.I)))
+
+    def products() -> None:
+        cupy.matmul(x, weight.T)
+        if train:  # the gradients of x and of both weights
+            cupy.matmul(gates, weight)
+            cupy.matmul(gates.T, x)
+            cupy.matmul(gates.T, x)
+
+    products()
+    dense = min(milliseconds(products) for _ in range(TURNS)) * 1e3
+    meetings = whole.ceilings["meeting"] * p.T * (2 if train else 1) * 1e6  # as if all blocks met
+    total = (r.ours or 0.0) * 1e6
+    found = {"total": total, "products over all steps": dense, "meetings": meetings, "rest": total - dense - meetings}
+    return {"record": f"{r.cell} {r.task} {r.sizes}"} | found
+
+
+def meeting() -> float:
+    """Seconds of one meeting of as many blocks as there are multiprocessors."""
+    import cupy
+    from tinygrad_rnn.kernels.cuda import arrays, build
+    from tinygrad_rnn.kernels.plan import plan
+
+    counter = cupy.zeros(32, np.uint32)
+    at = arrays.device_of(counter)
+    library = build.library(plan(trace(find_cell("rnn_tanh")), False), "float32", at.target)
+    blocks = library.facts(at.number).blocks
+    run = lambda: library.meetings(at, blocks, MEETINGS, arrays.address(counter))
+    return min(milliseconds(run) for _ in range(5)) / 1e3 / MEETINGS
+
+
+def machine() -> dict[str, Any]:
+    """The host's, and the GPU."""
+    import cupy
+    import torch
+
+    device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())
+    return results.machine() | {
+        "gpu": device["name"].decode(), "multiprocessors": device["multiProcessorCount"],
+        "driver": cupy.cuda.runtime.driverGetVersion(), "cuda": cupy.cuda.runtime.runtimeGetVersion(),
+        "cupy": cupy.__version__, "torch_cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(),
+    }  # fmt: skip
+
+
+def standard(r: Result) -> bool:
+    """Whether PyTorch's cuDNN runs its standard algorithm, a launch for every step."""
+    return r.cell.startswith("GRU") or r.shape["H"] > STANDARD_FROM
+
+
+def report(found: Results) -> str:
+    """What was measured, for people."""
+    each = found.ceilings["meeting"]
+    lines = [f"{found.machine['gpu']}: a meeting of all blocks takes {each * 1e6:.2f} us", ""]
+    compared = [(r, ratio) for r in found.of("cuda") if (ratio := r.ratio("torch"))]
+    for r, ratio in compared:
+        per_step = (r.ours or 0.0) / r.shape["T"] * 1e6
+        lines.append(f"{r.cell:10} {r.task:6} {r.sizes:24} {per_step:8.2f} us a step  {ratio:6.2f}x of cuDNN")
+    for r in found.records:
+        lines += [f"{r.cell} {r.task} {r.sizes}: {reason}" for reason in r.failed.values()]
+    for r in found.of("cuda cells"):
+        lines.append(f"{r.cell:14} {r.task:6} {r.sizes:24} {1 / (r.ratio('lstm') or 1):6.2f}x the LSTM's time")
+    if gap := found.machine.get("largest gap"):
+        times = ", ".join(f"{name} {value:.0f} us" for name, value in gap.items() if name != "record")
+        lines.append(f"the largest gap: {gap['record']}: {times}")
+    groups = {"all": compared, "cuDNN's standard algorithm": [(r, x) for r, x in compared if standard(r)]}
+    for name, some in groups.items():
+        if some:
+            worst = min(some, key=lambda pair: pair[1])
+            lines.append(f"{name}: geometric mean {geometric_mean(x for _, x in some):.2f} of {len(some)}, the worst "
+                         f"{worst[1]:.2f}: {worst[0].cell} {worst[0].task} {worst[0].sizes}")  # fmt: skip
+    return "\n".join(lines)
+
+
+def measured(kinds: Sequence[str], numbers: str) -> Results:
+    """All records in some numbers, in a process that has computed in no others."""
+    from tqdm import tqdm
+
+    set_numbers(numbers)
+    grid = [(kind, numbers, task, N, H) for kind in kinds for H in WIDTHS for N in BATCHES for task in TASKS]
+    found = [measure(*record) for record in tqdm(grid, unit="record", desc=numbers, disable=None)]
+    found += other_cells() if numbers == "fp32" else []
+    facts = machine(), peers.versions(), time.strftime("%Y-%m-%d"), 0, False, {"meeting": meeting()}, dict[str, float]()
+    return Results(*facts, records=found)
+
+
+def run(kinds: Sequence[str], numbers: Sequence[str], out: Path) -> int:
+    """Measure, write and print; 1 where numbers disagree. Each kind of numbers has a process of its own."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if len(numbers) == 1:
+        whole = measured(kinds, numbers[0])
+    else:
+        parts = list[Results]()
+        with tempfile.TemporaryDirectory() as work:
+            for name in numbers:
+                part = Path(work) / f"{name}.json"
+                options = ["--kinds", *kinds, "--numbers", name, "--out", str(part)]
+                done = subprocess.run([sys.executable, "-m", __spec__.name, *options], stdout=subprocess.DEVNULL)
+                if done.returncode > 1:
+                    return done.returncode
+                parts.append(results.load(part))
+        whole = replace(parts[0], records=[r for part in parts for r in part.records])
+    if gaps := [r for r in whole.of("cuda") if r.ratio("torch")]:
+        whole.machine["largest gap"] = breakdown(min(gaps, key=lambda r: r.ratio("torch") or 0.0), whole)
+    results.save(out, whole)
+    print(f"{report(whole)}\n\nresults: {out}")
+    return 1 if any(r.failed for r in whole.records) else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 2 where there is no GPU to measure on, or no PyTorch."""
+    about = "The CUDA kernels beside PyTorch's cuDNN, on a GPU."
+    parser = argparse.ArgumentParser(prog="python -m tinygrad_rnn.bench.cuda", description=about)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--numbers", nargs="+", choices=PRECISION, default=[*PRECISION], help="what both compute in")
+    parser.add_argument("--out", type=Path, default=Path("bench/results/cuda.json"), help="file for the results")
+    options = parser.parse_args(arguments)
+    lacks = [*cuda_lacks(), *kernels_lack(), *filter(None, [peers.lacking("torch")])]
+    if lacks:
+        print(f"nothing measured: {'; '.join(lacks)}", file=sys.stderr)
+        return 2
+    return run(options.kinds, options.numbers, options.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

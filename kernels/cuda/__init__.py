@@ -1,0 +1,23 @@
+"""The compiled driver for GPUs: CUDA C++ from a cell's Programs, built by nvcc and called through cffi.
+
+What runs on the device, from the single instruction upwards; one kernel serves every cell, forward and backward:
+
+    device.cuh     what a device has and C++ has no words for
+    pointwise.cuh  pointwise operations that are not operators
+    team.cuh       teams of blocks, their rows, and where they meet
+    tile.cuh       the product tile
+    walk.cuh       the kernel: a cell's stages, step after step
+    launch.cuh     the C interface of one cell's library
+    interface.h    that interface, for the compiler and for cffi
+
+What is on the host:
+
+    emit.py        a step's Programs as C++
+    build.py       libraries: built by nvcc, kept in the cache folder, loaded
+    arrays.py      the device's arrays, through whichever library they are of; where values lie in them
+    tiles.py       the product tiles that there are, and which precision is asked for
+    regime.py      how work is shared out among blocks, by size: which of the three ways a layer runs
+    driver.py      the sequence driver
+
+Large products over all steps are the array library's. Nothing here imports it: it is taken from the arrays given.
+"""

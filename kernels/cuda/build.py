@@ -1,0 +1,165 @@
+"""Libraries of compiled cells: generated, built by nvcc, kept in the cache folder, loaded through cffi."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..cache import digest, digest_of_files, folder
+from ..plan import Plan
+from ..program import Step
+from . import emit
+from .arrays import Device
+
+HERE = Path(__file__).parent
+BUILT = HERE / "built"
+"""Where libraries that were built ahead of time lie, for all of ARCHITECTURES."""
+
+ARCHITECTURES = (80, 86, 89, 90, 100, 120)
+EVERY = "every"
+"""The target of a library for all architectures that nvcc has, and PTX for those to come."""
+
+FLAGS = ("-std=c++17", "-O3", "--shared", "-Xcompiler=-fPIC", f"-I{HERE}")
+
+
+class BuildError(RuntimeError):
+    """There is no nvcc, or it failed; with what it said."""
+
+
+def find_nvcc() -> str | None:
+    """nvcc as CUDACXX names it, or of CUDA_HOME, or on the path."""
+    if named := os.environ.get("CUDACXX"):
+        return shutil.which(named)
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    return (shutil.which("nvcc", path=os.path.join(home, "bin")) if home else None) or shutil.which("nvcc")
+
+
+def command(target: str) -> list[str]:
+    """What builds a library for a target: an architecture such as "90", or EVERY. Source and output come after it."""
+    nvcc = find_nvcc()
+    if nvcc is None:
+        raise BuildError(
+            "nvcc: not found, and it is what builds the GPU's kernels: install the CUDA toolkit, or name it in CUDACXX"
+        )
+    return [nvcc, *FLAGS, *architectures(nvcc, target)]
+
+
+def architectures(nvcc: str, target: str) -> list[str]:
+    """nvcc's flags for a target."""
+    if target != EVERY:
+        return [f"-arch=sm_{target}"]
+    listed = subprocess.run([nvcc, "--list-gpu-arch"], check=True, capture_output=True, text=True).stdout.split()
+    known = [a for a in ARCHITECTURES if f"compute_{a}" in listed]
+    real = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in known]
+    return [*real, f"-gencode=arch=compute_{known[-1]},code=compute_{known[-1]}", "--threads=0"]
+
+
+@functools.cache
+def _sources_version() -> str:
+    return digest_of_files([*HERE.glob("*.cuh"), *HERE.glob("*.h")])
+
+
+def _name(plan: Plan, products: str, text: str) -> str:
+    projected = "_projected" if plan.projected else ""
+    return f"{plan.step.name}{projected}_{products}_{digest(_sources_version() + text)}"
+
+
+def build(text: str, target: str, path: Path) -> None:
+    """Build a library and put it in place whole, so that processes that build the same do each other no harm."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as work:
+        source, output = Path(work) / "cell.cu", Path(work) / "cell.so"
+        source.write_text(text, encoding="utf-8")
+        done = subprocess.run([*command(target), "-o", str(output), str(source)], capture_output=True, text=True)
+        if done.returncode:
+            raise BuildError(f"{' '.join(done.args)}: failed\n{done.stdout}{done.stderr}")
+        os.replace(output, path)
+
+
+def build_ahead(plans: Sequence[Plan], into: Path) -> None:
+    """Libraries in float32 for every architecture, as `library` looks for them in BUILT."""
+    into.mkdir(parents=True, exist_ok=True)
+    for plan in plans:
+        text = emit.source(plan, "float32")
+        build(text, EVERY, into / f"{_name(plan, 'float32', text)}.so")
+
+
+@dataclass(frozen=True, eq=False)
+class Library:
+    """A cell's compiled functions."""
+
+    ffi: Any
+    code: Any
+
+    def _check(self, failed: int) -> None:
+        if failed:
+            raise RuntimeError(self.ffi.string(self.code.rnn_error()).decode())
+
+    @functools.cache  # noqa: B019  libraries stay as long as the process
+    def facts(self, device: int) -> Any:
+        """rnn_facts of interface.h."""
+        found = self.ffi.new("rnn_device *")
+        self._check(self.code.rnn_facts(device, found))
+        return found
+
+    def walk(
+        self, at: Device, function: str, tile: int, work: Any, stages: Any, spots: np.ndarray, shared: int
+    ) -> None:
+        """rnn_walk of interface.h. RuntimeError with the name of the call that failed and what CUDA says of it."""
+        stream, number = self.ffi.cast("void *", at.stream), emit.FUNCTIONS.index(function)
+        table = self.ffi.cast("const rnn_spot *", spots.ctypes.data)
+        arguments = work, stages, len(stages), table, len(spots), shared
+        self._check(self.code.rnn_walk(at.number, stream, number, tile, *arguments))
+
+    def meetings(self, at: Device, blocks: int, count: int, arrived: int) -> None:
+        """rnn_meetings of interface.h; arrived: an address."""
+        stream, counter = self.ffi.cast("void *", at.stream), self.ffi.cast("uint32_t *", arrived)
+        self._check(self.code.rnn_meetings(at.number, stream, blocks, count, counter))
+
+
+@functools.cache
+def interface() -> Any:
+    """cffi, told of interface.h."""
+    import cffi
+
+    ffi = cffi.FFI()
+    text = (HERE / "interface.h").read_text(encoding="utf-8")
+    ffi.cdef("\n".join(line for line in text.splitlines() if not line.startswith("#")))
+    return ffi
+
+
+_lock = threading.Lock()
+_loaded: dict[tuple[Step, bool, str, str], Library] = {}
+
+
+def library(plan: Plan, products: str, target: str) -> Library:
+    """The library of a step's plan for an architecture, built if neither BUILT nor the cache folder has it.
+
+    products: what the factors of its products are, a key of TILES.
+    """
+    key = plan.step, plan.projected, products, target  # a step is found by identity, a plan by all that is in it
+    with _lock:
+        if key not in _loaded:
+            _loaded[key] = Library(interface(), interface().dlopen(str(_path(plan, products, target))))
+        return _loaded[key]
+
+
+def _path(plan: Plan, products: str, target: str) -> Path:
+    text = emit.source(plan, products)
+    name = _name(plan, products, text)
+    ahead = BUILT / f"{name}.so"
+    if ahead.exists():
+        return ahead
+    path = folder() / f"{name}_{target}.so"
+    if not path.exists():
+        build(text, target, path)
+    return path

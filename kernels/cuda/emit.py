@@ -1,0 +1,147 @@
+"""From a step's Programs to the C++ of its kernels: a type for each stage, as `walk.cuh` wants them.
+
+What is written here is straight-line code and constants only; loops, memory and the order of things stand in the
+`.cuh` files, the same for every cell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ..plan import Plan, Stage
+from ..program import Constant, Op, Ref
+from .tiles import THREADS, TILES
+
+FUNCTIONS = ("train", "infer", "backward")
+"""The functions of a library, in the order of their numbers in interface.h."""
+
+NUMBERS = {"float32": "float", "float64": "double"}
+"""The types of number that there are kernels for, and their names in C++; all but products of float64 are float32."""
+
+SYMBOLS = {
+    "add": "{} + {}", "sub": "{} - {}", "mul": "{} * {}", "div": "{} / {}", "neg": "-{}", "relu": "maximum({}, T(0))",
+    "eq": "{} == {}", "ne": "{} != {}", "lt": "{} < {}", "le": "{} <= {}", "gt": "{} > {}", "ge": "{} >= {}",
+    "logical_and": "{} && {}", "logical_or": "{} || {}", "logical_not": "!{}", "where": "{} ? {} : {}",
+}  # fmt: skip
+STANDARD = {name: name for name in ("pow", "exp", "log", "sqrt", "sin", "cos", "tanh", "erf")} | {"abs": "fabs"}
+OWN = ("sigmoid", "softplus", "sign", "maximum", "minimum")  # in pointwise.cuh
+LOGICAL = ("logical_and", "logical_or", "logical_not")
+CONDITIONS = frozenset({"eq", "ne", "lt", "le", "gt", "ge", *LOGICAL})
+
+FILE = """/* Generated: the cell {name}, products in {products}. */
+#define RNN_THREADS {threads}
+#include "pointwise.cuh"
+#include "walk.cuh"
+
+using Number = {number};
+using Few = {few};
+using Many = {many};
+{stages}
+{functions}
+
+#include "launch.cuh"
+"""
+
+STAGE = """
+struct {name} {{
+    static constexpr int inputs = {inputs}, outputs = {outputs}, products = {products}, results = {results};
+    __host__ __device__ static constexpr int count(int product) {{ return {count}; }}
+    template <class T> __device__ __forceinline__ static void run(const T *in, const T *sum, T *out) {{
+{body}
+    }}
+}};
+"""
+
+
+def source(plan: Plan, products: str) -> str:
+    """The file of a step's library; products: a key of TILES."""
+    stages, functions = list[str](), list[str]()
+    for function in FUNCTIONS:
+        title = function.capitalize()
+        names = [f"{title}{i}" for i in range(len(plan.stages(function)))]
+        stages += [_stage(name, stage) for name, stage in zip(names, plan.stages(function))]
+        backward = str(function == "backward").lower()
+        functions.append(f"using {title} = Function<{backward}, {', '.join(names)}>;")
+    name = plan.step.name + (" with h projected" if plan.projected else "")
+    few, many = (tile.name for tile in TILES[products])
+    number = NUMBERS.get(products, "float")
+    types = {"products": products, "number": number, "few": few, "many": many, "threads": THREADS[products]}
+    return FILE.format(name=name, **types, stages="".join(stages), functions="\n".join(functions))
+
+
+def results(stage: Stage) -> list[str]:
+    """The names of the products' results, in order."""
+    return [name for product in stage.products for name in product.results]
+
+
+def inputs(stage: Stage) -> list[str]:
+    """The names of what the Program reads from memory, in order."""
+    return [name for name in stage.program.inputs if name not in results(stage)]
+
+
+def _stage(name: str, stage: Stage) -> str:
+    counts = [len(product.results) for product in stage.products]
+    return STAGE.format(
+        name=name,
+        inputs=len(inputs(stage)),
+        outputs=len(stage.program.outputs),
+        products=len(counts),
+        results=sum(counts),
+        count=_choice(counts),
+        body="\n".join("        " + line for line in _body(stage)),
+    )
+
+
+def _choice(counts: Sequence[int]) -> str:
+    """The number of a product's results as an expression."""
+    cases = "".join(f"product == {p} ? {n} : " for p, n in enumerate(counts))
+    return f"{cases}0"
+
+
+def _body(stage: Stage) -> list[str]:
+    """The Program as statements, each naming one value v<k>."""
+    program, sums, read = stage.program, results(stage), inputs(stage)
+    lines, kinds = list[str](), list[bool]()  # whether each value is a condition
+    for k, name in enumerate(program.inputs):
+        where = f"sum[{sums.index(name)}]" if name in sums else f"in[{read.index(name)}]"
+        lines.append(f"const T v{k} = {where};  // {name}")
+        kinds.append(False)
+    for op in program.ops:
+        kind = "bool" if op.name in CONDITIONS else "T"
+        lines.append(f"const {kind} v{len(kinds)} = {_operation(op, kinds)};")
+        kinds.append(op.name in CONDITIONS)
+    lines += [f"out[{j}] = {_number(ref, kinds)};  // {name}" for j, (name, ref) in enumerate(program.outputs)]
+    return lines
+
+
+def _operation(op: Op, kinds: Sequence[bool]) -> str:
+    args = list(op.args)
+    wanted = [op.name in LOGICAL or op.name == "where" and i == 0 for i in range(len(args))]
+    texts = [_condition(a, kinds) if w else _number(a, kinds) for a, w in zip(args, wanted)]
+    if op.name in SYMBOLS:
+        return SYMBOLS[op.name].format(*texts)
+    function = op.name if op.name in OWN else "std::" + STANDARD[op.name]
+    return f"{function}({', '.join(texts)})"
+
+
+def _number(ref: Ref, kinds: Sequence[bool]) -> str:
+    """A value where a number is wanted; a condition counts as 1 or 0."""
+    if isinstance(ref, Constant):
+        return f"T({_literal(ref.value)})"
+    return f"T(v{ref})" if kinds[ref] else f"v{ref}"
+
+
+def _condition(ref: Ref, kinds: Sequence[bool]) -> str:
+    """A value where a condition is wanted; a number that was one before it was stored is not 0."""
+    if isinstance(ref, Constant):
+        return "true" if ref.value else "false"
+    return f"v{ref}" if kinds[ref] else f"(v{ref} != T(0))"
+
+
+def _literal(value: float) -> str:
+    if math.isnan(value):
+        return "NAN"
+    if math.isinf(value):
+        return "-INFINITY" if value < 0 else "INFINITY"
+    return value.hex()  # every bit

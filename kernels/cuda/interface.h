@@ -1,0 +1,67 @@
+/* The C interface of a compiled cell: read by the compiler, and by cffi, which leaves out the lines with '#'.
+
+   A library is compiled from the Programs of one step, in one type of number (float or double), its products in that or
+   rounded (tf32, bf16), its sums and all else not. It holds three
+   functions over a sequence: the forward that keeps what the backward wants, the forward that keeps nothing, and the
+   backward. A function is a list of stages, each a few matrix products and then the cell's pointwise work on them.
+
+   Dimensions: T time, N rows of the batch; the units of a stage are H, or the width of a projected h. Every array lies
+   in the device's memory, is contiguous along the units, and belongs to the caller, who keeps it until the stream has
+   gone past the call. */
+#pragma once
+#include <stdint.h>
+
+/* Where a value of a step lies: that of row n and unit u at time t is the number
+       data[((t + shift) & wrap) * step + n * row + u]
+   wrap -1 takes the time as it is, 1 takes two places in turn; step 0 and row 0 stand for what does not change. */
+typedef struct {
+    void *data;
+    int64_t step;
+    int32_t row;
+    int16_t shift, wrap;
+} rnn_spot;
+
+/* A stage. units: how many each row has. weights: where its resident weights begin in shared memory, in bytes. */
+typedef struct {
+    int32_t units, weights;
+} rnn_stage;
+
+/* What is run over, and how the work is shared out.
+
+   The rows fall to teams of blocks, team_rows to each, and every team walks through time by itself. The units of a
+   stage fall to the team's members in tiles of 1 << tile_bits, tile j to member j % members; a member goes through the
+   rows in passes, of 1 << row_bits times as many as a thread has, where the product tile leaves a choice. After each stage that
+   another's product reads, the members meet. resident: each member keeps the weights of its tiles in shared memory
+   for all steps; if not, they come through it in every step, `depth` numbers of a row at a time, as the source of a
+   product does in both cases. source and sums: where those two begin in shared memory, in bytes. */
+typedef struct {
+    int32_t steps, rows;      /* T, N */
+    int32_t reverse;          /* from a sequence's last step to its first */
+    const int32_t *order;     /* [N] the rows by falling length; NULL: as they are */
+    const int32_t *lengths;   /* [N] the length of each row n, 0 to T; NULL: all T */
+    uint32_t *arrived;        /* [teams, 32] scratch: the first of each 32 counts a team's arrivals */
+    int32_t team_rows, members, tile_bits, row_bits, resident, depth, source, sums;
+} rnn_work;
+
+/* What a device has: blocks that run at once for certain, and bytes of shared memory for each. */
+typedef struct {
+    int32_t blocks, shared;
+} rnn_device;
+
+/* Facts of a device, by its number. Returns 0, or another number where a call failed: see rnn_error. */
+int rnn_facts(int device, rnn_device *facts);
+
+/* Run a function over a sequence, on a stream of a device; returns before it is done. 0, or as above.
+
+   function: 0 train, 1 infer, 2 backward. tile: 0 for few rows at a time, 1 for many (see emit.py).
+   spots: for each stage in turn, for each of its products the source [K], then the weights of each of its results
+   ([units, K], row K, read); then the Program's inputs, read, and outputs, written. shared: bytes for each block.
+   An input and an output may share a spot, as each is touched by one thread, which reads before it writes. */
+int rnn_walk(int device, void *stream, int function, int tile, const rnn_work *work,
+             const rnn_stage *stages, int stage_count, const rnn_spot *spots, int spot_count, int shared);
+
+/* Let so many blocks meet `count` times and do nothing else: what a meeting costs. arrived: as in rnn_work, one team. */
+int rnn_meetings(int device, void *stream, int blocks, int count, uint32_t *arrived);
+
+/* The call that failed last on this thread, and what CUDA says of it. */
+const char *rnn_error(void);

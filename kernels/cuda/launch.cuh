@@ -1,0 +1,99 @@
+/* The C interface (interface.h) of one cell: what its generated file includes last, with `Number`,
+   `Few` and `Many` (tiles), `Train`, `Infer` and `Backward` defined. Every call into CUDA is checked, and one that fails is kept with its name for rnn_error. */
+#pragma once
+#include <cstdio>
+#include "walk.cuh"
+
+namespace {
+
+thread_local char message[256] = "";
+
+int failed(const char *call, const char *reason) {
+    std::snprintf(message, sizeof message, "%s: %s", call, reason);
+    return 1;
+}
+
+#define TRY(call, ...)                                                                              \
+    do {                                                                                            \
+        const cudaError_t error = call(__VA_ARGS__);                                                \
+        if (error != cudaSuccess) {                                                                 \
+            (void)cudaGetLastError(); /* it is told once, not again by the next call that asks */   \
+            return failed(#call, cudaGetErrorString(error));                                        \
+        }                                                                                           \
+    } while (0)
+
+/* What rnn_walk is given besides the device and the choice of the kernel. */
+struct Given {
+    cudaStream_t stream;
+    const rnn_work *work;
+    const rnn_stage *stages;
+    int stage_count;
+    const rnn_spot *spots;
+    int spot_count;
+    int shared;
+};
+
+template <class Function, class Tile> int launch(const Given &given) {
+    if (given.stage_count != Function::stages || given.spot_count != Function::spots)
+        return failed("rnn_walk", "the numbers of stages or spots are not the function's");
+    Call<Function> call;
+    call.work = *given.work;
+    for (int i = 0; i < Function::stages; ++i) call.stages[i] = given.stages[i];
+    for (int i = 0; i < Function::spots; ++i) call.spots[i] = given.spots[i];
+    const auto kernel = walk<Number, Tile, Function>;
+    const int teams = (call.work.rows + call.work.team_rows - 1) / call.work.team_rows;
+    const dim3 grid(call.work.members, teams), block(THREADS);
+    void *arguments[] = {&call};
+    TRY(cudaFuncSetAttribute, kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, given.shared);
+    if (call.work.members == 1) {
+        TRY(cudaLaunchKernel, kernel, grid, block, arguments, given.shared, given.stream);
+        return 0;
+    }
+    const size_t counters = sizeof(uint32_t) * COUNTER_WORDS * teams;
+    TRY(cudaMemsetAsync, call.work.arrived, 0, counters, given.stream);
+    TRY(cudaLaunchCooperativeKernel, kernel, grid, block, arguments, given.shared, given.stream);
+    return 0;
+}
+
+template <class Function> int launch(int tile, const Given &given) {
+    if (tile == 0) return launch<Function, Few>(given);
+    if (tile == 1) return launch<Function, Many>(given);
+    return failed("rnn_walk", "there is no tile of this number");
+}
+
+}  // namespace
+
+extern "C" {
+
+const char *rnn_error(void) { return message; }
+
+int rnn_facts(int device, rnn_device *facts) {
+    TRY(cudaDeviceGetAttribute, &facts->blocks, cudaDevAttrMultiProcessorCount, device);
+    TRY(cudaDeviceGetAttribute, &facts->shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    return 0;
+}
+
+int rnn_meetings(int device, void *stream, int blocks, int count, uint32_t *arrived) {
+    TRY(cudaSetDevice, device);
+    rnn_work work = {};
+    work.members = blocks;
+    work.steps = count;
+    work.arrived = arrived;
+    void *arguments[] = {&work};
+    TRY(cudaMemsetAsync, arrived, 0, sizeof(uint32_t) * COUNTER_WORDS, static_cast<cudaStream_t>(stream));
+    TRY(cudaLaunchCooperativeKernel, meet, dim3(blocks), dim3(THREADS), arguments, 0, static_cast<cudaStream_t>(stream));
+    return 0;
+}
+
+int rnn_walk(int device, void *stream, int function, int tile, const rnn_work *work,
+             const rnn_stage *stages, int stage_count, const rnn_spot *spots, int spot_count, int shared) {
+    TRY(cudaSetDevice, device);
+    const Given given = {static_cast<cudaStream_t>(stream), work, stages, stage_count, spots, spot_count, shared};
+    switch (function) {
+        case 0: return launch<Train>(tile, given);
+        case 1: return launch<Infer>(tile, given);
+        case 2: return launch<Backward>(tile, given);
+    }
+    return failed("rnn_walk", "there is no function of this number");
+}
+}

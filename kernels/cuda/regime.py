@@ -1,0 +1,140 @@
+"""How a layer's work is shared out among the blocks of a device: the one place that decides it.
+
+The rows of the batch fall to teams of blocks and the units of a row to the members of a team (see interface.h). Three
+ways come of that, by size:
+
+  alone     one block has all units of its rows and keeps all recurrent weights: no block waits for another. Small H.
+  together  the members of a team keep the weights of their units, and meet in every step.
+  streamed  as together, but the weights are too many to be kept, and come from the second-level cache in every step.
+            Any size.
+
+One block on each multiprocessor is what the device is sure to run at once, so there are never more that meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .tiles import TILES, Tile
+
+DEPTHS = (1024, 512, 256, 128, 64, 32)  # numbers of a row that come at a time, where there is no room for all
+STREAM_DEPTH = 256  # the most of them where weights are streamed
+PASS_ROWS = 32  # rows of a team at least that streams weights: they are read again for each pass
+UNITS_EACH = 8  # a member's units, where there are blocks enough: 32 bytes of float32, what memory moves at least
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a device has: blocks that run at once for certain, bytes of shared memory and threads of each."""
+
+    blocks: int
+    shared: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Load:
+    """A stage's size: units, and for each product how many results it has and how many numbers each is a sum over."""
+
+    units: int
+    products: tuple[tuple[int, int], ...]
+
+    @property
+    def results(self) -> int:
+        return sum(count for count, _ in self.products)
+
+
+@dataclass(frozen=True)
+class Regime:
+    """The choice, and where things lie in a block's shared memory. See rnn_work; tile: its number; shared: in bytes."""
+
+    tile: int
+    members: int
+    team_rows: int
+    tile_bits: int
+    row_bits: int
+    resident: bool
+    depth: int
+    weights: tuple[int, ...]
+    source: int
+    sums: int
+    shared: int
+
+    @property
+    def name(self) -> str:
+        if not self.resident:
+            return "streamed"
+        return "alone" if self.members == 1 else "together"
+
+
+def choose(room: Room, loads: Sequence[Load], rows: int, products: str) -> Regime:
+    """The regime of a function over so many rows of the batch; products: a key of TILES."""
+    units = max(load.units for load in loads)
+    for members in range(1, min(room.blocks, max(1, _up(units, UNITS_EACH))) + 1):
+        found = _resident(room, loads, rows, products, members)
+        if found is None:
+            continue
+        if members == 1:
+            return found
+        # Members meet in any case: as many as there are blocks for have the fewest weights to go through each.
+        teams = _up(rows, found.team_rows)
+        more = min(room.blocks // teams, _up(units, UNITS_EACH))
+        return laid_out(room, loads, products, found.tile, more, found.team_rows, resident=True) or found
+    return _streamed(room, loads, rows, products, units)
+
+
+def _resident(room: Room, loads: Sequence[Load], rows: int, products: str, members: int) -> Regime | None:
+    """All weights kept by so many members, and as many teams as there are blocks for."""
+    most = min(room.blocks // members, rows if members == 1 else _up(rows, TILES[products][1].rows))
+    team_rows = _up(rows, max(1, most))
+    return laid_out(room, loads, products, _tile(products, team_rows), members, team_rows, resident=True)
+
+
+def _streamed(room: Room, loads: Sequence[Load], rows: int, products: str, units: int) -> Regime:
+    tile = _tile(products, rows)
+    members = min(room.blocks, _up(units, UNITS_EACH))
+    teams = max(1, min(room.blocks // members, _up(rows, PASS_ROWS)))
+    found = laid_out(room, loads, products, tile, members, _up(rows, teams), resident=False)
+    if found is None:
+        raise ValueError(f"cuda: expected more shared memory for a block, got {room.shared} bytes")
+    return found
+
+
+def _tile(products: str, rows: int) -> int:
+    """The number of the tile for so many rows of a team."""
+    return int(rows > TILES[products][0].enough)
+
+
+def laid_out(
+    room: Room, loads: Sequence[Load], products: str, tile: int, members: int, team_rows: int, resident: bool
+) -> Regime | None:
+    """The layout of a block's shared memory: weights, rows of a source, sums. None where there is too little of it."""
+    shape: Tile = TILES[products][tile]
+    units = max(load.units for load in loads)
+    bits = min(shape.most_bits(room.threads), max(shape.least_bits, (_up(units, members) - 1).bit_length()))
+    row_bits = shape.row_bits(room.threads, bits, team_rows)
+    width, pass_rows = 1 << bits, shape.pass_rows(row_bits)
+
+    weights, kept = [], 0
+    for load in loads:
+        weights.append(kept)
+        own_tiles = _up(_up(load.units, width), members)
+        kept += sum(count * own_tiles * width * shape.row(k) for count, k in load.products) * shape.size
+    sums = max(load.results for load in loads) * pass_rows * (width + 1) * shape.slices(room.threads, bits, row_bits)
+    sums *= 8 if products == "float64" else 4
+    gates = max((count for load in loads for count, _ in load.products), default=0)
+    deepest = shape.filled(max((k for load in loads for _, k in load.products), default=1))
+    for depth in dict.fromkeys((deepest, *(n for n in DEPTHS if n < deepest))):
+        if depth > STREAM_DEPTH and not resident:
+            continue
+        source = kept if resident else gates * width * shape.row(depth) * shape.size
+        at = source, source + pass_rows * shape.row(depth) * shape.size
+        if at[1] + sums <= room.shared:
+            return Regime(tile, members, team_rows, bits, row_bits, resident, depth, tuple(weights), *at, at[1] + sums)
+    return None
+
+
+def _up(a: int, b: int) -> int:
+    """a / b, rounded up."""
+    return -(-a // b)

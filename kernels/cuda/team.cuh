@@ -1,0 +1,62 @@
+/* Who works on what: blocks in teams, a team's rows, and where its members meet. */
+#pragma once
+#include <device.cuh>
+
+extern "C" {
+#include "interface.h"
+}
+
+constexpr int THREADS = RNN_THREADS;  /* of a block, as the generated file says */
+constexpr int COUNTER_WORDS = 32;     /* each team's counter has a cache line of its own */
+
+/* A row of the batch at a step: its place n there, its own time t, and whether it has that step at all. */
+struct Row {
+    int n, t;
+    bool at_work;
+};
+
+template <class T> __device__ inline T *place(const rnn_spot &spot, const Row &row) {
+    const int64_t slot = (row.t + spot.shift) & spot.wrap;
+    return static_cast<T *>(spot.data) + slot * spot.step + int64_t(row.n) * spot.row;
+}
+
+/* A team, as one of its blocks sees it. Grid: [members, teams]. */
+struct Team {
+    const rnn_work &work;
+    const int member, members, first, end;  /* rows first to end - 1, in the order of falling length */
+    uint32_t *const counter;
+    uint32_t meetings = 0;
+
+    __device__ explicit Team(const rnn_work &w)
+        : work(w), member(blockIdx.x), members(w.members), first(blockIdx.y * w.team_rows),
+          end(min(first + w.team_rows, w.rows)), counter(w.arrived + blockIdx.y * COUNTER_WORDS) {}
+
+    __device__ int length(int r) const { return work.lengths ? work.lengths[work.order[r]] : work.steps; }
+
+    /* How many steps the longest of the team's rows has. */
+    __device__ int steps() const { return length(first); }
+
+    /* The r-th row at the k-th step of its walk. */
+    __device__ Row row(int r, int k) const {
+        if (r >= end) return {0, 0, false};
+        const int steps = length(r);
+        return {work.order ? work.order[r] : r, work.reverse ? steps - 1 - k : k, k < steps};
+    }
+
+    /* All members have to come to a meeting; between the two calls there is time for what does not depend on others.
+       What any thread of a member wrote before it arrived, every thread of every member sees after it has waited.
+       Counters only grow, so nobody has to set them back between two meetings. */
+    __device__ void arrive() {
+        ++meetings;
+        if (members == 1) return;
+        __syncthreads();
+        if (threadIdx.x == 0) count_up(counter);
+    }
+
+    __device__ void wait() const {
+        if (members > 1 && threadIdx.x == 0)
+            while (look_at(counter) < meetings * members) {
+            }
+        __syncthreads();
+    }
+};

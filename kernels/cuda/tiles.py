@@ -1,0 +1,140 @@
+"""The product tiles that there are: tile.cuh's, as C++ names them and as the layout of shared memory reckons with them.
+
+Products of float32 are float32's own by default. On request their factors are rounded, to tf32 or bf16, and multiplied
+by the tensor cores; sums, states and everything pointwise stay float32.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+VARIABLE = "TINYGRAD_RNN_CUDA_PRECISION"
+"""Environment variable with the precision that holds until it is set."""
+
+PRECISIONS = {"highest": "float32", "high": "tf32", "medium": "bf16"}
+"""PyTorch's words for how products of float32 are computed, and the numbers that they are products of."""
+
+VECTOR = 16  # bytes
+_precision = ""
+
+
+@dataclass(frozen=True)
+class LaneTile:
+    """Lanes of a warp share a unit with so many rows. size: bytes of a number. enough: rows up to which it is for."""
+
+    number: str
+    lanes: int
+    rows: int
+    size: int
+    enough: int
+    least_bits = 0
+
+    @property
+    def name(self) -> str:
+        return f"LaneTile<{self.number}, {self.lanes}, {self.rows}>"
+
+    def most_bits(self, threads: int) -> int:
+        """Of a tile's units: one for each task."""
+        return (threads // self.lanes).bit_length() - 1
+
+    def row_bits(self, threads: int, bits: int, rows: int) -> int:
+        """Of the groups of rows of a pass: as many as there are tasks for, if there are so many rows."""
+        return min(self.most_bits(threads) - bits, (-(-rows // self.rows) - 1).bit_length())
+
+    def pass_rows(self, row_bits: int) -> int:
+        return self.rows << row_bits
+
+    def slices(self, threads: int, bits: int, row_bits: int) -> int:
+        """How many have the same task: all are busy."""
+        return threads // self.lanes >> bits >> row_bits
+
+    def row(self, width: int) -> int:
+        """Numbers from one row to the next in shared memory."""
+        return self.filled(width)
+
+    def filled(self, width: int) -> int:
+        return _up(width, VECTOR // self.size)
+
+
+@dataclass(frozen=True)
+class MatrixTile:
+    """A warp has 16 * blocks rows and eight units; warps with the same units are slices of a sum."""
+
+    number: str
+    blocks: int
+    size: int
+    least_bits = 3
+
+    @property
+    def name(self) -> str:
+        return f"MatrixTile<{self.number}, {self.blocks}>"
+
+    @property
+    def rows(self) -> int:
+        return 16 * self.blocks
+
+    enough = rows
+
+    def most_bits(self, threads: int) -> int:
+        """As many units as leave a thread one of them in one row."""
+        return (threads // self.rows).bit_length() - 1
+
+    def row_bits(self, threads: int, bits: int, rows: int) -> int:
+        return 0
+
+    def pass_rows(self, row_bits: int) -> int:
+        return self.rows
+
+    def slices(self, threads: int, bits: int, row_bits: int) -> int:
+        return threads // 32 >> (bits - 3)
+
+    def row(self, width: int) -> int:
+        """Numbers from one row to the next: an odd number of 64 bytes."""
+        filled, step = self.filled(width), 64 // self.size
+        return filled if filled // step % 2 else filled + step
+
+    def filled(self, width: int) -> int:
+        return _up(width, 64 // self.size)
+
+
+Tile = LaneTile | MatrixTile
+
+TILES: dict[str, tuple[Tile, Tile]] = {
+    "float32": (LaneTile("float", 8, 1, 4, enough=2), LaneTile("float", 8, 8, 4, enough=8)),
+    "float64": (LaneTile("double", 8, 1, 8, enough=2), LaneTile("double", 8, 8, 8, enough=8)),
+    "tf32": (MatrixTile("Tf32", 1, 4), MatrixTile("Tf32", 2, 4)),
+    "bf16": (MatrixTile("Bf16", 1, 2), MatrixTile("Bf16", 2, 2)),
+}
+"""For each kind of products a tile for few rows and one for many."""
+
+
+THREADS = dict.fromkeys(TILES, 256)
+"""Threads of a block, for each kind of products."""
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """How the recurrent products of float32 are computed: "highest" (float32), "high" (tf32) or "medium" (bf16).
+
+    Products over all steps are CuPy's, which computes them in tf32 where CUPY_TF32=1 is in the environment.
+    """
+    global _precision
+    if precision not in PRECISIONS:
+        raise ValueError(f"set_float32_matmul_precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
+    _precision = precision
+
+
+def get_float32_matmul_precision() -> str:
+    """What was set last, or what the environment says, or "highest"."""
+    if not _precision:
+        set_float32_matmul_precision(os.environ.get(VARIABLE, "highest"))
+    return _precision
+
+
+def products_of(dtype: str) -> str:
+    """The kind of products for arrays of a dtype, a key of TILES."""
+    return PRECISIONS[get_float32_matmul_precision()] if dtype == "float32" else dtype
+
+
+def _up(n: int, to: int) -> int:
+    return -(-n // to) * to

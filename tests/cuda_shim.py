@@ -1,0 +1,61 @@
+"""The CUDA kernels without a GPU: built as C++ against tests/shim, run by the very same driver on NumPy."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tinygrad_rnn.kernels.cache import digest, digest_of_files, folder
+from tinygrad_rnn.kernels.cuda import build, driver, regime, tiles
+
+SHIM = Path(__file__).parent / "shim"
+THREADS = {"float32": 64, "float64": 64}  # of a block: fewer than on a device, as each is a fiber
+DEPTH = 32  # numbers of a source's row that come at a time: fewer, so that a row takes several times
+COMPILER = shutil.which("g++")
+FLAGS = (
+    "-std=c++17", "-O1", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-shared", "-fPIC", "-fno-gnu-unique",
+    "-U_FORTIFY_SOURCE", f"-I{SHIM}", f"-I{build.HERE}", "-x", "c++",
+)  # fmt: skip
+BACKWARDS = "RNN_SHIM_BACKWARDS"  # in the environment: threads take turns in the other order
+
+WAYS = {
+    "alone": {"members": 1, "resident": True},
+    "together": {"members": 3, "resident": True},
+    "streamed": {"members": 2, "resident": False},
+}
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="g++ is not there to build the CUDA kernels for the host")
+
+
+@contextmanager
+def on_the_host() -> Iterator[None]:
+    """Libraries are built by g++ against the shim; they stay in the cache folder, under a hash of the shim."""
+    into = folder() / f"shim_{digest_of_files(SHIM.iterdir())}_{digest(repr(FLAGS))}"
+    into.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "command", lambda target: [str(COMPILER), *FLAGS])
+        patch.setattr(build, "folder", lambda: into)
+        for products, threads in THREADS.items():
+            patch.setitem(tiles.THREADS, products, threads)
+        yield
+
+
+@contextmanager
+def way(name: str, tile: int, team_rows: int = 4) -> Iterator[None]:
+    """One of the regimes, whatever the size: so many rows to a team, if as many teams can be at work as that takes."""
+
+    def choose(room, loads, rows, products):
+        members = WAYS[name]["members"]
+        at_most = team_rows if members == 1 else max(team_rows, -(-rows * members // room.blocks))
+        found = regime.laid_out(room, loads, products, tile, team_rows=at_most, **WAYS[name])
+        assert found is not None and found.name == name
+        return dataclasses.replace(found, depth=min(found.depth, DEPTH))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regime, "choose", choose)
+        driver._chosen.cache_clear()
+        yield
+    driver._chosen.cache_clear()

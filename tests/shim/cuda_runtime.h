@@ -1,0 +1,223 @@
+/* CUDA on the host, as much of it as the kernels use: the same sources, built as C++, run on this.
+
+   A block's threads are fibers that take turns on one thread of the host, in a fixed order, forwards or backwards, so
+   that a barrier that is missing shows: results then depend on the order. Shared memory holds NaN when a block begins.
+   Blocks of an ordinary launch run one after the other; those of a cooperative one all at once. Where all fibers wait
+   and none can go on, the launch fails: some barrier is not reached by all. */
+#pragma once
+#include <setjmp.h>
+#include <stdint.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __host__
+#define __grid_constant__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+
+using std::max;
+using std::min;
+
+struct dim3 {
+    unsigned x, y, z;
+    dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+struct alignas(16) int4 {
+    int x, y, z, w;
+};
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorCooperativeLaunchTooLarge = 720, cudaErrorLaunchFailure = 719 };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16, cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+typedef void *cudaStream_t;
+
+namespace shim {
+
+constexpr int BLOCKS = 6, SHARED = 1 << 20;  /* of the device that is played */
+constexpr size_t STACK = 64 << 10;
+
+struct Warp {
+    double values[2][32];  /* what lanes show each other; two in turn, so that nobody overwrites what others still read */
+    uint32_t words[2][32][6];
+    int come = 0, meeting = 0;
+};
+
+struct Block {
+    dim3 index;
+    std::unique_ptr<unsigned char[]> memory;
+    unsigned char *shared;
+    int come = 0, meeting = 0, threads = 0;
+    std::vector<Warp> warps;
+};
+
+struct Fiber {
+    Block *block;
+    dim3 thread;
+    jmp_buf at;
+    ucontext_t start;
+    std::unique_ptr<unsigned char[]> stack;
+    bool begun = false, done = false;
+};
+
+inline Fiber *self;
+inline jmp_buf scheduler;
+inline long moves;            /* how often any fiber got further */
+inline void (*body)(void *);  /* the kernel and its argument */
+inline void *argument;
+inline bool backwards;        /* the order of turns: RNN_SHIM_BACKWARDS in the environment */
+
+inline void enter() {
+    body(argument);
+    self->done = true;
+    ++moves;
+    _longjmp(scheduler, 1);
+}
+
+inline void give_way() {
+    if (!_setjmp(self->at)) _longjmp(scheduler, 1);
+}
+
+/* Wait until `all` have come. */
+inline void meet(int &come, int &meeting, int all) {
+    const int now = meeting;
+    ++moves;
+    if (++come == all) {
+        come = 0;
+        ++meeting;
+    }
+    while (meeting == now) give_way();
+}
+
+/* Let every fiber run until all are done. False where none gets any further. */
+inline bool run(std::vector<Fiber> &fibers) {
+    ucontext_t here;
+    size_t left = fibers.size();
+    while (left) {
+        const long before = moves;
+        for (size_t i = 0; i < fibers.size(); ++i) {
+            Fiber &fiber = fibers[backwards ? fibers.size() - 1 - i : i];
+            if (fiber.done) continue;
+            self = &fiber;
+            if (!_setjmp(scheduler)) {
+                if (fiber.begun) _longjmp(fiber.at, 1);
+                fiber.begun = true;
+                getcontext(&fiber.start);
+                fiber.start.uc_stack.ss_sp = fiber.stack.get();
+                fiber.start.uc_stack.ss_size = STACK;
+                fiber.start.uc_link = &here;
+                makecontext(&fiber.start, enter, 0);
+                setcontext(&fiber.start);
+            }
+        }
+        if (moves == before) return false;
+        left = std::count_if(fibers.begin(), fibers.end(), [](const Fiber &f) { return !f.done; });
+    }
+    return true;
+}
+
+inline std::unique_ptr<Block> make_block(dim3 index, int threads, size_t shared) {
+    auto block = std::make_unique<Block>();
+    block->index = index;
+    block->threads = threads;
+    block->warps.resize(threads / 32);
+    block->memory.reset(new unsigned char[shared + 16]);
+    block->shared = reinterpret_cast<unsigned char *>((reinterpret_cast<uintptr_t>(block->memory.get()) + 15) & -16);
+    memset(block->shared, 0xff, shared);
+    return block;
+}
+
+/* The fibers of some blocks, whose stacks are used again by those after them. */
+inline bool run_blocks(std::vector<std::unique_ptr<Block>> &blocks, std::vector<Fiber> &fibers) {
+    const size_t threads = blocks[0]->threads;
+    fibers.resize(blocks.size() * threads);
+    for (size_t i = 0; i < fibers.size(); ++i) {
+        Fiber &fiber = fibers[i];
+        fiber.block = blocks[i / threads].get();
+        fiber.thread = dim3(i % threads, 0, 0);
+        fiber.begun = fiber.done = false;
+        if (!fiber.stack) fiber.stack.reset(new unsigned char[STACK]);
+    }
+    return run(fibers);
+}
+
+template <class Argument>
+cudaError_t launch(void (*kernel)(Argument), dim3 grid, dim3 block, void **arguments, size_t shared, bool at_once) {
+    struct Both {
+        void (*kernel)(Argument);
+        Argument *argument;
+    } both = {kernel, static_cast<Argument *>(arguments[0])};
+    if (!grid.x || !grid.y || shared > SHARED || block.x % 32) return cudaErrorInvalidValue;
+    if (at_once && grid.x * grid.y > BLOCKS) return cudaErrorCooperativeLaunchTooLarge;
+    body = [](void *p) { static_cast<Both *>(p)->kernel(*static_cast<Both *>(p)->argument); };
+    argument = &both;
+    backwards = std::getenv("RNN_SHIM_BACKWARDS") != nullptr;
+    std::vector<std::unique_ptr<Block>> blocks;
+    static std::vector<Fiber> fibers;
+    for (unsigned y = 0; y < grid.y; ++y)
+        for (unsigned x = 0; x < grid.x; ++x) {
+            blocks.push_back(make_block(dim3(x, y, 0), block.x, shared));
+            if (at_once) continue;
+            if (!run_blocks(blocks, fibers)) return cudaErrorLaunchFailure;
+            blocks.clear();
+        }
+    return !at_once || run_blocks(blocks, fibers) ? cudaSuccess : cudaErrorLaunchFailure;
+}
+
+}  // namespace shim
+
+#define threadIdx (shim::self->thread)
+#define blockIdx (shim::self->block->index)
+
+inline void __syncthreads() {
+    shim::Block &block = *shim::self->block;
+    shim::meet(block.come, block.meeting, block.threads);
+}
+
+inline const char *cudaGetErrorString(cudaError_t error) {
+    switch (error) {
+        case cudaSuccess: return "no error";
+        case cudaErrorInvalidValue: return "invalid argument";
+        case cudaErrorCooperativeLaunchTooLarge: return "too many blocks in cooperative launch";
+        case cudaErrorLaunchFailure: return "unspecified launch failure";
+    }
+    return "unknown error";
+}
+
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+inline cudaError_t cudaSetDevice(int device) { return device ? cudaErrorInvalidValue : cudaSuccess; }
+
+inline cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int) {
+    *value = attribute == cudaDevAttrMultiProcessorCount ? shim::BLOCKS : shim::SHARED;
+    return cudaSuccess;
+}
+
+template <class Kernel> cudaError_t cudaFuncSetAttribute(Kernel, cudaFuncAttribute, int bytes) {
+    return bytes > shim::SHARED ? cudaErrorInvalidValue : cudaSuccess;
+}
+
+inline cudaError_t cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t) {
+    memset(at, value, bytes);
+    return cudaSuccess;
+}
+
+template <class Kernel>
+cudaError_t cudaLaunchKernel(Kernel kernel, dim3 grid, dim3 block, void **arguments, size_t shared, cudaStream_t) {
+    return shim::launch(kernel, grid, block, arguments, shared, false);
+}
+
+template <class Kernel>
+cudaError_t cudaLaunchCooperativeKernel(Kernel kernel, dim3 grid, dim3 block, void **arguments, size_t shared,
+                                        cudaStream_t) {
+    return shim::launch(kernel, grid, block, arguments, shared, true);
+}

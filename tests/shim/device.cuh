@@ -1,0 +1,62 @@
+/* What kernels/cuda/device.cuh has, on the host. */
+#pragma once
+#include <cuda_runtime.h>
+#include <stdint.h>
+
+#define SHARED_MEMORY(name) unsigned char *const name = shim::self->block->shared
+
+template <class T> inline T read_shared_by_all(const T *from) { return *from; }
+
+inline uint32_t float_bits(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+inline float float_of(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+inline void count_up(uint32_t *counter) {
+    ++shim::moves;
+    ++*counter;
+}
+
+inline uint32_t look_at(const uint32_t *counter) {
+    shim::give_way();
+    return *counter;
+}
+
+template <class T> inline T of_lane_across(T value, int bits) {
+    const int lane = shim::self->thread.x % 32;
+    shim::Warp &warp = shim::self->block->warps[shim::self->thread.x / 32];
+    double(&shown)[32] = warp.values[warp.meeting & 1];
+    shown[lane] = value;
+    shim::meet(warp.come, warp.meeting, 32);
+    return T(shown[lane ^ bits]);
+}
+
+inline double number_of(uint32_t word, int K, int part) { return float_of(K == 8 ? word : part ? word & 0xffff0000u : word << 16); }
+
+template <int K>
+inline void multiply_matrices(float (&sum)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                              uint32_t b1) {
+    const int lane = shim::self->thread.x % 32;
+    shim::Warp &warp = shim::self->block->warps[shim::self->thread.x / 32];
+    auto &shown = warp.words[warp.meeting & 1];
+    const uint32_t own[6] = {a0, a1, a2, a3, b0, b1};
+    memcpy(shown[lane], own, sizeof own);
+    shim::meet(warp.come, warp.meeting, 32);
+    for (int i = 0; i < 4; ++i) {
+        const int row = lane / 4, lower = i / 2, column = lane % 4 * 2 + i % 2;
+        double all = sum[i];
+        for (int q = 0; q < 4; ++q)
+            for (int half = 0; half < 2; ++half)
+                for (int part = 0; part < K / 8; ++part)
+                    all += number_of(shown[row * 4 + q][lower + 2 * half], K, part) *
+                           number_of(shown[column * 4 + q][4 + half], K, part);
+        sum[i] = float(all);
+    }
+}

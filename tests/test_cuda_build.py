@@ -1,0 +1,197 @@
+"""The CUDA kernels' sources and libraries: nvcc takes all of them, errors name what failed, sizes choose the regime."""
+
+import ctypes
+import subprocess
+
+import numpy as np
+import pytest
+from cuda_shim import needs_compiler, on_the_host
+from tinygrad_rnn.kernels import plan as plans
+from tinygrad_rnn.kernels.cuda import arrays, build, emit, regime, tiles
+from user_cells import USER_CELLS
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.cells import BUILT_IN, cell
+from tinygrad_rnn.trace import trace
+
+CELLS = {**BUILT_IN, **USER_CELLS}
+WARNINGS = ("-Werror=all-warnings", "-Xcompiler=-Wall")
+needs_nvcc = pytest.mark.skipif(build.find_nvcc() is None, reason="nvcc is not there to compile the CUDA kernels")
+
+
+def text_of(name, projected=False, products="float32"):
+    return emit.source(plans.plan(trace(CELLS[name]), projected), products)
+
+
+TAKEN = [(name, False, "float32") for name in (*BUILT_IN, "slstm", "ind_rnn")]
+TAKEN += [("lstm", True, "float32"), ("gru", False, "float64")]
+TAKEN += [("lstm", False, "tf32"), ("gru_reset_before", False, "bf16")]
+
+
+@needs_nvcc
+@pytest.mark.parametrize(("name", "projected", "products"), TAKEN)
+def test_nvcc_takes_it_without_a_warning(name, projected, products, tmp_path):
+    (tmp_path / "cell.cu").write_text(text_of(name, projected, products))
+    codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in (80, 90)]
+    flags = [f for f in build.FLAGS if f != "--shared"]
+    command = [build.find_nvcc(), *flags, *WARNINGS, *codes, "-c", "-o", str(tmp_path / "cell.o"), tmp_path / "cell.cu"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+
+
+@needs_nvcc
+def test_every_architecture_that_nvcc_has_and_ptx():
+    flags = build.architectures(build.find_nvcc(), build.EVERY)
+    assert "-gencode=arch=compute_90,code=sm_90" in flags and any("code=compute_" in f for f in flags)
+    assert build.architectures("nvcc", "90") == ["-arch=sm_90"]
+
+
+@needs_nvcc
+def test_what_nvcc_says_is_shown(tmp_path):
+    with pytest.raises(build.BuildError, match=r"failed\n(.|\n)*error: .*is undefined"):
+        build.build("int f() { return nothing; }", "90", tmp_path / "x.so")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_nvcc_the_error_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDACXX", str(tmp_path / "nvcc"))
+    with pytest.raises(build.BuildError, match=r"nvcc: not found.*CUDACXX"):
+        build.build(text_of("gru"), "90", tmp_path / "gru.so")
+
+
+def test_cuda_home_comes_before_the_path(monkeypatch, tmp_path):
+    monkeypatch.delenv("CUDACXX", raising=False)
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "nvcc"
+    program.write_text("")
+    program.chmod(0o755)
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    assert build.find_nvcc() == str(program)
+
+
+def test_one_description_of_the_interface_for_both_sides():
+    ffi = build.interface()
+    assert ffi.sizeof("rnn_spot") == arrays.SPOT.itemsize
+    offsets = {name: arrays.SPOT.fields[name][1] for name in arrays.SPOT.names}
+    assert offsets == {name: ffi.offsetof("rnn_spot", name) for name in arrays.SPOT.names}
+
+
+def test_numbers_that_c_has_no_digits_for():
+    @cell(gates="h")
+    def edges(a, s):
+        return tg.where(a.h > float("inf"), float("nan"), tg.maximum(a.h, -float("inf")) * 0.1)
+
+    text = emit.source(plans.plan(trace(edges), False), "float64")
+    assert "T(INFINITY)" in text and "T(-INFINITY)" in text and "T(NAN)" in text and (0.1).hex() in text
+
+
+def gates(count, units):
+    return (regime.Load(units, ((count, units),)),)
+
+
+H200 = regime.Room(132, 232448, 256)
+
+
+@pytest.mark.parametrize(
+    ("count", "units", "rows", "products", "name"),
+    [
+        (4, 64, 32, "float32", "alone"), (3, 128, 64, "float32", "alone"), (1, 200, 1, "float32", "alone"),
+        (4, 128, 16, "float32", "together"), (4, 512, 64, "float32", "together"), (4, 1024, 1, "float32", "together"),
+        (4, 1024, 128, "float32", "together"), (3, 1024, 32, "float32", "together"), (4, 128, 64, "bf16", "alone"),
+        (4, 1024, 128, "bf16", "together"), (4, 1024, 128, "tf32", "together"), (4, 2048, 64, "float32", "streamed"),
+        (4, 1024, 8, "float64", "streamed"),
+    ],
+)  # fmt: skip
+def test_size_chooses_the_regime(count, units, rows, products, name):
+    assert regime.choose(H200, gates(count, units), rows, products).name == name
+
+
+@pytest.mark.parametrize("room", [H200, regime.Room(46, 101376, 256), regime.Room(6, 65536, 256)])
+@pytest.mark.parametrize("products", tiles.TILES)
+def test_what_meets_runs_at_once_and_fits(room, products):
+    for units in (1, 17, 64, 128, 650, 1024, 3000):
+        for rows in (1, 2, 7, 64, 1000):
+            for count in (1, 4):
+                for loads in (gates(count, units), (regime.Load(units, ()),), gates(count, units) + gates(1, units)):
+                    found = regime.choose(room, loads, rows, products)
+                    tile = tiles.TILES[products][found.tile]
+                    assert -(-rows // found.team_rows) * found.members <= room.blocks
+                    assert found.shared <= room.shared and found.tile_bits >= tile.least_bits
+                    elements = tile.pass_rows(found.row_bits) << found.tile_bits
+                    assert elements <= room.threads  # each has one thread
+                    assert tile.filled(found.depth) == found.depth
+                    assert found.source % 16 == found.sums % 16 == 0 and not any(w % 16 for w in found.weights)
+
+
+STUCK = """
+#include <cuda_runtime.h>
+struct Given { int all_come; };
+void meet(Given given) { if (given.all_come || threadIdx.x > 0) __syncthreads(); }
+extern "C" int launch(int all_come) {
+    Given given = {all_come};
+    void *arguments[] = {&given};
+    return cudaLaunchKernel(meet, dim3(1), dim3(64), arguments, 0, nullptr);
+}
+"""
+
+
+@needs_compiler
+class TestLibraries:
+    @pytest.fixture(autouse=True)
+    def _host(self):
+        with on_the_host():
+            yield
+
+    def library(self):
+        return build.library(plans.plan(trace(BUILT_IN["rnn_tanh"]), False), "float32", "host")
+
+    def test_a_device_that_is_not_there(self):
+        with pytest.raises(RuntimeError, match="cudaSetDevice: invalid argument"):
+            self.walk(arrays.Device(7, "host", 0))
+
+    def test_a_launch_that_fails_names_the_call(self):
+        with pytest.raises(RuntimeError, match="cudaLaunchCooperativeKernel: too many blocks in cooperative launch"):
+            self.walk(members=99)
+        with pytest.raises(RuntimeError, match="cudaFuncSetAttribute: invalid argument"):
+            self.walk(shared=1 << 30)
+
+    def test_blocks_meet_so_many_times(self):
+        arrived = np.zeros(32, np.uint32)
+        self.library().meetings(arrays.Device(0, "host", 0), 5, 7, arrays.address(arrived))
+        assert arrived[0] == 5 * 7 and not arrived[1:].any()
+
+    def test_what_does_not_fit_the_function_is_refused(self):
+        with pytest.raises(RuntimeError, match="rnn_walk: the numbers of stages or spots are not the function's"):
+            self.walk(spots=3)
+        with pytest.raises(RuntimeError, match="rnn_walk: there is no tile of this number"):
+            self.walk(tile=2)
+
+    def walk(self, device=None, members=1, shared=1024, spots=None, tile=1):
+        library = self.library()
+        arrived = np.zeros((9, 32), np.uint32)
+        work = library.ffi.new("rnn_work *", {"rows": 1, "team_rows": 1, "members": members, "steps": 0})
+        work.arrived = library.ffi.cast("uint32_t *", arrived.ctypes.data)
+        count = 7 if spots is None else spots
+        stages = library.ffi.new("rnn_stage[]", 1)
+        table = np.zeros(count, arrays.SPOT)
+        library.walk(device or arrays.Device(0, "host", 0), "train", tile, work, stages, table, shared)
+
+    def test_each_is_loaded_once_and_kept(self, monkeypatch):
+        first = self.library()
+        monkeypatch.setattr(build, "build", lambda *_: pytest.fail("built again"))
+        assert self.library() is first
+        build._loaded.clear()
+        assert self.library() is not first
+
+    def test_what_was_built_ahead_is_found(self, monkeypatch, tmp_path):
+        plan = plans.plan(trace(BUILT_IN["rnn_tanh"]), False)
+        build.build_ahead([plan], tmp_path)
+        monkeypatch.setattr(build, "BUILT", tmp_path)
+        monkeypatch.setattr(build, "build", lambda *_: pytest.fail("built again"))
+        build._loaded.clear()
+        assert build._path(plan, "float32", "90").parent == tmp_path
+
+    def test_the_shim_finds_a_barrier_that_not_all_reach(self, tmp_path):
+        build.build(STUCK, "host", tmp_path / "stuck.so")
+        code = ctypes.CDLL(str(tmp_path / "stuck.so"))
+        assert [code.launch(all_come) for all_come in (1, 0)] == [0, 719]

@@ -1,0 +1,185 @@
+"""The CUDA driver against the reference, on the host: every cell, both directions of time, all three regimes.
+
+What only a GPU can show stands in test_cuda_gpu.py.
+"""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from cuda_examples import CELLS, PROJECTED, TOLERANCE, agree, equal, everything, example, mapped, named, of_inference
+from cuda_shim import BACKWARDS, WAYS, needs_compiler, on_the_host, way
+from sequences import some_lengths
+from tinygrad_rnn.kernels import reference
+from tinygrad_rnn.kernels.cuda import driver, tiles
+from tinygrad_rnn.kernels.recompute import Recompute
+
+pytestmark = needs_compiler
+
+REGIMES = list(itertools.product(WAYS, (0, 1)))
+DOUBLE = ["rnn_tanh", "lstm", "gru", "gru_reset_before", "spelled_out"]
+SHAPES = [(1, 1, 1, 1), (2, 2, 1, 3), (5, 7, 3, 17), (3, 5, 2, 100)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _host():
+    with on_the_host():
+        yield
+
+
+def check(case, dtype="float32", regimes=REGIMES):
+    """Train, infer and backward against the reference, in each regime."""
+    expected = everything(reference, *case)
+    for name, tile in regimes:
+        with way(name, tile):
+            found = everything(driver, *case)
+            assert found.keys() == expected.keys()
+            agree(found, expected, TOLERANCE[dtype])
+            agree(of_inference(driver, *case[:2]), expected, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("name", "dtype"), [(n, "float32") for n in CELLS] + [(n, "float64") for n in DOUBLE])
+def test_agrees_with_the_reference(name, dtype, shape):
+    reverse = shape[3] % 2 == 0
+    regimes = REGIMES if shape[3] > 3 else REGIMES[::4]
+    check(example(name, *shape, dtype, reverse=reverse, bias=shape[3] != 3), dtype, regimes)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", CELLS)
+def test_unequal_lengths(name, reverse):
+    check(example(name, 5, 9, 3, 17, reverse=reverse, lengths=some_lengths(5, 9)))
+
+
+@pytest.mark.parametrize("name", PROJECTED)
+def test_projected(name):
+    for reverse, lengths in ((False, None), (True, some_lengths(3, 5))):
+        for proj in (3, 20):
+            case = example(name, 3, 5, 2, 13, proj=proj, reverse=reverse, lengths=lengths)
+            check(case, regimes=REGIMES[proj % 2 :: 2])
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "ind_rnn"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_no_steps_and_no_rows(name, reverse):
+    for T, N, lengths in ((0, 3, None), (3, 0, None), (3, 4, np.zeros(4, int)), (0, 2, np.zeros(2, int))):
+        check(example(name, T, N, 2, 5, reverse=reverse, lengths=lengths), regimes=REGIMES[:1])
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru_reset_before", "passing"])
+def test_missing_cotangents_are_zero(name):
+    step, seq, d_outputs, d_final = example(name, 4, 3, 2, 17)
+    states = len(step.states)
+    _, _, saved = driver.forward(step, seq, True)
+    for missing in range(2 * states):
+        given = [*d_outputs, *d_final]
+        some = [None if i == missing else d for i, d in enumerate(given)]
+        zeros = [np.zeros_like(d) if i == missing else d for i, d in enumerate(given)]
+        found = named(driver.backward(step, seq, saved, some[:states], some[states:]))
+        expected = named(driver.backward(step, seq, saved, zeros[:states], zeros[states:]))
+        equal(found, expected)
+    assert driver.backward(step, seq, saved, d_outputs, d_final, wants_x=False).x is None
+
+
+@pytest.mark.parametrize(("regime", "tile"), REGIMES)
+@pytest.mark.parametrize("name", ["lstm", "several_products", "recurrent_dropout_lstm"])
+def test_the_order_in_which_threads_run_changes_no_bit(name, regime, tile, monkeypatch):
+    """A barrier too few lets a thread read what another has not written yet, or has written over."""
+    case = example(name, 5, 9, 3, 21, lengths=some_lengths(5, 9))
+    with way(regime, tile):
+        forwards = everything(driver, *case)
+        monkeypatch.setenv(BACKWARDS, "1")
+        backwards = everything(driver, *case)
+        again = everything(driver, *case)
+    equal(forwards, backwards)
+    equal(backwards, again)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_padding_is_never_looked_at(reverse):
+    lengths = np.array([2, 0, 4])
+    step, seq, d_outputs, d_final = example("zoneout_lstm", 4, 3, 2, 17, lengths=lengths, reverse=reverse)
+    expected = everything(driver, step, seq, d_outputs, d_final)
+    past = np.arange(4)[:, None] >= lengths
+    for padded in (seq.x, *seq.inputs.values(), *d_outputs):
+        padded[past] = np.nan
+    equal(everything(driver, step, seq, d_outputs, d_final), expected)
+
+
+def test_what_is_given_stays_as_it_is():
+    case = example("peephole_lstm", 3, 4, 2, 9, lengths=np.array([3, 1, 2, 0]))
+    before = [a.copy() for a in named(case[1]).values()] + [d.copy() for d in (*case[2], *case[3])]
+    first, second = everything(driver, *case), everything(driver, *case)
+    for a, b in zip(before, [*named(case[1]).values(), *case[2], *case[3]]):
+        np.testing.assert_array_equal(a, b)
+    equal(first, second)
+
+
+def test_a_backward_can_be_done_twice():
+    step, seq, d_outputs, d_final = example("gru", 4, 3, 2, 17)
+    _, _, saved = driver.forward(step, seq, True)
+    found = [named(driver.backward(step, seq, saved, d_outputs, d_final)) for _ in range(2)]
+    equal(*found)
+
+
+def test_arrays_that_are_not_contiguous():
+    step, seq, d_outputs, d_final = example("zoneout_lstm", 4, 3, 2, 17)
+    expected = everything(driver, step, seq, d_outputs, d_final)
+    strided = lambda a: np.repeat(a, 2, -1)[..., ::2]
+    seq = mapped(seq, strided)
+    found = everything(driver, step, seq, list(map(strided, d_outputs)), list(map(strided, d_final)))
+    agree(found, expected, 1e-5)
+
+
+def test_recomputes():
+    case = example("lstm", 7, 5, 3, 11, lengths=some_lengths(7, 5))
+    agree(everything(Recompute(driver, 3), *case), everything(reference, *case), 5e-6)
+
+
+@pytest.fixture
+def precision():
+    before = tiles.get_float32_matmul_precision()
+    yield tiles.set_float32_matmul_precision
+    tiles.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize(("regime", "tile"), REGIMES)
+@pytest.mark.parametrize(("name", "wanted"), [("high", 1e-2), ("medium", 6e-2)])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before"])
+def test_products_of_rounded_numbers(cell, name, wanted, regime, tile, precision):
+    """Right but for the rounding: against the reference to that, and to float32's where all factors have few digits."""
+    for shape in ((2, 3, 2, 3), (3, 5, 4, 17), (3, 40, 4, 70)):
+        case = example(cell, *shape, lengths=some_lengths(*shape[:2]))
+        precision(name)
+        with way(regime, tile):
+            found, inferred = everything(driver, *case), of_inference(driver, *case[:2])
+        agree(found, everything(reference, *case), wanted)
+        agree(inferred, {key: found[key] for key in inferred}, 1e-6)
+    with way(regime, tile):
+        first, second = everything(driver, *case), everything(driver, *case)
+    equal(first, second)
+
+
+def test_products_of_numbers_with_few_digits_are_exact(precision):
+    step, seq, _, _ = example("rnn_relu", 1, 37, 2, 90)
+    for a in named(seq).values():
+        a[...] = np.round(a * 4) / 4
+    expected = of_inference(reference, step, seq)
+    for name in ("highest", "high", "medium"):
+        precision(name)
+        equal(of_inference(driver, step, seq), expected)
+
+
+def test_double_is_not_rounded(precision):
+    precision("medium")
+    check(example("lstm", 3, 4, 2, 9, "float64"), "float64", REGIMES[:1])
+    with pytest.raises(ValueError, match="expected one of highest, high, medium, got 'low'"):
+        precision("low")
+
+
+def test_other_numbers_are_refused():
+    step, seq, _, _ = example("lstm", 2, 2, 2, 3)
+    with pytest.raises(TypeError, match="cuda: expected x of float32 or float64, got float16"):
+        driver.forward(step, dataclasses.replace(seq, x=seq.x.astype("float16")), True)
