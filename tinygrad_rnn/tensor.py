@@ -331,7 +331,7 @@ class Tensor(Box):
     @property
     def T(self) -> Tensor:
         """The dimensions in reverse order."""
-        return sh.permute(self, tuple(reversed(range(self.ndim))))
+        return sh.reverse_dims(self)
 
     @property
     def mT(self) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import operator
@@ -66,10 +67,13 @@ def reshape(x: Any, *shape: Any) -> Any:
     return _reshape(x, sizes, x.shape)
 
 
+@functools.cache
+def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
+
+
 _permute: Callable[..., Any] = primitive(
-    "permute",
-    lambda x, axes: x.transpose(axes),
-    lambda g, axes: _permute(g, tuple(sorted(range(len(axes)), key=axes.__getitem__))),
+    "permute", lambda x, axes: x.transpose(axes), lambda g, axes: _permute(g, _inverse(axes))
 )
 
 
@@ -79,6 +83,11 @@ def permute(x: Any, *dims: Any) -> Any:
     if len(axes) != len(x.shape):
         raise ValueError(f"permute: dims: expected all {len(x.shape)} dimensions of {x.shape}, got {_sizes(dims)}")
     return _permute(x, axes)
+
+
+def reverse_dims(x: Any) -> Any:
+    """x with its dimensions in reverse order."""
+    return _permute(x, tuple(range(len(x.shape) - 1, -1, -1)))
 
 
 def transpose(x: Any, dim0: int = -2, dim1: int = -1) -> Any:
