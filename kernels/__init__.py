@@ -37,9 +37,10 @@ VARIABLE = "TINYGRAD_RNN_DRIVER"
 """Environment variable that chooses the sequence driver: `reference`, or `cpu` (the default)."""
 
 
-LARGE = 1 << 18
-"""Multiply-adds from which a matrix product goes to the compiled tile. From about there on NumPy's BLAS would use
-threads of its own, which go on spinning after each product and take the cores from the recurrent kernels."""
+LARGE = 1 << 19
+"""Multiply-adds from which a matrix product goes to the compiled tile. Below, NumPy's BLAS is faster by what a pass
+takes to start; from twice as many on it would use threads of its own, which go on spinning after each product and
+take the cores from the recurrent kernels."""
 
 
 @functools.cache

@@ -86,6 +86,17 @@ def pack_rows(a, a_column, rows, depth, to, sums):
             r = rows
 
 
+@njit("void(intp, intp, intp)", cache=True, error_model="numpy", inline="always")
+def move_row(source, to, columns):
+    """`columns` numbers from address to address, none beside them touched."""
+    c = 0
+    while c + {lanes} <= columns:
+        move({bits}, {lanes}, source + c * {size}, to + c * {size})
+        c += {lanes}
+    if c < columns:
+        move_part({bits}, {lanes}, source + c * {size}, columns - c, to + c * {size}, columns - c)
+
+
 @njit("void({words})", cache=True, error_model="numpy")
 def strip(
     a, a_row, a_column, packed, first, rows, panels, p, span, k, depth, start, start_row, out, out_row, N, K, edge
@@ -115,8 +126,7 @@ def strip(
         if columns < {width}:
             to, to_row = edge, {width}
             for i in range(min(left, {rows}) if start else 0):
-                for c in range(columns):
-                    put({bits}, edge + (i * {width} + c) * {size}, get({bits}, begin + (i * start_row + c) * {size}))
+                move_row(begin + i * start_row * {size}, edge + i * {width * size}, columns)
             if start:
                 begin, begin_row = edge, {width}
         if columns <= {narrow}:
@@ -127,8 +137,7 @@ def strip(
 {choice}
         if columns < {width}:
             for i in range(some):
-                for c in range(columns):
-                    put({bits}, place + (i * out_row + c) * {size}, get({bits}, edge + (i * {width} + c) * {size}))
+                move_row(edge + i * {width * size}, place + i * out_row * {size}, columns)
         r += some
 
 
