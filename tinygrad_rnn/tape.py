@@ -236,6 +236,42 @@ def _shares(rule: Any, needs: list[bool], g: Any, saved: tuple) -> list[Any]:
     return shares
 
 
+class _Arrived:
+    """The cotangents of nodes that the walk has still to reach, added up as they come."""
+
+    __slots__ = ("owned", "in_place", "sums")
+
+    def __init__(self, in_place: bool):
+        self.in_place = in_place
+        self.sums: dict[Node, Any] = {}
+        self.owned: set[Node] = set()  # nodes whose sum is an array of our own, to be added to in place
+
+    def add(self, node: Node, g: Any, fresh: bool) -> None:
+        """fresh: nobody else holds the array."""
+        if g.shape != node.shape:
+            g, fresh = unbroadcast(g, node.shape), True
+        old = self.sums.get(node)
+        if old is None:
+            self.sums[node] = g
+        elif self.in_place and node in self.owned:
+            self.sums[node] = operator.iadd(old, g)
+        else:
+            self.sums[node], fresh = old + g, True
+        if fresh:
+            self.owned.add(node)
+
+    def take(self, node: Node, deposits: bool) -> Any:
+        """The whole cotangent of a node that the walk has reached, shown to its hooks and put into its grad."""
+        g, notes = self.sums.pop(node), node.notes
+        if notes is not None:
+            if notes.hooks:
+                g = _report(notes, node, g)
+                self.owned.discard(node)
+            if notes.keeps_grad and deposits:
+                _deposit(notes, g, node in self.owned)
+        return g
+
+
 def walk(
     roots: Sequence[tuple[Node, Any]],
     inputs: Sequence[Node] | None = None,
@@ -253,11 +289,10 @@ def walk(
     targets = frozenset(inputs or ())
     wanted = None if inputs is None else _leading_to(targets, nodes)
     found: dict[Node, Any] = {}
-    pending: dict[Node, Any] = {}
-    owned: set[Node] = set()  # nodes whose pending cotangent is an array of our own, to be added to in place
-    watch = watching.on
+    arrived = _Arrived(in_place=not create)
+    add, watch = arrived.add, watching.on
     for node, g in roots:
-        pending[node] = pending[node] + g if node in pending else g
+        add(node, g, False)
 
     with _Recording(create):
         while nodes:
@@ -265,16 +300,9 @@ def walk(
             rule, parents, saved = node.rule, node.parents, node.saved or ()
             if not retain and rule is not None:
                 node.parents, node.saved = (), None
-            g = pending.pop(node, None)
-            if g is None or wanted is not None and node not in wanted:
+            if node not in arrived.sums or wanted is not None and node not in wanted:
                 continue
-            if node.notes is not None:
-                if node.notes.hooks:
-                    g = _report(node.notes, node, g)
-                    owned.discard(node)
-                if node.notes.keeps_grad and inputs is None:
-                    _deposit(node.notes, g, node in owned)
-            owned.discard(node)
+            g = arrived.take(node, deposits=inputs is None)
             if node in targets:
                 found[node] = g
             if rule is None:
@@ -292,18 +320,7 @@ def walk(
                     continue
                 if watch:
                     anomaly.check_vjp(node, g, product)
-                fresh = rule.fresh or product is not g and getattr(product, "base", g) is None
-                if product.shape != parent.shape:
-                    product, fresh = unbroadcast(product, parent.shape), True
-                old = pending.get(parent)
-                if old is None:
-                    pending[parent] = product
-                elif parent in owned and not create:
-                    pending[parent] = operator.iadd(old, product)
-                else:
-                    pending[parent], fresh = old + product, True
-                if fresh:
-                    owned.add(parent)
+                add(parent, product, rule.fresh or product is not g and getattr(product, "base", g) is None)
     return found
 
 
