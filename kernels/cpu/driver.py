@@ -61,22 +61,16 @@ def _all_active(T: int, N: int) -> Array:
     return np.full(T, N, np.int64)
 
 
-def _sorted(seq: Sequence) -> tuple[Sequence, Array | None]:
-    """The sequence with its rows by falling length, and the order that did it."""
+def _sorted(seq: Sequence, keep: bool) -> tuple[Sequence, Array | None]:
+    """The sequence with its rows by falling length, and the order that did it. keep: x will be wanted again."""
     if seq.lengths is None:
         return seq, None
     order = np.argsort(-seq.lengths, kind="stable")
-    real = seq.lengths[order] > np.arange(len(seq.x))[:, None]
-    return (
-        replace(
-            seq,
-            x=np.where(real[:, :, None], seq.x[:, order], 0),  # padding may hold anything; 0 adds nothing to a weight
-            inputs={name: e[:, order] for name, e in seq.inputs.items()},
-            initial=tuple(s[order] for s in seq.initial),
-            lengths=seq.lengths[order],
-        ),
-        order,
-    )
+    lengths, x = seq.lengths[order], np.take(seq.x, order, 1)
+    if keep:  # padding may hold anything; 0 adds nothing to a weight's gradient
+        x[lengths <= np.arange(len(x))[:, None]] = 0
+    inputs = {name: np.take(e, order, 1) for name, e in seq.inputs.items()}
+    return replace(seq, x=x, inputs=inputs, initial=tuple(s[order] for s in seq.initial), lengths=lengths), order
 
 
 def _unsorted(a: Array, order: Array | None, axis: int) -> Array:
@@ -87,7 +81,7 @@ def _unsorted(a: Array, order: Array | None, axis: int) -> Array:
 
 def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Array], Saved | None]:
     """See `reference.forward`."""
-    seq, order = _sorted(seq)
+    seq, order = _sorted(seq, keep)
     arrays = _arrays(seq)
     weights = arrays[1 : 1 + len(WEIGHT_NAMES) + len(step.params)]
     known = tuple([None if a is None else a.shape for a in weights])
@@ -121,10 +115,7 @@ def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Ar
         width = at.width(i)
         final.append(_unsorted(_last(state, seq)[:, :width].copy(), order, 0))
         if i == 0 or keep:
-            output = state[:T] if seq.reverse else state[1:]
-            if seq.lengths is not None:
-                output = np.where((seq.lengths > np.arange(T)[:, None])[:, :, None], output, 0)
-            outputs.append(_unsorted(output[:, :, :width], order, 1))
+            outputs.append(_shown(state[:, :, :width], seq, order))
     return outputs, final, Saved(at, seq, order, blocks) if keep else None
 
 
@@ -140,6 +131,18 @@ def infer(
         return None
     found = packed(step, weights)
     return None if found is None else found.infer(x, initial, reverse)
+
+
+def _shown(state: Array, seq: Sequence, order: Array | None) -> Array:
+    """A state's outputs from all of its T + 1 places: rows as the caller has them, 0 where there is no step."""
+    output = state[:-1] if seq.reverse else state[1:]
+    if order is None or seq.lengths is None:
+        return output
+    output, lengths = _unsorted(output, order, 1), _unsorted(seq.lengths, order, 0)
+    if seq.reverse:  # where a row has ended stands the state that it began with
+        ended = np.flatnonzero(lengths < len(output))
+        output[lengths[ended], ended] = 0
+    return output
 
 
 def _start_ragged(seq: Sequence, states: list[Array]) -> None:
