@@ -108,6 +108,16 @@ def test_padding_is_never_looked_at(reverse):
     equal(everything(driver, step, seq, d_outputs, d_final), expected)
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", ["lstm", "gru_reset_before", "several_products"])
+def test_nothing_is_read_before_it_is_written(name, reverse, monkeypatch):
+    case = example(name, 4, 3, 2, 17, reverse=reverse)
+    expected = everything(driver, *case)
+    monkeypatch.setattr(driver._Layer, "make", lambda at, *shape: np.full(shape, np.nan, at.dtype))
+    equal(everything(driver, *case), expected)
+    agree(of_inference(driver, *case[:2]), expected, TOLERANCE["float32"])
+
+
 def test_what_is_given_stays_as_it_is():
     case = example("peephole_lstm", 3, 4, 2, 9, lengths=np.array([3, 1, 2, 0]))
     before = [a.copy() for a in named(case[1]).values()] + [d.copy() for d in (*case[2], *case[3])]

@@ -24,6 +24,7 @@ int failed(const char *call, const char *reason) {
 
 /* What rnn_walk is given besides the device and the choice of the kernel. */
 struct Given {
+    int device;
     cudaStream_t stream;
     const rnn_work *work;
     const rnn_stage *stages;
@@ -44,7 +45,11 @@ template <class Function, class Tile> int launch(const Given &given) {
     const int teams = (call.work.rows + call.work.team_rows - 1) / call.work.team_rows;
     const dim3 grid(call.work.members, teams), block(THREADS);
     void *arguments[] = {&call};
-    TRY(cudaFuncSetAttribute, kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, given.shared);
+    /* All that the device has, and not what this launch takes: it holds for the kernel, which another thread of the host
+       may be about to launch with more. */
+    rnn_device facts;
+    if (rnn_facts(given.device, &facts)) return 1;
+    TRY(cudaFuncSetAttribute, kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, facts.shared);
     if (call.work.members == 1) {
         TRY(cudaLaunchKernel, kernel, grid, block, arguments, given.shared, given.stream);
         return 0;
@@ -88,7 +93,7 @@ int rnn_meetings(int device, void *stream, int blocks, int count, uint32_t *arri
 int rnn_walk(int device, void *stream, int function, int tile, const rnn_work *work,
              const rnn_stage *stages, int stage_count, const rnn_spot *spots, int spot_count, int shared) {
     TRY(cudaSetDevice, device);
-    const Given given = {static_cast<cudaStream_t>(stream), work, stages, stage_count, spots, spot_count, shared};
+    const Given given = {device, static_cast<cudaStream_t>(stream), work, stages, stage_count, spots, spot_count, shared};
     switch (function) {
         case 0: return launch<Train>(tile, given);
         case 1: return launch<Infer>(tile, given);

@@ -55,7 +55,7 @@ struct Team {
 
     __device__ void wait() const {
         if (members > 1 && threadIdx.x == 0)
-            while (look_at(counter) < meetings * members) {
+            while (int32_t(look_at(counter) - meetings * members) < 0) {  /* counts may begin again at 0 */
             }
         __syncthreads();
     }

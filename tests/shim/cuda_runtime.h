@@ -46,6 +46,7 @@ namespace shim {
 
 constexpr int BLOCKS = 6, SHARED = 1 << 20;  /* of the device that is played */
 constexpr size_t STACK = 64 << 10;
+inline size_t allowed;  /* bytes of shared memory that a kernel may have */
 
 struct Warp {
     double values[2][32];  /* what lanes show each other; two in turn, so that nobody overwrites what others still read */
@@ -157,7 +158,7 @@ cudaError_t launch(void (*kernel)(Argument), dim3 grid, dim3 block, void **argum
         void (*kernel)(Argument);
         Argument *argument;
     } both = {kernel, static_cast<Argument *>(arguments[0])};
-    if (!grid.x || !grid.y || shared > SHARED || block.x % 32) return cudaErrorInvalidValue;
+    if (!grid.x || !grid.y || shared > allowed || block.x % 32) return cudaErrorInvalidValue;
     if (at_once && grid.x * grid.y > BLOCKS) return cudaErrorCooperativeLaunchTooLarge;
     body = [](void *p) { static_cast<Both *>(p)->kernel(*static_cast<Both *>(p)->argument); };
     argument = &both;
@@ -203,7 +204,9 @@ inline cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, 
 }
 
 template <class Kernel> cudaError_t cudaFuncSetAttribute(Kernel, cudaFuncAttribute, int bytes) {
-    return bytes > shim::SHARED ? cudaErrorInvalidValue : cudaSuccess;
+    if (bytes > shim::SHARED) return cudaErrorInvalidValue;
+    shim::allowed = bytes;
+    return cudaSuccess;
 }
 
 inline cudaError_t cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t) {
