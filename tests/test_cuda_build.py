@@ -169,7 +169,7 @@ class TestLibraries:
     def walk(self, device=None, members=1, shared=1024, spots=None, tile=1):
         library = self.library()
         arrived = np.zeros((9, 32), np.uint32)
-        work = library.ffi.new("rnn_work *", {"rows": 1, "team_rows": 1, "members": members, "steps": 0})
+        work = library.ffi.new("rnn_work *", {"rows": 1, "team_rows": 1, "members": members, "ways": 1})
         work.arrived = library.ffi.cast("uint32_t *", arrived.ctypes.data)
         count = 7 if spots is None else spots
         stages = library.ffi.new("rnn_stage[]", 1)

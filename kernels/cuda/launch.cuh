@@ -35,15 +35,17 @@ struct Given {
 };
 
 template <class Function, class Tile> int launch(const Given &given) {
-    if (given.stage_count != Function::stages || given.spot_count != Function::spots)
+    const int ways = given.work->ways;
+    if (ways < 1 || ways > RNN_MOST_WAYS) return failed("rnn_walk", "there are not so many ways at once");
+    if (given.stage_count != Function::stages || given.spot_count != ways * Function::spots)
         return failed("rnn_walk", "the numbers of stages or spots are not the function's");
-    Call<Function> call;
+    Call<Function> call = {};
     call.work = *given.work;
     for (int i = 0; i < Function::stages; ++i) call.stages[i] = given.stages[i];
-    for (int i = 0; i < Function::spots; ++i) call.spots[i] = given.spots[i];
+    for (int i = 0; i < given.spot_count; ++i) call.spots[i / Function::spots][i % Function::spots] = given.spots[i];
     const auto kernel = walk<Number, Tile, Function>;
     const int teams = (call.work.rows + call.work.team_rows - 1) / call.work.team_rows;
-    const dim3 grid(call.work.members, teams), block(THREADS);
+    const dim3 grid(call.work.members, teams, ways), block(THREADS);
     void *arguments[] = {&call};
     /* All that the device has, and not what this launch takes: it holds for the kernel, which another thread of the host
        may be about to launch with more. */
@@ -54,7 +56,7 @@ template <class Function, class Tile> int launch(const Given &given) {
         TRY(cudaLaunchKernel, kernel, grid, block, arguments, given.shared, given.stream);
         return 0;
     }
-    const size_t counters = sizeof(uint32_t) * COUNTER_WORDS * teams;
+    const size_t counters = sizeof(uint32_t) * COUNTER_WORDS * teams * ways;
     TRY(cudaMemsetAsync, call.work.arrived, 0, counters, given.stream);
     TRY(cudaLaunchCooperativeKernel, kernel, grid, block, arguments, given.shared, given.stream);
     return 0;
