@@ -71,8 +71,12 @@ def test_both_directions_are_one_launch(sequences: None, monkeypatch: pytest.Mon
     monkeypatch.setattr(build.Library, "walk", counted)
     layer = nn.GRU(3, 4, num_layers=2, bidirectional=True).to("cuda")
     x = tg.tensor(normal(5, 3, 3).astype("float32"), device="cuda", requires_grad=True)
-    layer(x)[0].sum().backward()
+    output = layer(x)[0]
+    output.sum().backward()
     assert launches == ["train"] * 2 + ["backward"] * 2
+    with tg.no_grad():
+        np.testing.assert_allclose(layer(x)[0].to("cpu").numpy(), output.detach().to("cpu").numpy(), 1e-6)
+    assert launches[4:] == ["infer"] * 2
     assert x.grad is not None and all(p.grad is not None for p in layer.parameters())
 
 
