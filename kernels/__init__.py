@@ -31,7 +31,7 @@ from types import ModuleType
 import numpy as np
 
 from .program import Program, Step
-from .sequence import Sequence
+from .sequence import Array, Sequence
 
 VARIABLE = "TINYGRAD_RNN_DRIVER"
 """Environment variable that chooses the sequence driver: `reference`, or `cpu` (the default)."""
@@ -173,6 +173,11 @@ def driver_for(step: Step, sequence: Sequence) -> ModuleType:
 
         return reference
     return _compiled()
+
+
+def takes_ways(x: Array) -> bool:
+    """Whether the driver for arrays like x has `forward_ways` and `backward_ways`: several sequences at once."""
+    return not isinstance(x, np.ndarray)
 
 
 def infer(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tinygrad_rnn.kernels.cache import digest, digest_of_files, folder
-from tinygrad_rnn.kernels.cuda import build, driver, regime, tiles
+from tinygrad_rnn.kernels.cuda import build, regime, tiles, walks
 
 SHIM = Path(__file__).parent / "shim"
 THREADS = {"float32": 64, "float64": 64}  # of a block: fewer than on a device, as each is a fiber
@@ -47,15 +47,15 @@ def on_the_host() -> Iterator[None]:
 def way(name: str, tile: int, team_rows: int = 4) -> Iterator[None]:
     """One of the regimes, whatever the size: so many rows to a team, if as many teams can be at work as that takes."""
 
-    def choose(room, loads, rows, products):
+    def choose(room, loads, rows, products, ways=1):
         members = WAYS[name]["members"]
-        at_most = team_rows if members == 1 else max(team_rows, -(-rows * members // room.blocks))
+        at_most = team_rows if members == 1 else max(team_rows, -(-rows // (room.blocks // ways // members)))
         found = regime.laid_out(room, loads, products, tile, team_rows=at_most, **WAYS[name])
         assert found is not None and found.name == name
-        return dataclasses.replace(found, depth=min(found.depth, DEPTH))
+        return dataclasses.replace(found, depth=min(found.depth, DEPTH), ways=ways)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(regime, "choose", choose)
-        driver._chosen.cache_clear()
+        walks._chosen.cache_clear()
         yield
-    driver._chosen.cache_clear()
+    walks._chosen.cache_clear()

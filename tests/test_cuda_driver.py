@@ -12,7 +12,7 @@ from cuda_examples import CELLS, PROJECTED, TOLERANCE, agree, equal, everything,
 from cuda_shim import BACKWARDS, WAYS, needs_compiler, on_the_host, way
 from sequences import some_lengths
 from tinygrad_rnn.kernels import reference
-from tinygrad_rnn.kernels.cuda import driver, tiles
+from tinygrad_rnn.kernels.cuda import driver, tiles, walks
 from tinygrad_rnn.kernels.recompute import Recompute
 
 pytestmark = needs_compiler
@@ -106,6 +106,16 @@ def test_padding_is_never_looked_at(reverse):
     for padded in (seq.x, *seq.inputs.values(), *d_outputs):
         padded[past] = np.nan
     equal(everything(driver, step, seq, d_outputs, d_final), expected)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", ["lstm", "gru_reset_before", "several_products"])
+def test_nothing_is_read_before_it_is_written(name, reverse, monkeypatch):
+    case = example(name, 4, 3, 2, 17, reverse=reverse)
+    expected = everything(driver, *case)
+    monkeypatch.setattr(walks.Layer, "make", lambda at, *shape: np.full(shape, np.nan, at.dtype))
+    equal(everything(driver, *case), expected)
+    agree(of_inference(driver, *case[:2]), expected, TOLERANCE["float32"])
 
 
 def test_what_is_given_stays_as_it_is():

@@ -79,6 +79,21 @@ def test_small_in_every_regime(name, regime, tile):
         check(case, TOLERANCE["float32"])
 
 
+@pytest.mark.parametrize("shape", [*SIZES, *LARGE])
+@pytest.mark.parametrize("name", ["lstm", "gru", "peephole_lstm"])
+def test_both_directions_at_once(name, shape):
+    lengths = some_lengths(*shape[:2])
+    cases = [example(name, *shape, lengths=lengths, reverse=reverse) for reverse in (False, True)]
+    given = [on_device(case) for case in cases]
+    step = given[0][0]
+    runs = driver.forward_ways(step, [seq for _, seq, _, _ in given], True)
+    ways = [(seq, saved, d_out, d_last) for (_, seq, d_out, d_last), (_, _, saved) in zip(given, runs)]
+    gradients = driver.backward_ways(step, ways)
+    for case, (outputs, final, _), d in zip(cases, runs, gradients):
+        found = {f"output {i}": o for i, o in enumerate(outputs)} | {f"final {i}": s for i, s in enumerate(final)}
+        agree(on_host(found | named(d)), everything(reference, *case), 2e-4)
+
+
 @pytest.mark.parametrize("shape", [*SIZES[3:], *LARGE])
 @pytest.mark.parametrize("name", ["lstm", "gru", "peephole_lstm"])
 def test_the_same_bits_every_time(name, shape):

@@ -35,6 +35,15 @@ RECURRENT: list[tuple[Callable[[], nn.Module], dict[str, Any]]] = [
     (lambda: nn.GRU(3, 4, learn_initial_state=True, reset_after=False), {}),
     (lambda: nn.Recurrent("peephole_lstm", 3, 4, recompute_every=2), {"lengths": [5, 5, 2]}),
     (lambda: nn.Recurrent(recurrent_dropout_lstm, 3, 4), {"inputs": lambda d: {"m": tg.ones(4, device=d).double()}}),
+    (
+        lambda: nn.Recurrent(recurrent_dropout_lstm, 3, 4, bidirectional=True, learn_initial_state=True),
+        {
+            "lengths": [4, 5, 0],
+            "inputs": lambda d: {"m": [0.5 * tg.ones(4, device=d).double(), tg.ones(4, device=d).double()]},
+        },
+    ),
+    (lambda: nn.LSTM(3, 4, bidirectional=True, proj_size=2, return_states=True), {}),
+    (lambda: nn.LSTM(3, 4, bidirectional=True, recompute_every=2), {}),
 ]
 
 
@@ -48,6 +57,40 @@ def test_recurrent_layers(k: int, sequences: None) -> None:
         x = tg.tensor(normal(*shape), requires_grad=True, device=name)
         given = {key: value(name) if callable(value) else value for key, value in options.items()}
         return derived(layer(x, **given), [x, *layer.parameters()])
+
+    assert_equal(run, 1e-9)
+
+
+def test_both_directions_are_one_launch(sequences: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    launches, walk = list[str](), build.Library.walk
+
+    def counted(self: Any, at: Any, function: str, *rest: Any) -> None:
+        launches.append(function)
+        walk(self, at, function, *rest)
+
+    monkeypatch.setattr(build.Library, "walk", counted)
+    layer = nn.GRU(3, 4, num_layers=2, bidirectional=True).to("cuda")
+    x = tg.tensor(normal(5, 3, 3).astype("float32"), device="cuda", requires_grad=True)
+    output = layer(x)[0]
+    output.sum().backward()
+    assert launches == ["train"] * 2 + ["backward"] * 2
+    with tg.no_grad():
+        np.testing.assert_allclose(layer(x)[0].to("cpu").numpy(), output.detach().to("cpu").numpy(), 1e-6)
+    assert launches[4:] == ["infer"] * 2
+    assert x.grad is not None and all(p.grad is not None for p in layer.parameters())
+
+
+def test_gradients_of_some_of_both_directions(sequences: None) -> None:
+    def run(name: str) -> Any:
+        layer = nn.LSTM(3, 4, bidirectional=True).double().to(name)
+        x = tg.tensor(normal(5, 2, 3), device=name)
+        c_0 = tg.tensor(normal(2, 2, 4), device=name)
+        h_0 = tg.tensor(normal(1, 2, 4), device=name, requires_grad=True)
+        start = tg.concat([tg.zeros((1, 2, 4), dtype="float64", device=name), h_0], 0), c_0
+        for p in layer.parameters():
+            p.requires_grad = False
+        output, (h, _) = layer(x, start)
+        return [*tg.grad([output.sum()], [h_0], retain_graph=True), *tg.grad([h[1].sum()], [h_0])]
 
     assert_equal(run, 1e-9)
 

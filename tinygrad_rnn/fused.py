@@ -2,12 +2,14 @@
 
 The node's forward and backward are a sequence driver's, which runs the Programs traced from the cell. Where the
 backward is recorded in its turn (`create_graph=True`), it goes through the cell's equations as ordinary primitives.
+Where a driver runs several directions of a layer at once, they are one node.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import operator
 from collections.abc import Callable
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from . import tape
 from .anomaly import watching
 from .cells import Cell
 from .differentiate import grad
-from .kernels import driver_for
+from .kernels import driver_for, takes_ways
 from .kernels import infer as infer_by_kernel
 from .kernels.program import Step
 from .kernels.recompute import Recompute
@@ -70,6 +72,12 @@ class _Call:
         """What the node returns: the sequence of h, or of every state, then the last states."""
         return (*(outputs if self.every_state else outputs[:1]), *final)
 
+    def cotangents(self, parts: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Those of the sequences of all states, and of the last states, from those of the results."""
+        states = len(self.step.states)
+        d_outputs = parts[:-states] + (None,) * (0 if self.every_state else states - 1)
+        return d_outputs, parts[-states:]
+
 
 def _forward(call: _Call, *arrays: Any) -> tuple[np.ndarray, ...]:
     call.given = sequence = call.sequence(arrays)
@@ -81,19 +89,17 @@ def _forward(call: _Call, *arrays: Any) -> tuple[np.ndarray, ...]:
 
 
 def _vjp(needs: list[bool], g: Bundle, call: _Call, *arrays: Any) -> list[Any]:
-    if any(isinstance(part, Tensor) for part in g.parts):
-        return [None, *_recorded_vjp(needs[1:], g, call, arrays)]
-    states = len(call.step.states)
-    d_outputs = g.parts[:-states] + (None,) * (states if not call.every_state else 0)
-    d_final = g.parts[-states:]
+    parts = g.parts
+    if any(isinstance(part, Tensor) for part in parts):
+        return [None, *_recorded_vjp(needs[1:], parts, call, arrays)]
     found = call.driver.backward(
-        call.step, call.given, call.saved, d_outputs[:states], d_final,
-        wants_x=needs[1], wants_initial=needs[-states],
+        call.step, call.given, call.saved, *call.cotangents(parts),
+        wants_x=needs[1], wants_initial=needs[-len(call.step.states)],
     )  # fmt: skip
     return [None, *call.arrays(found)]
 
 
-def _recorded_vjp(needs: list[bool], g: Bundle, call: _Call, arrays: Ordered[Any]) -> list[Any]:
+def _recorded_vjp(needs: Ordered[bool], parts: tuple[Any, ...], call: _Call, arrays: Ordered[Any]) -> list[Any]:
     """The same through ordinary primitives, on the tape.
 
     An alias stands for each argument, so that these are derivatives by the arguments alone, whatever they were
@@ -101,22 +107,59 @@ def _recorded_vjp(needs: list[bool], g: Bundle, call: _Call, arrays: Ordered[Any
     """
     aliases = [_alias(a) if need else a for a, need in zip(arrays, needs)]
     results = call.results(*unrolled(call.cell, call.step, call.sequence(aliases)))
-    reached = [(out, d) for out, d in zip(results, g.parts) if d is not None and out.requires_grad]
+    reached = [(out, d) for out, d in zip(results, parts) if d is not None and out.requires_grad]
     wanted = [a for a, need in zip(aliases, needs) if need]
     outs, seeds = [out for out, _ in reached], [d for _, d in reached]
     found = iter(grad(outs, wanted, seeds, create_graph=True, allow_unused=True) if outs else [None] * len(wanted))
     return [next(found) if need else None for need in needs]
 
 
+def _forward_ways(calls: list[_Call], x: Any, *arrays: Any) -> tuple[Any, ...]:
+    sequences = [call.sequence((x, *own)) for call, own in zip(calls, _cut(arrays, len(calls)))]
+    step, driver = calls[0].step, driver_for(calls[0].step, sequences[0])
+    found = driver.forward_ways(step, sequences, calls[0].keep or calls[0].every_state)
+    results = list[Any]()
+    for call, sequence, (outputs, final, saved) in zip(calls, sequences, found):
+        call.driver, call.given, call.saved = driver, sequence, saved
+        results += call.results(outputs, final)
+    return tuple(results)
+
+
+def _vjp_ways(needs: list[bool], g: Bundle, calls: list[_Call], x: Any, *arrays: Any) -> list[Any]:
+    ways, step = len(calls), calls[0].step
+    own_parts, own_needs = _cut(g.parts, ways), _cut(needs[2:], ways)
+    if any(isinstance(part, Tensor) for part in g.parts):
+        own_arrays = _cut(arrays, ways)
+        found = [
+            _recorded_vjp([needs[1], *own], parts, call, (x, *given))
+            for own, parts, call, given in zip(own_needs, own_parts, calls, own_arrays)
+        ]
+    else:
+        given = [(call.given, call.saved, *call.cotangents(parts)) for call, parts in zip(calls, own_parts)]
+        wants_initial = any(own[-len(step.states)] for own in own_needs)
+        sequences = calls[0].driver.backward_ways(step, given, wants_x=needs[1], wants_initial=wants_initial)
+        found = [call.arrays(sequence) for call, sequence in zip(calls, sequences)]
+    d_x = [d for d, *_ in found if d is not None]
+    return [None, functools.reduce(operator.add, d_x) if d_x else None, *(d for _, *own in found for d in own)]
+
+
+def _cut(values: Any, count: int) -> list[Any]:
+    """So many equal parts of a list or tuple: what stands there for each way in turn."""
+    size = len(values) // count
+    return [values[i * size : (i + 1) * size] for i in range(count)]
+
+
 @functools.cache
-def _node(cell: Cell) -> Callable[..., tuple[Tensor, ...]]:
-    """The primitive of a cell's sequence, named after the cell, with its arguments under their names."""
+def _node(cell: Cell, ways: int = 1) -> Callable[..., tuple[Tensor, ...]]:
+    """The primitive of a cell's sequence, or of one for each way, named after the cell; arguments under their names."""
     step = trace(cell)
-    names = ["call", *_LEADING, *("p_" + n for n in step.params), *("e_" + n for n in step.inputs)]
-    names += [s + "_0" for s in step.states]
-    forward, vjp = functools.partial(_forward), functools.partial(_vjp)
-    forward.__signature__ = _signature(names)  # type: ignore[attr-defined]
-    vjp.__signature__ = _signature(["needs", "g", *names])  # type: ignore[attr-defined]
+    own = [*WEIGHT_NAMES, *("p_" + n for n in step.params), *("e_" + n for n in step.inputs)]
+    own += [s + "_0" for s in step.states]
+    names = ["call", "x", *(name + way for way in ("", "_reverse")[:ways] for name in own)]
+    forward: Any = functools.partial(_forward if ways == 1 else _forward_ways)
+    vjp: Any = functools.partial(_vjp if ways == 1 else _vjp_ways)
+    forward.__signature__ = _signature(names)
+    vjp.__signature__ = _signature(["needs", "g", *names])
     return primitive(step.name, forward, vjp, joint=True, fresh=True, expects="")
 
 
@@ -143,6 +186,28 @@ def run(
         results = _node(cell)(call, *arrays)
     states = len(step.states)
     return list(results[:-states]), list(results[-states:])
+
+
+def run_ways(
+    cell: Cell, seqs: Ordered[Sequence], every_state: bool = False, recompute_every: int = 0
+) -> list[tuple[list[Tensor], list[Tensor]]]:
+    """`run` for each direction of a layer, which share x and lengths: at once, as one node, where their driver can."""
+    if len(seqs) == 1:
+        return [run(cell, seqs[0], every_state, recompute_every)]
+    if recompute_every or not takes_ways(seqs[0].x.data):
+        return [run(cell, seq, every_state, recompute_every) for seq in seqs]
+    step = trace(cell)
+    calls = [_Call(cell, step, seq.lengths, seq.reverse, every_state, 0, keep=False) for seq in seqs]
+    arrays = [seqs[0].x, *(a for call, seq in zip(calls, seqs) for a in call.arrays(seq)[1:])]
+    keep = tape.is_grad_enabled() and any(a is not None and a.requires_grad for a in arrays)
+    for call in calls:
+        call.keep = keep
+    if not keep and not watching.on:  # nothing to record
+        results = tuple(map(Tensor, _forward_ways(calls, *(None if a is None else a.data for a in arrays))))
+    else:
+        results = _node(cell, len(seqs))(calls, *arrays)
+    states = len(step.states)
+    return [(list(own[:-states]), list(own[-states:])) for own in _cut(results, len(seqs))]
 
 
 def infer(step: Step, weights: Ordered[Tensor | None], x: Any, initial: Ordered[Any], reverse: bool) -> Any:

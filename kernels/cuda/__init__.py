@@ -17,6 +17,7 @@ What is on the host:
     arrays.py      the device's arrays, through whichever library they are of; where values lie in them
     tiles.py       the product tiles that there are, and which precision is asked for
     regime.py      how work is shared out among blocks, by size: which of the three ways a layer runs
+    walks.py       the kernel run over a layer's sequence, or over those of several ways at once
     driver.py      the sequence driver
 
 Large products over all steps are the array library's. Nothing here imports it: it is taken from the arrays given.

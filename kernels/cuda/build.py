@@ -157,7 +157,7 @@ def _path(plan: Plan, products: str, target: str) -> Path:
     text = emit.source(plan, products)
     name = _name(plan, products, text)
     ahead = BUILT / f"{name}.so"
-    if ahead.exists():
+    if target.isdecimal() and int(target) >= ARCHITECTURES[0] and ahead.exists():
         return ahead
     path = folder() / f"{name}_{target}.so"
     if not path.exists():

@@ -26,7 +26,13 @@ typedef struct {
     int32_t units, weights;
 } rnn_stage;
 
+/* The most ways that one run takes: see rnn_work. */
+enum { RNN_MOST_WAYS = 2 };
+
 /* What is run over, and how the work is shared out.
+
+   A run has one way or several at once, as a layer has of two directions: each with weights, inputs and outputs of its
+   own, of the same sizes and lengths, none of which depends on another's. What follows holds for each way.
 
    The rows fall to teams of blocks, team_rows to each, and every team walks through time by itself. The units of a
    stage fall to the team's members in tiles of 1 << tile_bits, tile j to member j % members; a member goes through the
@@ -36,10 +42,10 @@ typedef struct {
    product does in both cases. source and sums: where those two begin in shared memory, in bytes. */
 typedef struct {
     int32_t steps, rows;      /* T, N */
-    int32_t reverse;          /* from a sequence's last step to its first */
+    int32_t ways, reverse;    /* how many; of each a bit, the first the lowest: from a sequence's last step to its first */
     const int32_t *order;     /* [N] the rows by falling length; NULL: as they are */
     const int32_t *lengths;   /* [N] the length of each row n, 0 to T; NULL: all T */
-    uint32_t *arrived;        /* [teams, 32] scratch: the first of each 32 counts a team's arrivals */
+    uint32_t *arrived;        /* [teams, ways, 32] scratch: the first of each 32 counts a team's arrivals */
     int32_t team_rows, members, tile_bits, row_bits, resident, depth, source, sums;
 } rnn_work;
 
@@ -54,8 +60,9 @@ int rnn_facts(int device, rnn_device *facts);
 /* Run a function over a sequence, on a stream of a device; returns before it is done. 0, or as above.
 
    function: 0 train, 1 infer, 2 backward. tile: 0 for few rows at a time, 1 for many (see emit.py).
-   spots: for each stage in turn, for each of its products the source [K], then the weights of each of its results
-   ([units, K], row K, read); then the Program's inputs, read, and outputs, written. shared: bytes for each block.
+   spots: for each way in turn, and for each stage in turn: for each of its products the source [K], then the weights of
+   each of its results ([units, K], row K, read); then the Program's inputs, read, and outputs, written. spot_count: of
+   all ways. shared: bytes for each block.
    An input and an output may share a spot, as each is touched by one thread, which reads before it writes. */
 int rnn_walk(int device, void *stream, int function, int tile, const rnn_work *work,
              const rnn_stage *stages, int stage_count, const rnn_spot *spots, int spot_count, int shared);

@@ -24,6 +24,7 @@ int failed(const char *call, const char *reason) {
 
 /* What rnn_walk is given besides the device and the choice of the kernel. */
 struct Given {
+    int device;
     cudaStream_t stream;
     const rnn_work *work;
     const rnn_stage *stages;
@@ -34,22 +35,28 @@ struct Given {
 };
 
 template <class Function, class Tile> int launch(const Given &given) {
-    if (given.stage_count != Function::stages || given.spot_count != Function::spots)
+    const int ways = given.work->ways;
+    if (ways < 1 || ways > RNN_MOST_WAYS) return failed("rnn_walk", "there are not so many ways at once");
+    if (given.stage_count != Function::stages || given.spot_count != ways * Function::spots)
         return failed("rnn_walk", "the numbers of stages or spots are not the function's");
-    Call<Function> call;
+    Call<Function> call = {};
     call.work = *given.work;
     for (int i = 0; i < Function::stages; ++i) call.stages[i] = given.stages[i];
-    for (int i = 0; i < Function::spots; ++i) call.spots[i] = given.spots[i];
+    for (int i = 0; i < given.spot_count; ++i) call.spots[i / Function::spots][i % Function::spots] = given.spots[i];
     const auto kernel = walk<Number, Tile, Function>;
     const int teams = (call.work.rows + call.work.team_rows - 1) / call.work.team_rows;
-    const dim3 grid(call.work.members, teams), block(THREADS);
+    const dim3 grid(call.work.members, teams, ways), block(THREADS);
     void *arguments[] = {&call};
-    TRY(cudaFuncSetAttribute, kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, given.shared);
+    /* All that the device has, and not what this launch takes: it holds for the kernel, which another thread of the host
+       may be about to launch with more. */
+    rnn_device facts;
+    if (rnn_facts(given.device, &facts)) return 1;
+    TRY(cudaFuncSetAttribute, kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, facts.shared);
     if (call.work.members == 1) {
         TRY(cudaLaunchKernel, kernel, grid, block, arguments, given.shared, given.stream);
         return 0;
     }
-    const size_t counters = sizeof(uint32_t) * COUNTER_WORDS * teams;
+    const size_t counters = sizeof(uint32_t) * COUNTER_WORDS * teams * ways;
     TRY(cudaMemsetAsync, call.work.arrived, 0, counters, given.stream);
     TRY(cudaLaunchCooperativeKernel, kernel, grid, block, arguments, given.shared, given.stream);
     return 0;
@@ -88,7 +95,7 @@ int rnn_meetings(int device, void *stream, int blocks, int count, uint32_t *arri
 int rnn_walk(int device, void *stream, int function, int tile, const rnn_work *work,
              const rnn_stage *stages, int stage_count, const rnn_spot *spots, int spot_count, int shared) {
     TRY(cudaSetDevice, device);
-    const Given given = {static_cast<cudaStream_t>(stream), work, stages, stage_count, spots, spot_count, shared};
+    const Given given = {device, static_cast<cudaStream_t>(stream), work, stages, stage_count, spots, spot_count, shared};
     switch (function) {
         case 0: return launch<Train>(tile, given);
         case 1: return launch<Infer>(tile, given);

@@ -1,7 +1,7 @@
 """How a layer's work is shared out among the blocks of a device: the one place that decides it.
 
 The rows of the batch fall to teams of blocks and the units of a row to the members of a team (see interface.h). Three
-ways come of that, by size:
+regimes come of that, by size:
 
   alone     one block has all units of its rows and keeps all recurrent weights: no block waits for another. Small H.
   together  the members of a team keep the weights of their units, and meet in every step.
@@ -9,12 +9,15 @@ ways come of that, by size:
             Any size.
 
 One block on each multiprocessor is what the device is sure to run at once, so there are never more that meet.
+
+Several ways of a layer, its directions, have a part of the blocks each and run at once: so they wait at the same time.
+They run one after the other where all blocks could keep the weights of one, but a part of the blocks could not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .tiles import TILES, Tile
 
@@ -47,7 +50,10 @@ class Load:
 
 @dataclass(frozen=True)
 class Regime:
-    """The choice, and where things lie in a block's shared memory. See rnn_work; tile: its number; shared: in bytes."""
+    """The choice, and where things lie in a block's shared memory. See rnn_work; tile: its number; shared: in bytes.
+
+    ways: that run at once.
+    """
 
     tile: int
     members: int
@@ -60,6 +66,7 @@ class Regime:
     source: int
     sums: int
     shared: int
+    ways: int = 1
 
     @property
     def name(self) -> str:
@@ -68,8 +75,16 @@ class Regime:
         return "alone" if self.members == 1 else "together"
 
 
-def choose(room: Room, loads: Sequence[Load], rows: int, products: str) -> Regime:
-    """The regime of a function over so many rows of the batch; products: a key of TILES."""
+def choose(room: Room, loads: Sequence[Load], rows: int, products: str, ways: int = 1) -> Regime:
+    """The regime of a function over so many rows of the batch, in so many ways; products: a key of TILES."""
+    whole = _of_one_way(room, loads, rows, products)
+    if ways == 1 or room.blocks < ways:
+        return whole
+    part = _of_one_way(replace(room, blocks=room.blocks // ways), loads, rows, products)
+    return replace(part, ways=ways) if part.resident or not whole.resident else whole
+
+
+def _of_one_way(room: Room, loads: Sequence[Load], rows: int, products: str) -> Regime:
     units = max(load.units for load in loads)
     for members in range(1, min(room.blocks, max(1, _up(units, UNITS_EACH))) + 1):
         found = _resident(room, loads, rows, products, members)

@@ -20,16 +20,18 @@ template <class T> __device__ inline T *place(const rnn_spot &spot, const Row &r
     return static_cast<T *>(spot.data) + slot * spot.step + int64_t(row.n) * spot.row;
 }
 
-/* A team, as one of its blocks sees it. Grid: [members, teams]. */
+/* A team, as one of its blocks sees it. Grid: [members, teams, ways]. */
 struct Team {
     const rnn_work &work;
-    const int member, members, first, end;  /* rows first to end - 1, in the order of falling length */
+    const int way, member, members, first, end;  /* rows first to end - 1, in the order of falling length */
+    const bool reverse;
     uint32_t *const counter;
     uint32_t meetings = 0;
 
     __device__ explicit Team(const rnn_work &w)
-        : work(w), member(blockIdx.x), members(w.members), first(blockIdx.y * w.team_rows),
-          end(min(first + w.team_rows, w.rows)), counter(w.arrived + blockIdx.y * COUNTER_WORDS) {}
+        : work(w), way(blockIdx.z), member(blockIdx.x), members(w.members), first(blockIdx.y * w.team_rows),
+          end(min(first + w.team_rows, w.rows)), reverse(w.reverse >> way & 1),
+          counter(w.arrived + (blockIdx.y * w.ways + way) * COUNTER_WORDS) {}
 
     __device__ int length(int r) const { return work.lengths ? work.lengths[work.order[r]] : work.steps; }
 
@@ -40,7 +42,7 @@ struct Team {
     __device__ Row row(int r, int k) const {
         if (r >= end) return {0, 0, false};
         const int steps = length(r);
-        return {work.order ? work.order[r] : r, work.reverse ? steps - 1 - k : k, k < steps};
+        return {work.order ? work.order[r] : r, reverse ? steps - 1 - k : k, k < steps};
     }
 
     /* All members have to come to a meeting; between the two calls there is time for what does not depend on others.
@@ -55,7 +57,7 @@ struct Team {
 
     __device__ void wait() const {
         if (members > 1 && threadIdx.x == 0)
-            while (look_at(counter) < meetings * members) {
+            while (int32_t(look_at(counter) - meetings * members) < 0) {  /* counts may begin again at 0 */
             }
         __syncthreads();
     }

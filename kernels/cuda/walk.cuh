@@ -37,7 +37,7 @@ template <bool BACKWARD, class... Stage> struct Function {
 template <class Function> struct Call {
     rnn_work work;
     rnn_stage stages[Function::stages];
-    rnn_spot spots[Function::spots];
+    rnn_spot spots[RNN_MOST_WAYS][Function::spots];
 };
 
 /* One stage at one step, for one member of a team. */
@@ -181,7 +181,7 @@ template <class T, class Tile, bool BACKWARD, class... Stage>
 __device__ __forceinline__ void steps(const Call<Function<BACKWARD, Stage...>> &call, unsigned char *shared) {
     Team team(call.work);
     const auto visit = [&](auto what) {
-        each_stage<T, Tile, Function<BACKWARD, Stage...>, 0, Stage...>(team, call.stages, call.spots, shared, what);
+        each_stage<T, Tile, Function<BACKWARD, Stage...>, 0, Stage...>(team, call.stages, call.spots[team.way], shared, what);
     };
     if (call.work.resident) visit([](const auto &stage, auto) { stage.load(); });
     const int count = team.steps();
@@ -201,7 +201,7 @@ __global__ void __launch_bounds__(THREADS, 1) meet(const __grid_constant__ rnn_w
     }
 }
 
-/* Grid [members, teams]; all members of a team have to run at once. */
+/* Grid [members, teams, ways]; all members of a team have to run at once. */
 template <class T, class Tile, class Function>
 __global__ void __launch_bounds__(THREADS, 1) walk(const __grid_constant__ Call<Function> call) {
     SHARED_MEMORY(memory);

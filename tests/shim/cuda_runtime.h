@@ -46,6 +46,7 @@ namespace shim {
 
 constexpr int BLOCKS = 6, SHARED = 1 << 20;  /* of the device that is played */
 constexpr size_t STACK = 64 << 10;
+inline size_t allowed;  /* bytes of shared memory that a kernel may have */
 
 struct Warp {
     double values[2][32];  /* what lanes show each other; two in turn, so that nobody overwrites what others still read */
@@ -157,20 +158,20 @@ cudaError_t launch(void (*kernel)(Argument), dim3 grid, dim3 block, void **argum
         void (*kernel)(Argument);
         Argument *argument;
     } both = {kernel, static_cast<Argument *>(arguments[0])};
-    if (!grid.x || !grid.y || shared > SHARED || block.x % 32) return cudaErrorInvalidValue;
-    if (at_once && grid.x * grid.y > BLOCKS) return cudaErrorCooperativeLaunchTooLarge;
+    if (!grid.x || !grid.y || !grid.z || shared > allowed || block.x % 32) return cudaErrorInvalidValue;
+    if (at_once && grid.x * grid.y * grid.z > BLOCKS) return cudaErrorCooperativeLaunchTooLarge;
     body = [](void *p) { static_cast<Both *>(p)->kernel(*static_cast<Both *>(p)->argument); };
     argument = &both;
     backwards = std::getenv("RNN_SHIM_BACKWARDS") != nullptr;
     std::vector<std::unique_ptr<Block>> blocks;
     static std::vector<Fiber> fibers;
-    for (unsigned y = 0; y < grid.y; ++y)
-        for (unsigned x = 0; x < grid.x; ++x) {
-            blocks.push_back(make_block(dim3(x, y, 0), block.x, shared));
-            if (at_once) continue;
-            if (!run_blocks(blocks, fibers)) return cudaErrorLaunchFailure;
-            blocks.clear();
-        }
+    for (unsigned i = 0; i < grid.x * grid.y * grid.z; ++i) {
+        const dim3 index(i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y);
+        blocks.push_back(make_block(index, block.x, shared));
+        if (at_once) continue;
+        if (!run_blocks(blocks, fibers)) return cudaErrorLaunchFailure;
+        blocks.clear();
+    }
     return !at_once || run_blocks(blocks, fibers) ? cudaSuccess : cudaErrorLaunchFailure;
 }
 
@@ -203,7 +204,9 @@ inline cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, 
 }
 
 template <class Kernel> cudaError_t cudaFuncSetAttribute(Kernel, cudaFuncAttribute, int bytes) {
-    return bytes > shim::SHARED ? cudaErrorInvalidValue : cudaSuccess;
+    if (bytes > shim::SHARED) return cudaErrorInvalidValue;
+    shim::allowed = bytes;
+    return cudaSuccess;
 }
 
 inline cudaError_t cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t) {

@@ -160,11 +160,11 @@ class Recurrent(Module):
         for layer in range(self.num_layers):
             if layer and self.dropout:
                 below = drop(below, self.dropout, self.training)
-            outs = []
+            ways, outs = [], []
             for way in range(len(self._ways)):
                 k = layer * len(self._ways) + way
-                arguments = self._arguments(k, below, initial[k], per_run[k], call.lengths, bool(way))
-                outputs, final = fused.run(self.cell, arguments, self.return_states, self.recompute_every)
+                ways.append(self._arguments(k, below, initial[k], per_run[k], call.lengths, bool(way)))
+            for outputs, final in fused.run_ways(self.cell, ways, self.return_states, self.recompute_every):
                 outs.append(outputs[0])
                 sequences.append(outputs)
                 finals.append(final)

@@ -1,0 +1,155 @@
+"""The kernel run over layers: their sizes and arrays, what a walk is told, and several walks at once."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..plan import Multiplication, Plan, Stage
+from ..program import Step
+from ..sequence import Sequence
+from . import build, emit, regime
+from .arrays import Device, Spot, address, device_of, namespace, table
+from .tiles import THREADS, products_of
+
+Array = Any
+
+
+@dataclass(eq=False)
+class Layer:
+    """A sequence with a step's plan: sizes, the array library, and the rows by falling length."""
+
+    plan: Plan
+    seq: Sequence
+    xp: Any = field(init=False)
+    order: Array = None
+    lengths: Array = None
+
+    def __post_init__(self) -> None:
+        seq, self.xp = self.seq, namespace(self.seq.x)
+        self.dtype = seq.x.dtype
+        if self.dtype.name not in emit.NUMBERS:
+            raise TypeError(f"cuda: expected x of {' or '.join(emit.NUMBERS)}, got {self.dtype}")
+        self.T, self.N, self.I = seq.x.shape
+        self.H = seq.weight_ih.shape[0] // len(self.step.input_gates)
+        self.P = seq.initial[0].shape[1]
+        if seq.lengths is not None:
+            self.order = self.xp.asarray(np.argsort(-seq.lengths, kind="stable").astype(np.int32))
+            self.lengths = self.xp.asarray(seq.lengths.astype(np.int32))
+
+    @property
+    def step(self) -> Step:
+        return self.plan.step
+
+    @property
+    def weight_hh(self) -> Array:
+        return self.seq.weight_hh
+
+    def width(self, state: int) -> int:
+        return self.H if state else self.P
+
+    def units(self, stage: Stage) -> int:
+        return self.P if stage.narrow else self.H
+
+    def make(self, *shape: int) -> Array:
+        """An array that the kernel fills, with zeros where rows have no step."""
+        return (self.xp.empty if self.lengths is None else self.xp.zeros)(shape, self.dtype)
+
+    def steps_of_zeros(self, columns: int) -> Array:
+        """[T + 1, N, columns] for what is read at the next step too: the place before the first to be written is 0."""
+        found = self.make(self.T + 1, self.N, columns)
+        found[0 if self.seq.reverse else self.T] = 0
+        return found
+
+    def written(self, array: Array) -> Array:
+        """Of T + 1 places those that steps write."""
+        return array[1:] if self.seq.reverse else array[:-1]
+
+    def real(self) -> Array:
+        """[T, N, 1] whether there is such a step."""
+        return (self.xp.arange(self.T)[:, None] < self.lengths)[:, :, None]
+
+    def without_padding(self, a: Array) -> Array:
+        """a [T, N, ...] with 0 where there is no step: what stands there may be anything."""
+        return a if self.lengths is None else self.xp.where(self.real(), a, self.dtype.type(0))
+
+    def flat(self, a: Array) -> Array:
+        return a.reshape(self.T * self.N, a.shape[2])
+
+    def recurrent_rows(self, gate: str) -> int:
+        """Where a gate's rows of weight_hh begin."""
+        return self.step.recurrent_gates.index(gate) * self.H
+
+    def at(self, state: Array, last: bool) -> tuple[Any, ...]:
+        """The index of each row's first or last place in a state's sequence."""
+        if last == self.seq.reverse:
+            return (0,)
+        if self.lengths is None:
+            return (self.T % len(state),)
+        return self.lengths % len(state), self.xp.arange(self.N)
+
+
+@dataclass
+class Walk:
+    """A function of the kernel over a sequence: where its stages find their values, and the weights of each gate."""
+
+    at: Layer
+    function: str
+    values: dict[str, Spot]
+    weights: dict[str, Spot]
+
+    def _own_weights(self, product: Multiplication) -> list[Spot]:
+        return [self.weights[gate] for gate in (("next",) if product.source == "next" else product.gates)]
+
+    def spots(self) -> list[Spot]:
+        """In the order of rnn_walk."""
+        found = list[Spot]()
+        for stage in self.at.plan.stages(self.function):
+            for product in stage.products:
+                found += [self.values[product.source], *self._own_weights(product)]
+            found += [self.values[name] for name in (*emit.inputs(stage), *(name for name, _ in stage.program.outputs))]
+        return found
+
+    def loads(self) -> tuple[regime.Load, ...]:
+        """The sizes of its stages."""
+        loads = list[regime.Load]()
+        for stage in self.at.plan.stages(self.function):
+            weights = [self._own_weights(product) for product in stage.products]
+            loads.append(regime.Load(self.at.units(stage), tuple((len(own), own[0].row) for own in weights)))
+        return tuple(loads)
+
+
+def run(walks: list[Walk]) -> None:
+    """Run the kernel of a function over sequences of the same sizes and lengths, at once where they fit."""
+    at = walks[0].at
+    if at.T == 0 or at.N == 0:
+        return
+    device, products = device_of(at.seq.x), products_of(at.dtype.name)
+    code = build.library(at.plan, products, device.target)
+    facts = code.facts(device.number)
+    room = regime.Room(facts.blocks, facts.shared, THREADS[products])
+    chosen = _chosen(room, walks[0].loads(), at.N, products, len(walks))
+    for i in range(0, len(walks), chosen.ways):
+        _launch(walks[i : i + chosen.ways], code, device, chosen)
+
+
+def _launch(ways: list[Walk], code: build.Library, device: Device, chosen: regime.Regime) -> None:
+    at, function, ffi = ways[0].at, ways[0].function, code.ffi
+    units = [at.units(stage) for stage in at.plan.stages(function)]
+    stages = ffi.new("rnn_stage[]", list(zip(units, chosen.weights)))
+    arrived = at.xp.empty((-(-at.N // chosen.team_rows), len(ways), 32), np.uint32)
+    pointers = [ffi.cast("void *", 0 if a is None else address(a)) for a in (at.order, at.lengths, arrived)]
+    reverse = sum(way.at.seq.reverse << i for i, way in enumerate(ways))
+    shared_out = chosen.team_rows, chosen.members, chosen.tile_bits, chosen.row_bits, chosen.resident, chosen.depth
+    numbers = at.T, at.N, len(ways), reverse, *pointers, *shared_out, chosen.source, chosen.sums
+    work = ffi.new("rnn_work *", numbers)
+    spots = table(spot for way in ways for spot in way.spots())
+    code.walk(device, function, chosen.tile, work, stages, spots, chosen.shared)
+
+
+@functools.lru_cache(256)
+def _chosen(room: regime.Room, loads: tuple[regime.Load, ...], rows: int, products: str, ways: int) -> regime.Regime:
+    return regime.choose(room, loads, rows, products, ways)

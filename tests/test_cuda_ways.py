@@ -1,0 +1,161 @@
+"""Both directions of a layer at once by the CUDA driver, on the host: against the reference, each by itself."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from cuda_examples import TOLERANCE, agree, equal, example, named
+from cuda_shim import BACKWARDS, WAYS, needs_compiler, on_the_host, way
+from sequences import some_lengths
+from tinygrad_rnn.kernels import reference
+from tinygrad_rnn.kernels.cuda import build, driver, regime, tiles
+
+pytestmark = needs_compiler
+
+REGIMES = list(itertools.product(WAYS, (0, 1)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _host():
+    with on_the_host():
+        yield
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """The functions that were launched, and in how many ways each."""
+    found, walk = [], build.Library.walk
+
+    def counted(self, at, function, tile, work, *rest):
+        found.append((function, work.ways))
+        walk(self, at, function, tile, work, *rest)
+
+    monkeypatch.setattr(build.Library, "walk", counted)
+    return found
+
+
+def both(name, *shape, dtype="float32", **options):
+    """A step and, for each direction, a sequence of the same x and cotangents of its outputs and last states."""
+    step, ahead, d_outputs, d_final = example(name, *shape, dtype, **options)
+    _, back, _, _ = example(name, *shape, dtype, seed=1, reverse=True, **options)
+    back = dataclasses.replace(back, x=ahead.x)
+    return step, [(ahead, d_outputs, d_final), (back, [-d for d in d_outputs], [0.5 * d for d in d_final])]
+
+
+def by_name(outputs, final, gradients):
+    found = {f"output {i}": o for i, o in enumerate(outputs)} | {f"final {i}": s for i, s in enumerate(final)}
+    return found | named(gradients)
+
+
+def together(step, ways):
+    """Everything that comes of both directions at once, for each by name."""
+    runs = driver.forward_ways(step, [seq for seq, _, _ in ways], True)
+    given = [(seq, saved, d_out, d_last) for (seq, d_out, d_last), (_, _, saved) in zip(ways, runs)]
+    gradients = driver.backward_ways(step, given)
+    return [by_name(outputs, final, d) for (outputs, final, _), d in zip(runs, gradients)]
+
+
+def apart(chosen, step, ways):
+    """The same of one direction after the other by a driver."""
+    found = []
+    for seq, d_outputs, d_final in ways:
+        outputs, final, saved = chosen.forward(step, seq, True)
+        found.append(by_name(outputs, final, chosen.backward(step, seq, saved, d_outputs, d_final)))
+    return found
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("lengths", [None, some_lengths(5, 9)], ids=["equal", "unequal"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "several_products", "zoneout_lstm"])
+def test_agrees_with_the_reference(name, lengths, dtype, launches):
+    step, ways = both(name, 5, 9, 3, 17, dtype=dtype, lengths=lengths)
+    expected = apart(reference, step, ways)
+    for kind, tile in REGIMES:
+        launches.clear()
+        with way(kind, tile):
+            found = together(step, ways)
+            inferred = driver.forward_ways(step, [seq for seq, _, _ in ways], False)
+        assert launches == [("train", 2), ("backward", 2), ("infer", 2)]
+        for wanted, got, (outputs, final, _) in zip(expected, found, inferred):
+            assert got.keys() == wanted.keys()
+            agree(got, wanted, TOLERANCE[dtype])
+            of_inference = {"output 0": outputs[0]} | {f"final {i}": s for i, s in enumerate(final)}
+            agree(of_inference, wanted, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("proj", [0, 5])
+def test_the_same_bits_as_one_after_the_other(proj):
+    step, ways = both("lstm", 4, 7, 3, 13, proj=proj, lengths=some_lengths(4, 7))
+    with way("alone", 1):
+        for got, wanted in zip(together(step, ways), apart(driver, step, ways)):
+            equal(got, wanted)
+
+
+@pytest.mark.parametrize(("kind", "tile"), REGIMES)
+def test_the_order_in_which_threads_run_changes_no_bit(kind, tile, monkeypatch):
+    step, ways = both("gru_reset_before", 5, 9, 3, 21, lengths=some_lengths(5, 9))
+    with way(kind, tile):
+        forwards = together(step, ways)
+        monkeypatch.setenv(BACKWARDS, "1")
+        for found, wanted in zip(together(step, ways), forwards):
+            equal(found, wanted)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 1)])
+def test_no_steps_and_no_rows(shape):
+    step, ways = both("lstm", *shape, 2, 5)
+    for got, wanted in zip(together(step, ways), apart(reference, step, ways)):
+        agree(got, wanted, TOLERANCE["float32"])
+
+
+def test_one_after_the_other_where_both_do_not_fit(launches):
+    step, ways = both("lstm", 3, 4, 2, 20)
+    with way("together", 1), pytest.MonkeyPatch.context() as patch:
+        choose = regime.choose
+        patch.setattr(regime, "choose", lambda *size: dataclasses.replace(choose(*size), ways=1))
+        found = together(step, ways)
+    assert launches == [("train", 1)] * 2 + [("backward", 1)] * 2
+    for got, wanted in zip(found, apart(reference, step, ways)):
+        agree(got, wanted, TOLERANCE["float32"])
+
+
+H200 = regime.Room(132, 232448, 256)
+
+
+@pytest.mark.parametrize(
+    ("count", "units", "rows", "at_once"),
+    [(4, 64, 32, 2), (4, 512, 64, 2), (3, 768, 128, 2), (4, 1024, 64, 1), (4, 2048, 64, 2)],
+)
+def test_size_says_whether_they_run_at_once(count, units, rows, at_once):
+    loads = (regime.Load(units, ((count, units),)),)
+    found, single = (regime.choose(H200, loads, rows, "float32", ways) for ways in (2, 1))
+    assert found.ways == at_once and single.ways == 1
+    assert found.resident == single.resident
+    if at_once == 1:
+        assert found == single
+
+
+@pytest.mark.parametrize(
+    "room", [H200, regime.Room(46, 101376, 256), regime.Room(6, 65536, 256), regime.Room(1, 65536, 256)]
+)
+@pytest.mark.parametrize("products", tiles.TILES)
+def test_both_fit(room, products):
+    for units, rows in itertools.product((1, 64, 650, 3000), (1, 7, 1000)):
+        found = regime.choose(room, (regime.Load(units, ((4, units),)),), rows, products, 2)
+        assert -(-rows // found.team_rows) * found.members * found.ways <= room.blocks
+        assert found.shared <= room.shared
+
+
+def test_more_ways_than_the_kernel_takes_are_refused():
+    step, ways = both("rnn_tanh", 2, 2, 2, 3)
+    with pytest.raises(RuntimeError, match="rnn_walk: there are not so many ways at once"):
+        with way("alone", 0):
+            driver.forward_ways(step, [seq for seq, _, _ in ways] * 2, False)
+
+
+def test_what_is_given_stays_as_it_is():
+    step, ways = both("peephole_lstm", 3, 4, 2, 9, lengths=np.array([3, 1, 2, 0]))
+    first, second = together(step, ways), together(step, ways)
+    for a, b in zip(first, second):
+        equal(a, b)

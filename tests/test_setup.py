@@ -1,0 +1,64 @@
+"""setup.py: when the CUDA kernels of the built-in cells are built ahead, and what is said of it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NVCC = """#!/bin/sh
+[ "$1" = --list-gpu-arch ] && echo compute_80 && exit
+while [ $# -gt 0 ]; do
+    [ "$1" = -o ] && {does}
+    shift
+done
+"""
+WORKS, FAILS = 'echo code > "$2" && exit', 'echo "nvcc fatal: no" >&2 && exit 1'
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Build the packages with an nvcc that does so; returns how that ended, and the names of the libraries."""
+    pytest.importorskip("setuptools", reason="setuptools is not installed to run setup.py")
+    into = tmp_path / "lib"
+
+    def run(does, ahead=None):
+        program = tmp_path / "nvcc"
+        if does:
+            program.write_text(NVCC.replace("{does}", does))
+            program.chmod(0o755)
+        environment = {**os.environ, "CUDACXX": str(program)}
+        environment.pop("TINYGRAD_RNN_CUDA_AHEAD", None)
+        environment |= {} if ahead is None else {"TINYGRAD_RNN_CUDA_AHEAD": ahead}
+        command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(into)]
+        # A session of its own has no terminal to say things on.
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, start_new_session=True
+        )
+        return done, sorted(path.name for path in (into / "tinygrad_rnn/kernels/cuda").glob("built/*.so"))
+
+    return run
+
+
+def test_kernels_are_built_where_nvcc_is_found_and_said_so(build):
+    done, libraries = build(WORKS)
+    assert done.returncode == 0, done.stderr
+    assert len(libraries) == 8 and any(name.startswith("lstm_projected_float32_") for name in libraries)
+    assert "CUDA kernels for all architectures, 8 of 8: lstm, projected" in done.stdout
+    done, libraries = build(WORKS, ahead="0")
+    assert done.returncode == 0 and not libraries and "CUDA" not in done.stdout  # nor are there those from before
+
+
+def test_without_nvcc_there_are_none(build):
+    done, libraries = build(None)
+    assert done.returncode == 0 and not libraries and "CUDA" not in done.stdout + done.stderr
+
+
+def test_where_nvcc_fails_the_rest_is_built(build):
+    done, libraries = build(FAILS)
+    assert done.returncode == 0 and not libraries
+    assert "nvcc fatal: no" in done.stderr and "WARNING: nvcc failed" in done.stderr
+    done, _ = build(FAILS, ahead="1")
+    assert done.returncode and "TINYGRAD_RNN_CUDA_AHEAD: the CUDA kernels could not be built" in done.stderr
