@@ -87,7 +87,10 @@ def _each(*groups: str, shape: str) -> Callable[[Results], str]:
         names = contenders(records)
         rows = [["", shape, *names, "best peer / ours"]]
         for r in records:
-            task = "" if r.task == "train" else ", inference" if r.group != "dense" else ", product alone"
+            if r.group == "dense":
+                task = " and its gradients" if r.task == "train" else ""
+            else:
+                task = "" if r.task == "train" else ", inference"
             times = [shown(r.found[name].median, r.unit) if name in r.found else "-" for name in names]
             best = r.best()
             rows.append([f"{r.cell}{task}", r.sizes, *times, digits(best[1]) if best else "-"])
