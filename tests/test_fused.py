@@ -9,6 +9,7 @@ import weakref
 
 import numpy as np
 import pytest
+from helpers import normal
 from sequences import (
     assert_same_gradients,
     gradients,
@@ -22,7 +23,7 @@ from tinygrad_rnn.kernels.cpu import driver as cpu_driver
 from user_cells import USER_CELLS, flat_state, minimal_gated, passing, several_products, zoneout_lstm
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import fused, kernels
+from tinygrad_rnn import fused, kernels, nn
 from tinygrad_rnn.cells import BUILT_IN
 from tinygrad_rnn.trace import trace
 from tinygrad_rnn.unrolled import unrolled
@@ -247,6 +248,24 @@ def test_second_order_with_lengths(name, reverse):
         first = tg.grad(outs, list(tensors.values()), random_cotangents(outs), create_graph=True)
         both.append(gradients([(g * g).sum() for g in first], tensors))
     assert_same_gradients(both[0], both[1], 1e-9)
+
+
+@tg.cell(gates="fn")
+def hard_gate(a, s):
+    keep = tg.where(a.f > 0, 1.0, 0.25)
+    return keep * s.h + (1.0 - keep) * tg.tanh(a.n)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_choice_between_two_numbers_has_the_dtype_of_the_layer(dtype):
+    layer, x = nn.Recurrent(hard_gate, 3, 4, dtype=dtype), tg.tensor(normal(5, 2, 3).astype(dtype), requires_grad=True)
+    (g,) = tg.grad(layer(x)[0].sum(), x, create_graph=True)
+    assert g.dtype == dtype
+    (second,) = tg.grad((g * g).sum(), x)
+    assert second.dtype == dtype and np.isfinite(second.numpy()).all()
+    if dtype == "float64":
+        assert tg.gradcheck(lambda x: layer(x)[0], [x]) and tg.gradgradcheck(lambda x: layer(x)[0], [x])
+    assert tg.where(x > 0, 1.0, 0.0).dtype == "float32"  # as ever elsewhere
 
 
 def with_tensors(seq, tensors):

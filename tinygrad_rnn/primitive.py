@@ -19,7 +19,9 @@ What a primitive gets tells which: given arrays it computes, given tensors it re
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -245,8 +247,25 @@ def one_device(rule: Rule, raw: Sequence[Any]) -> None:
         )
 
 
+class _Numbers(threading.local):
+    dtype: Any = np.float32
+
+
+_numbers = _Numbers()
+
+
+@contextmanager
+def numbers_as(dtype: Any) -> Iterator[None]:
+    """Within the block a result of nothing but numbers, as `where(x > 0, 1.0, 0.0)`, is of this dtype, not float32."""
+    before, _numbers.dtype = _numbers.dtype, dtype
+    try:
+        yield
+    finally:
+        _numbers.dtype = before
+
+
 def _settled_result(rule: Rule, out: Any, raw: list) -> Any:
-    """An array where NumPy gave a scalar, and float32 where its arithmetic took integers to float64."""
+    """An array where NumPy gave a scalar, and float32 where its arithmetic took numbers and integers to float64."""
     if type(out) is tuple:
         if out and type(out[0]) is not _ndarray and on_gpu(out[0]):
             one_device(rule, raw)
@@ -256,5 +275,5 @@ def _settled_result(rule: Rule, out: Any, raw: list) -> Any:
     elif type(out) is not _ndarray and on_gpu(out):
         one_device(rule, raw)
     if rule.numeric and out.dtype == np.float64 and not any(_is_array(a) and a.dtype == np.float64 for a in raw):
-        out = out.astype(np.float32)
+        out = out.astype(_numbers.dtype, copy=False)
     return out

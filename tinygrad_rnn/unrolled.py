@@ -14,6 +14,7 @@ from .cells import Cell, Gate
 from .device import beside
 from .kernels.program import Step
 from .kernels.sequence import Sequence
+from .primitive import numbers_as
 from .primitives.elementwise import cast, where
 from .primitives.products import matmul
 from .primitives.shape import split, stack, unbind, zeros_beside
@@ -53,8 +54,9 @@ def unrolled(cell: Cell, step: Step, arrays: Sequence) -> tuple[list[Tensor], li
     for t, x in enumerate(unbind(seq.in_step_order(seq.x))):
         old = [real(t, state) for state in states]
         given = {name: real(t, e[t]) for name, e in inputs.items()}
-        new = list(cell(gates(real(t, x), old[0]), dict(zip(step.states, old)), seq.params, given))
-        new = [cast(state, seq.x.dtype) for state in new]  # a choice between two numbers knows no dtype of the layer
+        with numbers_as(seq.x.dtype):  # a choice between two numbers knows no dtype of the layer
+            new = list(cell(gates(real(t, x), old[0]), dict(zip(step.states, old)), seq.params, given))
+        new = [cast(state, seq.x.dtype) for state in new]  # a state may be a condition
         new = [state + nothing if state.shape != nothing.shape else state for state in new]
         if seq.weight_hr is not None:
             new[0] = matmul(new[0], seq.weight_hr.mT)
