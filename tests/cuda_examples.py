@@ -48,11 +48,16 @@ def named(found: Sequence) -> dict[str, Any]:
     return {name: d for name, d in every.items() if d is not None}
 
 
-def everything(driver: Any, step: Any, seq: Sequence, d_outputs: Any, d_final: Any) -> dict[str, Any]:
+def by_name(outputs: Any, final: Any, gradients: Sequence) -> dict[str, Any]:
     """Outputs, last states and all gradients, by name."""
-    outputs, final, saved = driver.forward(step, seq, True)
     found = {f"output {i}": o for i, o in enumerate(outputs)} | {f"final {i}": s for i, s in enumerate(final)}
-    return found | named(driver.backward(step, seq, saved, d_outputs, d_final))
+    return found | named(gradients)
+
+
+def everything(driver: Any, step: Any, seq: Sequence, d_outputs: Any, d_final: Any) -> dict[str, Any]:
+    """What a driver makes of a sequence, by name."""
+    outputs, final, saved = driver.forward(step, seq, True)
+    return by_name(outputs, final, driver.backward(step, seq, saved, d_outputs, d_final))
 
 
 def of_inference(driver: Any, step: Any, seq: Sequence) -> dict[str, Any]:

@@ -44,6 +44,20 @@ def on_the_host() -> Iterator[None]:
 
 
 @contextmanager
+def launches() -> Iterator[list[tuple[str, list[tuple[int, int]]]]]:
+    """What is launched meanwhile: each function, with where each of its ways begins and ends."""
+    found, walk = list[tuple[str, list[tuple[int, int]]]](), build.Library.walk
+
+    def noted(self, at, function, tile, work, *rest):
+        found.append((function, list(zip(work.begin, work.end))[: work.ways]))
+        walk(self, at, function, tile, work, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build.Library, "walk", noted)
+        yield found
+
+
+@contextmanager
 def way(name: str, tile: int, team_rows: int = 4) -> Iterator[None]:
     """One of the regimes, whatever the size: so many rows to a team, if as many teams can be at work as that takes."""
 

@@ -117,7 +117,15 @@ def argsort(a, axis=-1, kind=None):
 
 
 def dot(a, b, out=None):
-    return computed(np.dot, bare(a), bare(b))
+    found = computed(np.dot, bare(a), bare(b))
+    if out is None:
+        return found
+    if found.dtype != out.dtype:
+        raise ValueError("Not supported dtype combination.")
+    if not out._a.flags.c_contiguous:
+        raise ValueError("Output array must be C-contiguous")
+    out._a[...] = found._a
+    return out
 
 
 def matmul(a, b, out=None):

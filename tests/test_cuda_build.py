@@ -165,11 +165,13 @@ class TestLibraries:
             self.walk(spots=3)
         with pytest.raises(RuntimeError, match="rnn_walk: there is no tile of this number"):
             self.walk(tile=2)
+        with pytest.raises(RuntimeError, match="rnn_walk: there are not so many ways at once"):
+            self.walk(ways=self.library().most_ways + 1)
 
-    def walk(self, device=None, members=1, shared=1024, spots=None, tile=1):
+    def walk(self, device=None, members=1, shared=1024, spots=None, tile=1, ways=1):
         library = self.library()
         arrived = np.zeros((9, 32), np.uint32)
-        work = library.ffi.new("rnn_work *", {"rows": 1, "team_rows": 1, "members": members, "ways": 1})
+        work = library.ffi.new("rnn_work *", {"rows": 1, "team_rows": 1, "members": members, "ways": ways})
         work.arrived = library.ffi.cast("uint32_t *", arrived.ctypes.data)
         count = 7 if spots is None else spots
         stages = library.ffi.new("rnn_stage[]", 1)

@@ -5,11 +5,11 @@ import itertools
 
 import numpy as np
 import pytest
-from cuda_examples import TOLERANCE, agree, equal, example, named
-from cuda_shim import BACKWARDS, WAYS, needs_compiler, on_the_host, way
+from cuda_examples import TOLERANCE, agree, by_name, equal, example
+from cuda_shim import BACKWARDS, WAYS, launches, needs_compiler, on_the_host, way
 from sequences import some_lengths
 from tinygrad_rnn.kernels import reference
-from tinygrad_rnn.kernels.cuda import build, driver, regime, tiles
+from tinygrad_rnn.kernels.cuda import driver, regime, tiles
 
 pytestmark = needs_compiler
 
@@ -22,30 +22,12 @@ def _host():
         yield
 
 
-@pytest.fixture
-def launches(monkeypatch):
-    """The functions that were launched, and in how many ways each."""
-    found, walk = [], build.Library.walk
-
-    def counted(self, at, function, tile, work, *rest):
-        found.append((function, work.ways))
-        walk(self, at, function, tile, work, *rest)
-
-    monkeypatch.setattr(build.Library, "walk", counted)
-    return found
-
-
 def both(name, *shape, dtype="float32", **options):
     """A step and, for each direction, a sequence of the same x and cotangents of its outputs and last states."""
     step, ahead, d_outputs, d_final = example(name, *shape, dtype, **options)
     _, back, _, _ = example(name, *shape, dtype, seed=1, reverse=True, **options)
     back = dataclasses.replace(back, x=ahead.x)
     return step, [(ahead, d_outputs, d_final), (back, [-d for d in d_outputs], [0.5 * d for d in d_final])]
-
-
-def by_name(outputs, final, gradients):
-    found = {f"output {i}": o for i, o in enumerate(outputs)} | {f"final {i}": s for i, s in enumerate(final)}
-    return found | named(gradients)
 
 
 def together(step, ways):
@@ -68,15 +50,14 @@ def apart(chosen, step, ways):
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("lengths", [None, some_lengths(5, 9)], ids=["equal", "unequal"])
 @pytest.mark.parametrize("name", ["lstm", "gru", "several_products", "zoneout_lstm"])
-def test_agrees_with_the_reference(name, lengths, dtype, launches):
+def test_agrees_with_the_reference(name, lengths, dtype):
     step, ways = both(name, 5, 9, 3, 17, dtype=dtype, lengths=lengths)
     expected = apart(reference, step, ways)
     for kind, tile in REGIMES:
-        launches.clear()
-        with way(kind, tile):
+        with way(kind, tile), launches() as launched:
             found = together(step, ways)
             inferred = driver.forward_ways(step, [seq for seq, _, _ in ways], False)
-        assert launches == [("train", 2), ("backward", 2), ("infer", 2)]
+        assert launched == [(function, [(0, 5)] * 2) for function in ("train", "backward", "infer")]
         for wanted, got, (outputs, final, _) in zip(expected, found, inferred):
             assert got.keys() == wanted.keys()
             agree(got, wanted, TOLERANCE[dtype])
@@ -109,13 +90,14 @@ def test_no_steps_and_no_rows(shape):
         agree(got, wanted, TOLERANCE["float32"])
 
 
-def test_one_after_the_other_where_both_do_not_fit(launches):
+def test_one_after_the_other_where_both_do_not_fit():
     step, ways = both("lstm", 3, 4, 2, 20)
     with way("together", 1), pytest.MonkeyPatch.context() as patch:
         choose = regime.choose
         patch.setattr(regime, "choose", lambda *size: dataclasses.replace(choose(*size), ways=1))
-        found = together(step, ways)
-    assert launches == [("train", 1)] * 2 + [("backward", 1)] * 2
+        with launches() as launched:
+            found = together(step, ways)
+    assert launched == [("train", [(0, 3)])] * 2 + [("backward", [(0, 3)])] * 2
     for got, wanted in zip(found, apart(reference, step, ways)):
         agree(got, wanted, TOLERANCE["float32"])
 
@@ -145,13 +127,6 @@ def test_both_fit(room, products):
         found = regime.choose(room, (regime.Load(units, ((4, units),)),), rows, products, 2)
         assert -(-rows // found.team_rows) * found.members * found.ways <= room.blocks
         assert found.shared <= room.shared
-
-
-def test_more_ways_than_the_kernel_takes_are_refused():
-    step, ways = both("rnn_tanh", 2, 2, 2, 3)
-    with pytest.raises(RuntimeError, match="rnn_walk: there are not so many ways at once"):
-        with way("alone", 0):
-            driver.forward_ways(step, [seq for seq, _, _ in ways] * 2, False)
 
 
 def test_what_is_given_stays_as_it_is():

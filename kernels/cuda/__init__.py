@@ -18,7 +18,10 @@ What is on the host:
     tiles.py       the product tiles that there are, and which precision is asked for
     regime.py      how work is shared out among blocks, by size: which of the three ways a layer runs
     walks.py       the kernel run over a layer's sequence, or over those of several ways at once
-    driver.py      the sequence driver
+    forward.py     a layer's forward, ready to be run
+    backward.py    a layer's backward, ready to be run
+    wavefront.py   the order in which a stack of layers is run
+    driver.py      the sequence driver: one sequence, the directions of a layer, a stack of layers
 
 Large products over all steps are the array library's. Nothing here imports it: it is taken from the arrays given.
 """

@@ -104,6 +104,11 @@ class Library:
         if failed:
             raise RuntimeError(self.ffi.string(self.code.rnn_error()).decode())
 
+    @property
+    def most_ways(self) -> int:
+        """RNN_MOST_WAYS of interface.h."""
+        return int(self.code.RNN_MOST_WAYS)
+
     @functools.cache  # noqa: B019  libraries stay as long as the process
     def facts(self, device: int) -> Any:
         """rnn_facts of interface.h."""

@@ -27,12 +27,14 @@ typedef struct {
 } rnn_stage;
 
 /* The most ways that one run takes: see rnn_work. */
-enum { RNN_MOST_WAYS = 2 };
+enum { RNN_MOST_WAYS = 4 };
 
 /* What is run over, and how the work is shared out.
 
-   A run has one way or several at once, as a layer has of two directions: each with weights, inputs and outputs of its
-   own, of the same sizes and lengths, none of which depends on another's. What follows holds for each way.
+   A run has one way or several at once, as a layer has of two directions, or a stack of its layers: each with weights,
+   inputs and outputs of its own, of the same sizes and lengths, none of which depends on another's. What follows holds
+   for each way. It goes through the steps `begin` to `end` - 1 of its walk, the backward from the last of them: a walk
+   may take several runs, one after the other.
 
    The rows fall to teams of blocks, team_rows to each, and every team walks through time by itself. The units of a
    stage fall to the team's members in tiles of 1 << tile_bits, tile j to member j % members; a member goes through the
@@ -43,6 +45,7 @@ enum { RNN_MOST_WAYS = 2 };
 typedef struct {
     int32_t steps, rows;      /* T, N */
     int32_t ways, reverse;    /* how many; of each a bit, the first the lowest: from a sequence's last step to its first */
+    int32_t begin[RNN_MOST_WAYS], end[RNN_MOST_WAYS];
     const int32_t *order;     /* [N] the rows by falling length; NULL: as they are */
     const int32_t *lengths;   /* [N] the length of each row n, 0 to T; NULL: all T */
     uint32_t *arrived;        /* [teams, ways, 32] scratch: the first of each 32 counts a team's arrivals */

@@ -10,8 +10,9 @@ regimes come of that, by size:
 
 One block on each multiprocessor is what the device is sure to run at once, so there are never more that meet.
 
-Several ways of a layer, its directions, have a part of the blocks each and run at once: so they wait at the same time.
-They run one after the other where all blocks could keep the weights of one, but a part of the blocks could not.
+Several ways, a layer's directions or a stack's layers, have a part of the blocks each and run at once: so they wait at
+the same time. Fewer of them do, or one after the other, where all blocks could keep the weights of one, but a smaller
+part of the blocks could not.
 """
 
 from __future__ import annotations
@@ -76,12 +77,13 @@ class Regime:
 
 
 def choose(room: Room, loads: Sequence[Load], rows: int, products: str, ways: int = 1) -> Regime:
-    """The regime of a function over so many rows of the batch, in so many ways; products: a key of TILES."""
+    """The regime of a function over so many rows of the batch, in at most so many ways; products: a key of TILES."""
     whole = _of_one_way(room, loads, rows, products)
-    if ways == 1 or room.blocks < ways:
-        return whole
-    part = _of_one_way(replace(room, blocks=room.blocks // ways), loads, rows, products)
-    return replace(part, ways=ways) if part.resident or not whole.resident else whole
+    for count in range(min(ways, room.blocks), 1, -1):
+        part = _of_one_way(replace(room, blocks=room.blocks // count), loads, rows, products)
+        if part.resident or not whole.resident:
+            return replace(part, ways=count)
+    return whole
 
 
 def _of_one_way(room: Room, loads: Sequence[Load], rows: int, products: str) -> Regime:

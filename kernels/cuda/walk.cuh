@@ -184,10 +184,10 @@ __device__ __forceinline__ void steps(const Call<Function<BACKWARD, Stage...>> &
         each_stage<T, Tile, Function<BACKWARD, Stage...>, 0, Stage...>(team, call.stages, call.spots[team.way], shared, what);
     };
     if (call.work.resident) visit([](const auto &stage, auto) { stage.load(); });
-    const int count = team.steps();
-    for (int i = 0; i < count; ++i)
+    const int begin = call.work.begin[team.way], end = min(call.work.end[team.way], team.steps());
+    for (int i = begin; i < end; ++i)
         visit([&](const auto &stage, auto meets) {
-            stage(BACKWARD ? count - 1 - i : i);
+            stage(BACKWARD ? begin + end - 1 - i : i);
             if constexpr (decltype(meets)::value) team.arrive();
         });
 }

@@ -77,7 +77,7 @@ class Layer:
         return a if self.lengths is None else self.xp.where(self.real(), a, self.dtype.type(0))
 
     def flat(self, a: Array) -> Array:
-        return a.reshape(self.T * self.N, a.shape[2])
+        return a.reshape(len(a) * self.N, a.shape[2])
 
     def recurrent_rows(self, gate: str) -> int:
         """Where a gate's rows of weight_hh begin."""
@@ -122,21 +122,41 @@ class Walk:
         return tuple(loads)
 
 
-def run(walks: list[Walk]) -> None:
-    """Run the kernel of a function over sequences of the same sizes and lengths, at once where they fit."""
+def run(walks: list[Walk], steps: list[slice] | None = None) -> None:
+    """Run the kernel of a function over sequences of the same sizes and lengths, at once where they fit.
+
+    steps: those of each that are run now, of all whose earlier steps have been run (in a backward: later ones).
+    """
     at = walks[0].at
     if at.T == 0 or at.N == 0:
         return
-    device, products = device_of(at.seq.x), products_of(at.dtype.name)
+    device = device_of(at.seq.x)
+    code, chosen = _prepared(walks, device)
+    steps = steps or [slice(0, at.T)] * len(walks)
+    for i in range(0, len(walks), chosen.ways):
+        now = slice(i, i + chosen.ways)
+        _launch(walks[now], steps[now], code, device, chosen)
+
+
+def at_once(walks: list[Walk]) -> int:
+    """How many of the walks would run at once."""
+    at = walks[0].at
+    return _prepared(walks, device_of(at.seq.x))[1].ways if at.N else 1
+
+
+def _prepared(walks: list[Walk], device: Device) -> tuple[build.Library, regime.Regime]:
+    """The code that runs walks, and how it is to share out the work."""
+    at = walks[0].at
+    products = products_of(at.dtype.name)
     code = build.library(at.plan, products, device.target)
     facts = code.facts(device.number)
     room = regime.Room(facts.blocks, facts.shared, THREADS[products])
-    chosen = _chosen(room, walks[0].loads(), at.N, products, len(walks))
-    for i in range(0, len(walks), chosen.ways):
-        _launch(walks[i : i + chosen.ways], code, device, chosen)
+    return code, _chosen(room, walks[0].loads(), at.N, products, min(len(walks), code.most_ways))
 
 
-def _launch(ways: list[Walk], code: build.Library, device: Device, chosen: regime.Regime) -> None:
+def _launch(
+    ways: list[Walk], steps: list[slice], code: build.Library, device: Device, chosen: regime.Regime
+) -> None:
     at, function, ffi = ways[0].at, ways[0].function, code.ffi
     units = [at.units(stage) for stage in at.plan.stages(function)]
     stages = ffi.new("rnn_stage[]", list(zip(units, chosen.weights)))
@@ -144,7 +164,8 @@ def _launch(ways: list[Walk], code: build.Library, device: Device, chosen: regim
     pointers = [ffi.cast("void *", 0 if a is None else address(a)) for a in (at.order, at.lengths, arrived)]
     reverse = sum(way.at.seq.reverse << i for i, way in enumerate(ways))
     shared_out = chosen.team_rows, chosen.members, chosen.tile_bits, chosen.row_bits, chosen.resident, chosen.depth
-    numbers = at.T, at.N, len(ways), reverse, *pointers, *shared_out, chosen.source, chosen.sums
+    begin, end = [part.start for part in steps], [part.stop for part in steps]
+    numbers = at.T, at.N, len(ways), reverse, begin, end, *pointers, *shared_out, chosen.source, chosen.sums
     work = ffi.new("rnn_work *", numbers)
     spots = table(spot for way in ways for spot in way.spots())
     code.walk(device, function, chosen.tile, work, stages, spots, chosen.shared)

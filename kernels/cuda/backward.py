@@ -1,0 +1,157 @@
+"""A layer's backward on a GPU, ready to be run: its arrays, where the kernel finds values in them, and what is left.
+
+Time runs as in x. Cotangents that the next step's product reads have a place more than there are steps: for the zeros
+that come before the first step of the backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Ordered
+from typing import Any
+
+from ..plan import PROJECTION, plan, source_names
+from ..program import Step
+from ..sequence import Sequence
+from .arrays import Spot
+from .forward import Saved, given
+from .walks import Layer, Walk
+
+Array = Any
+
+
+class Backward:
+    """`walk` is to be run, then there are `results`."""
+
+    def __init__(
+        self, step: Step, seq: Sequence, saved: Saved, d_outputs: Ordered[Array | None], d_final: Ordered[Array | None]
+    ):
+        self.at, self.saved = Layer(plan(step, seq.weight_hr is not None), seq), saved
+        self.values = given(self.at, saved.states) | saved.values | _cotangents(self.at, d_outputs, d_final)
+        self.direct = _direct_weights(self.at)
+        self.walk = Walk(self.at, "backward", self.values, _weights(self.at, self.direct))
+        self.d_projected = self.at.written(self.values["x." + step.input_gates[0]].array)
+
+    def d_x(self, steps: slice = slice(None)) -> Array:
+        """The cotangent of x at some steps, once the walk has been there."""
+        at, d = self.at, self.d_projected[steps]
+        return at.xp.matmul(at.flat(d), at.seq.weight_ih).reshape(len(d), at.N, at.I)
+
+    def results(self, wants_x: bool, wants_initial: bool) -> Sequence:
+        """See `reference.backward`."""
+        at, values, seq, step = self.at, self.values, self.at.seq, self.at.step
+        d_projected = at.flat(self.d_projected)
+        initial = [values["carry." + name].array for name in step.states]
+        if self.direct is not None and wants_initial:
+            d_direct = values["h." + step.direct_gates[0]].array
+            initial[0] = initial[0] + at.xp.matmul(d_direct[_first_step(at)], self.direct)
+        d_hh, d_bias = _recurrent_gradients(at, self.saved, values)
+        projection = "v." + PROJECTION
+        return Sequence(
+            x=self.d_x() if wants_x else None,
+            weight_ih=at.xp.matmul(d_projected.T, at.flat(at.without_padding(seq.x))),
+            weight_hh=d_hh,
+            bias_ih=None if seq.bias_ih is None else d_projected.sum(0),
+            bias_hh=d_bias,
+            weight_hr=_product(at, values["d" + projection], values[projection]) if at.plan.projected else None,
+            params={
+                name: values["sum." + name].array.sum(0) if "sum." + name in values else at.xp.zeros_like(p)
+                for name, p in seq.params.items()
+            },
+            inputs={name: values["de." + name].array for name in step.inputs},
+            initial=tuple(initial),
+            lengths=seq.lengths,
+            reverse=seq.reverse,
+        )
+
+
+def _cotangents(at: Layer, d_outputs: Ordered[Array | None], d_final: Ordered[Array | None]) -> dict[str, Spot]:
+    """Where the backward finds the cotangents that it is given, and puts those that it computes."""
+    step, seq, xp, values = at.step, at.seq, at.xp, dict[str, Spot]()
+    for i, (name, d_out, d_last) in enumerate(zip(step.states, d_outputs, d_final)):
+        width = at.width(i)
+        none = d_out is None
+        values["out." + name] = (
+            Spot.of_units(xp.zeros(width, at.dtype)) if none else Spot.of_steps(xp.ascontiguousarray(d_out))
+        )
+        carry = xp.zeros((at.N, width), at.dtype) if d_last is None else xp.array(d_last, at.dtype, order="C")
+        values["carry." + name] = Spot.of_rows(carry)
+    for prefix, gates in (("x.", step.input_gates), ("h.", step.direct_gates)):
+        if prefix == "h." and at.plan.shares:
+            values |= {"h." + gate: values["x." + gate] for gate in gates}
+        elif gates:
+            joined = at.steps_of_zeros(len(gates) * at.H)
+            spots = [Spot.of_steps(joined, i * at.H, shift=int(seq.reverse)) for i in range(len(gates))]
+            values |= {prefix + gate: spot for gate, spot in zip(gates, spots)}
+    if step.direct_gates:
+        values["next"] = Spot.of_steps(values["h." + step.direct_gates[0]].array, shift=int(not seq.reverse))
+    for stage in at.plan.adjoint:
+        for name, _ in stage.program.outputs:
+            if name.startswith("sum."):
+                values[name] = Spot.of_rows(xp.zeros((at.N, at.H), at.dtype))
+            elif name not in values:
+                places = 2 if name.startswith("t.") else at.T
+                values[name] = Spot.of_steps(at.make(places, at.N, at.units(stage)))
+    return values
+
+
+def _direct_weights(at: Layer) -> Array:
+    """The rows of weight_hh that multiply h itself, or None."""
+    step, weight = at.step, at.weight_hh
+    if not step.direct_gates:
+        return None
+    if step.direct_gates == step.recurrent_gates:
+        return weight
+    rows = [weight[at.recurrent_rows(g) : at.recurrent_rows(g) + at.H] for g in step.direct_gates]
+    return at.xp.concatenate(rows)
+
+
+def _weights(at: Layer, direct: Array) -> dict[str, Spot]:
+    """The forward's weights the other way: transposed, so that what is summed over lies side by side here too."""
+    turned = lambda weight: Spot.of_weights(at.xp.ascontiguousarray(weight.T))
+    found, weight = dict[str, Spot](), at.weight_hh
+    for gate in dict.fromkeys(at.step.products):
+        first = at.recurrent_rows(gate)
+        found[gate] = turned(weight[first : first + at.H])
+    if direct is not None:
+        found["next"] = turned(direct)
+    if at.plan.projected:
+        found[PROJECTION] = turned(at.seq.weight_hr)
+    return found
+
+
+def _product(at: Layer, d: Spot, v: Spot) -> Array:
+    """The gradient of weights from the cotangents of what they gave and what they multiplied, over all steps."""
+    return at.xp.matmul(at.flat(d.array).T, at.flat(v.array))
+
+
+def _first_step(at: Layer) -> Any:
+    """The index of each row's first step among T + 1 places; of a row without one, the place that holds 0."""
+    if not at.seq.reverse:
+        return 0
+    return at.T if at.lengths is None else (at.lengths, at.xp.arange(at.N))
+
+
+def _recurrent_gradients(at: Layer, saved: Saved, values: dict[str, Spot]) -> tuple[Array | None, Array | None]:
+    """The gradients of weight_hh and bias_hh: one product over all steps for each source."""
+    step, seq, xp = at.step, at.seq, at.xp
+    if seq.weight_hh is None:
+        return None, None
+    d_hh = xp.zeros_like(seq.weight_hh)
+    d_bias = None if seq.bias_hh is None else xp.zeros_like(seq.bias_hh)
+    found = list[tuple[tuple[str, ...], Array, Array]]()
+    if step.direct_gates:
+        d_direct = at.written(values["h." + step.direct_gates[0]].array)
+        h_before = saved.states[0][1:] if seq.reverse else saved.states[0][:-1]
+        found.append((step.direct_gates, d_direct, h_before))
+    named, reached = source_names(step), dict(step.backward.outputs)
+    for j, gate in enumerate(step.products):
+        if f"v.{j}" in reached:
+            found.append(((gate,), values[f"dv.{j}"].array, values[named[f"v.{j}"]].array))
+    for gates, d, v in found:
+        gradient, sums = xp.matmul(at.flat(d).T, at.flat(v)), at.flat(d).sum(0)
+        for i, gate in enumerate(gates):
+            to, start = slice(at.recurrent_rows(gate), at.recurrent_rows(gate) + at.H), i * at.H
+            d_hh[to] += gradient[start : start + at.H]
+            if d_bias is not None:
+                d_bias[to] += sums[start : start + at.H]
+    return d_hh, d_bias

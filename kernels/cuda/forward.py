@@ -1,0 +1,101 @@
+"""A layer's forward on a GPU, ready to be run: its arrays, where the kernel finds values in them, and what is left.
+
+Time runs as in x; a reversed run goes through it from each sequence's end. States have a place more than there are
+steps: for the initial state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..plan import PROJECTION, plan
+from ..program import Step
+from ..sequence import Sequence
+from .arrays import Spot
+from .walks import Layer, Walk
+
+Array = Any
+
+
+@dataclass
+class Saved:
+    """What the forward leaves for the backward: sequences of the states, and others under their names in `Plan`."""
+
+    states: list[Array]
+    values: dict[str, Spot]
+
+
+class Forward:
+    """`project` and `walk` are to be run, then there are `results`."""
+
+    def __init__(self, step: Step, seq: Sequence, keep: bool):
+        self.at, self.keep = Layer(plan(step, seq.weight_hr is not None), seq), keep
+        at, function = self.at, "train" if keep else "infer"
+        self.projected = at.xp.empty((at.T, at.N, len(seq.weight_ih)), at.dtype)
+        self.states = [_state(at, i, at.T + 1 if keep or i == 0 else 2) for i in range(len(step.states))]
+        self.values = given(at, self.states) | _values(at, function, self.states, self.projected)
+        self.walk = Walk(at, function, self.values, _weights(at))
+
+    def project(self, steps: slice = slice(None)) -> None:
+        """The input's products at some steps."""
+        at, x, to = self.at, self.at.seq.x[steps], self.projected[steps]
+        at.xp.dot(at.flat(x), at.seq.weight_ih.T, at.flat(to))
+
+    def outputs(self, i: int) -> Array:
+        """The sequence of a state [T, N, width], with anything where there is no step if the run is reversed."""
+        return self.states[i][:-1] if self.at.seq.reverse else self.states[i][1:]
+
+    def results(self) -> tuple[list[Array], list[Array], Saved | None]:
+        """See `reference.forward`."""
+        at = self.at
+        final = [state[at.at(state, last=True)].copy() for state in self.states]
+        outputs = [self.outputs(i) for i in range(len(self.states) if self.keep else 1)]
+        if at.seq.reverse:  # where a row has no step there may be its initial state
+            outputs = [at.without_padding(o) for o in outputs]
+        stored = {name: spot for name, spot in self.values.items() if name.startswith(("k.", "v."))}
+        return outputs, final, Saved(self.states, stored) if self.keep else None
+
+
+def _state(at: Layer, i: int, places: int) -> Array:
+    """The sequence of a state with the initial one in its place; two places are used in turn."""
+    state = at.make(places, at.N, at.width(i))
+    state[at.at(state, last=False)] = at.seq.initial[i]
+    return state
+
+
+def given(at: Layer, states: list[Array]) -> dict[str, Spot]:
+    """What forward and backward read: states before the step, parameters and inputs per step."""
+    values = {
+        "s." + name: Spot.of_steps(state, shift=int(at.seq.reverse)) for name, state in zip(at.step.states, states)
+    }
+    values |= {"p." + name: Spot.of_units(at.xp.ascontiguousarray(p)) for name, p in at.seq.params.items()}
+    return values | {"e." + name: Spot.of_steps(at.xp.ascontiguousarray(e)) for name, e in at.seq.inputs.items()}
+
+
+def _values(at: Layer, function: str, states: list[Array], projected: Array) -> dict[str, Spot]:
+    """Where the forward finds pre-activations and biases, and puts states and what it keeps."""
+    step, seq, H = at.step, at.seq, at.H
+    values = {name: Spot.of_steps(state, shift=int(not seq.reverse)) for name, state in zip(step.states, states)}
+    for prefix, gates, bias in (("bx.", step.input_gates, seq.bias_ih), ("bh.", step.recurrent_gates, seq.bias_hh)):
+        whole = at.xp.zeros(len(gates) * H, at.dtype) if bias is None else at.xp.ascontiguousarray(bias)
+        values |= {prefix + gate: Spot.of_units(whole, i * H) for i, gate in enumerate(gates)}
+    columns = [Spot.of_steps(projected, i * H) for i in range(len(step.input_gates))]
+    values |= {"x." + gate: spot for gate, spot in zip(step.input_gates, columns)}
+    names = [name for stage in at.plan.stages(function) for name, _ in stage.program.outputs]
+    if at.plan.in_place:
+        values |= dict(zip(step.kept, columns))
+    for name in names:
+        if name not in values:
+            places = 2 if name.startswith("t.") or function == "infer" else at.T
+            values[name] = Spot.of_steps(at.make(places, at.N, H))
+    return values
+
+
+def _weights(at: Layer) -> dict[str, Spot]:
+    """The weights that each gate's results are sums with."""
+    weight = None if at.weight_hh is None else at.xp.ascontiguousarray(at.weight_hh)
+    found = {gate: Spot.of_weights(weight, at.recurrent_rows(gate)) for gate in at.step.recurrent_gates}
+    if at.plan.projected:
+        found[PROJECTION] = Spot.of_weights(at.xp.ascontiguousarray(at.seq.weight_hr))
+    return found

@@ -1,0 +1,181 @@
+"""A stack of layers by the CUDA driver as a wavefront, on the host: against the reference, layer by layer."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from cuda_examples import TOLERANCE, agree, by_name, equal, example
+from cuda_shim import BACKWARDS, launches, needs_compiler, on_the_host, way
+from sequences import some_lengths
+from tinygrad_rnn.kernels import reference
+from tinygrad_rnn.kernels.cuda import driver, regime, wavefront
+
+FITTING = [("alone", 0, 4), ("alone", 1, 2), ("together", 0, 2), ("streamed", 1, 3)]
+"""Regimes and tiles, each with a number of layers for which the device that is played has blocks."""
+
+
+@pytest.fixture
+def host():
+    with on_the_host():
+        yield
+
+
+@pytest.fixture
+def many_pieces(monkeypatch):
+    """So that few steps are several pieces."""
+    monkeypatch.setattr(wavefront, "RUN", 0.5)
+
+
+def layers_of(name, count, T, N, I, H, dtype="float32", proj=0, **options):
+    """A step and, for each layer of a stack, a sequence and cotangents of its outputs and last states."""
+    found = []
+    for i in range(count):
+        width = (proj or H) if i else I
+        step, seq, d_outputs, d_final = example(name, T, N, width, H, dtype, seed=i, proj=proj, **options)
+        seq.weight_ih[...] /= 2  # so that gradients do not grow from layer to layer
+        found.append((dataclasses.replace(seq, x=None) if i else seq, [d / (i + 1) for d in d_outputs], d_final))
+    return step, found
+
+
+def layer_by_layer(step, layers):
+    """Everything that the reference makes of each layer, by name."""
+    runs, x = [], layers[0][0].x
+    for seq, _, _ in layers:
+        seq = dataclasses.replace(seq, x=x)
+        runs.append((seq, *reference.forward(step, seq, True)))
+        x = runs[-1][1][0]
+    found, d_x = [], 0
+    for (seq, outputs, final, saved), (_, d_outputs, d_final) in reversed(list(zip(runs, layers))):
+        gradients = reference.backward(step, seq, saved, [d_outputs[0] + d_x, *d_outputs[1:]], d_final)
+        d_x = gradients.x
+        above = dataclasses.replace(gradients, x=None)
+        found.append(by_name(outputs, final, gradients if seq is runs[0][0] else above))
+    return found[::-1]
+
+
+def as_stack(step, layers):
+    """The same by the driver."""
+    runs = driver.forward_stack(step, [seq for seq, _, _ in layers], True)
+    left = [(seq, saved, d_out, d_last) for (seq, d_out, d_last), (_, _, saved) in zip(layers, runs)]
+    gradients = driver.backward_stack(step, left)
+    return [by_name(outputs, final, d) for (outputs, final, _), d in zip(runs, gradients)]
+
+
+@needs_compiler
+@pytest.mark.usefixtures("host", "many_pieces")
+class TestAgainstTheReference:
+    @pytest.mark.parametrize("dtype", TOLERANCE)
+    @pytest.mark.parametrize("lengths", [None, some_lengths(7, 9)], ids=["equal", "unequal"])
+    @pytest.mark.parametrize("name", ["lstm", "gru", "several_products", "zoneout_lstm", "ind_rnn"])
+    def test_agrees(self, name, lengths, dtype):
+        for kind, tile, count in FITTING:
+            step, layers = layers_of(name, count, 7, 9, 3, 17, dtype, lengths=lengths)
+            with way(kind, tile):
+                found = as_stack(step, layers)
+                inferred = driver.forward_stack(step, [seq for seq, _, _ in layers], False)
+            for wanted, got, (outputs, final, _) in zip(layer_by_layer(step, layers), found, inferred):
+                assert got.keys() == wanted.keys()
+                agree(got, wanted, 4 * TOLERANCE[dtype])
+                of_inference = {"output 0": outputs[0]} | {f"final {i}": s for i, s in enumerate(final)}
+                agree(of_inference, wanted, 4 * TOLERANCE[dtype])
+
+    @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (0, 3, 2, 5), (3, 0, 2, 5), (100, 1, 3, 3), (1, 17, 5, 3)])
+    def test_odd_sizes(self, shape):
+        step, layers = layers_of("lstm", 3, *shape)
+        with way("alone", 1):
+            found = as_stack(step, layers)
+        for got, wanted in zip(found, layer_by_layer(step, layers)):
+            agree(got, wanted, 4 * TOLERANCE["float32"])
+
+    def test_projected(self):
+        step, layers = layers_of("lstm", 2, 5, 4, 3, 13, proj=5, lengths=some_lengths(5, 4))
+        with way("together", 0):
+            found = as_stack(step, layers)
+        for got, wanted in zip(found, layer_by_layer(step, layers)):
+            agree(got, wanted, 4 * TOLERANCE["float32"])
+
+    def test_cotangents_may_be_missing_and_stay_as_they_are(self):
+        step, layers = layers_of("gru", 3, 6, 3, 4, 9)
+        given = [d_outputs[0] for _, d_outputs, _ in layers]
+        before = [d.copy() for d in given]
+        zero = np.zeros_like
+        some = [(seq, [d if i == 1 else None], [None]) for i, ((seq, _, _), d) in enumerate(zip(layers, given))]
+        same = [(seq, [d if i == 1 else zero(d)], [zero(d[0])]) for i, ((seq, _, _), d) in enumerate(zip(layers, given))]
+        with way("alone", 0):
+            found = as_stack(step, some)
+        for got, wanted in zip(found, layer_by_layer(step, same)):
+            agree(got, wanted, 4 * TOLERANCE["float32"])
+        for a, b in zip(given, before):
+            np.testing.assert_array_equal(a, b)
+
+
+@needs_compiler
+@pytest.mark.usefixtures("host", "many_pieces")
+class TestLaunches:
+    def test_a_wave_is_one_launch(self):
+        step, layers = layers_of("lstm", 2, 6, 4, 3, 5)
+        with way("alone", 0), launches() as launched:
+            as_stack(step, layers)
+        forward = [[(0, 2)], [(2, 4), (0, 2)], [(4, 6), (2, 4)], [(4, 6)]]
+        assert launched == [("train", ways) for ways in forward] + [("backward", ways) for ways in forward[::-1]]
+
+    def test_as_many_layers_at_once_as_fit(self):
+        step, layers = layers_of("lstm", 3, 8, 4, 3, 5)
+        choose = lambda *size: dataclasses.replace(chosen(*size), ways=min(size[-1], 2))
+        with way("alone", 0), pytest.MonkeyPatch.context() as patch, launches() as launched:
+            chosen = regime.choose
+            patch.setattr(regime, "choose", choose)
+            found = as_stack(step, layers)
+        for got, wanted in zip(found, layer_by_layer(step, layers)):
+            agree(got, wanted, 4 * TOLERANCE["float32"])
+        assert max(len(ways) for _, ways in launched) == 2
+        assert launched[5] == ("train", [(0, 8)])  # the third layer by itself, in one piece
+
+    @pytest.mark.parametrize(("kind", "tile", "count"), FITTING)
+    def test_the_order_in_which_threads_run_changes_no_bit(self, kind, tile, count, monkeypatch):
+        step, layers = layers_of("gru_reset_before", count, 5, 9, 3, 21, lengths=some_lengths(5, 9))
+        with way(kind, tile):
+            forwards = as_stack(step, layers)
+            monkeypatch.setenv(BACKWARDS, "1")
+            for found, wanted in zip(as_stack(step, layers), forwards):
+                equal(found, wanted)
+
+
+@pytest.mark.parametrize("T", [0, 1, 2, 17, 100, 512, 10_000])
+@pytest.mark.parametrize(("layers", "at_once"), [*itertools.product((1, 2, 3, 5), (1, 2, 4))])
+def test_waves(T, layers, at_once):
+    """Every step of every layer once, after the steps before it and after the layer below; backward the other way."""
+    waves = wavefront.waves(T, layers, at_once)
+    done, undone = [0] * layers, [T] * layers
+    for wave in waves:
+        assert 1 <= len(wave) <= at_once
+        reached = list(done)
+        for i, steps in wave:
+            assert steps.start == reached[i] and (i == 0 or steps.stop <= reached[i - 1])
+            done[i] = steps.stop
+    for wave in reversed(waves):
+        reached = list(undone)
+        for i, steps in wave:
+            assert steps.stop == reached[i] and (i == layers - 1 or steps.start >= reached[i + 1])
+            undone[i] = steps.start
+    assert done == [T] * layers and undone == [0] * layers
+
+
+def test_pieces_are_as_many_as_take_least():
+    def cost(count, T, layers):
+        return (count + layers - 1) * (T / count + wavefront.RUN)
+
+    for T, layers in itertools.product((50, 512, 10_000), (2, 3, 4)):
+        found = len(wavefront.pieces(T, layers))
+        assert cost(found, T, layers) <= 1.02 * min(cost(count, T, layers) for count in range(1, T + 1))
+    assert len(wavefront.pieces(512, 1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("units", "rows", "at_once"), [(64, 32, 4), (512, 16, 4), (1024, 64, 1), (768, 64, 2), (4096, 64, 4)]
+)
+def test_size_says_how_many_run_at_once(units, rows, at_once):
+    """On an H200: of an LSTM as many layers as can keep their weights; any, where one cannot either."""
+    room = regime.Room(132, 232448, 256)
+    assert regime.choose(room, (regime.Load(units, ((4, units),)),), rows, "float32", 4).ways == at_once
