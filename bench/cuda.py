@@ -44,6 +44,8 @@ PRECISION = {"fp32": "highest", "tf32": "high", "bf16": "medium"}  # of this lib
 TOLERANCE = {"fp32": 1e-3, "tf32": 2e-2, "bf16": 1e-1}  # of the largest number of an array
 TASKS = ("infer", "train")
 OTHER_CELLS = ("peephole_lstm", "slstm")
+OTHER_SIZES = ((16, 128), (32, 512), (64, 1024))  # N and H, of cells that cuDNN does not have, and of stacks
+STACKED, LAYERS = "cuda stacked", 2
 TURNS, MEETINGS = 5, 10_000
 STANDARD_FROM = 192  # above this H PyTorch's LSTM runs cuDNN's standard algorithm in all but fp16; its GRU always
 
@@ -63,7 +65,7 @@ def milliseconds(work: Callable[[], Any]) -> float:
 
 
 def ours(name: str, p: Problem, task: str) -> Work:
-    """This library's driver on CuPy's arrays: the output, and in training all gradients."""
+    """This library's driver on CuPy's arrays: the output, and in training all gradients, layer after layer."""
     import cupy
     from tinygrad_rnn.kernels.cuda import driver
 
@@ -79,16 +81,22 @@ def ours(name: str, p: Problem, task: str) -> Work:
     params = {n: cupy.asarray(rng.uniform(-1, 1, H).astype(np.float32)) for n in step.params}
     start = float(name == "slstm")  # what it divides by is to be away from 0
     initial = tuple(cupy.full((p.N, H), start if i else 0.0, np.float32) for i in range(len(step.states)))
-    sequence = Arguments(x, *weights, params=params, initial=initial)
+    stack = [
+        Arguments(None if k else x, *weights[4 * k : 4 * k + 4], params=params, initial=initial)
+        for k in range(p.layers)
+    ]
     missing = [None] * len(step.states)
+    cotangents = [missing] * (p.layers - 1) + [[u, *missing[1:]]]
 
     def infer() -> Sequence[Any]:
-        return driver.forward(step, sequence, False)[0]
+        return driver.forward_stack(step, stack, False)[-1][0]
 
     def train() -> Sequence[Any]:
-        outputs, _, saved = driver.forward(step, sequence, True)
-        found = driver.backward(step, sequence, saved, [u, *missing[1:]], missing)
-        return [outputs[0], found.x, found.weight_ih, found.weight_hh, found.bias_ih, found.bias_hh]
+        runs = driver.forward_stack(step, stack, True)
+        left = [(seq, saved, d, missing) for seq, (_, _, saved), d in zip(stack, runs, cotangents)]
+        found = driver.backward_stack(step, left)
+        gradients = [d for each in found for d in (each.weight_ih, each.weight_hh, each.bias_ih, each.bias_hh)]
+        return [runs[-1][0][0], found[0].x, *gradients]
 
     return train if task == "train" else infer
 
@@ -98,7 +106,7 @@ def theirs(p: Problem, task: str, numbers: str) -> Work:
     import torch
 
     dtype = torch.bfloat16 if numbers == "bf16" else torch.float32
-    layer = getattr(torch.nn, p.kind)(p.I, p.H)
+    layer = getattr(torch.nn, p.kind)(p.I, p.H, p.layers)
     layer.load_state_dict({name: torch.from_numpy(a) for name, a in p.weights().items()})
     layer = layer.to("cuda", dtype)
     x, u = (torch.from_numpy(a).to("cuda", dtype) for a in p.inputs())
@@ -140,15 +148,15 @@ def disagreement(a: Sequence[Any], b: Sequence[Any], tolerance: float) -> str:
     return ""
 
 
-def measure(kind: str, numbers: str, task: str, N: int, H: int) -> Result:
+def measure(kind: str, numbers: str, task: str, N: int, H: int, layers: int = 1) -> Result:
     """One record against PyTorch."""
-    p = Problem(kind, T, N, H, H)
+    p = Problem(kind, T, N, H, H, layers)
     works = {OURS: ours(kind.lower(), p, task), "torch": theirs(p, task, numbers)}
     failed = dict[str, str]()
     if reason := disagreement(works[OURS](), works["torch"](), TOLERANCE[numbers]):
         failed["torch"] = reason
     found = {name: Spread.of(times) for name, times in _timed(works).items() if name not in failed}
-    return _result("cuda", f"{kind} {numbers}", task, p, found, failed)
+    return _result("cuda" if layers == 1 else STACKED, f"{kind} {numbers}", task, p, found, failed)
 
 
 def _timed(works: dict[str, Work]) -> dict[str, list[float]]:
@@ -170,7 +178,7 @@ def _result(group: str, cell: str, task: str, p: Problem, found: Any, failed: An
 def other_cells() -> list[Result]:
     """Cells that cuDNN does not have, beside this library's own LSTM."""
     found = list[Result]()
-    for N, H in ((16, 128), (32, 512), (64, 1024)):
+    for N, H in OTHER_SIZES:
         p = Problem("LSTM", T, N, H, H)
         for task in TASKS:
             works = {name: ours(name, p, task) for name in ("lstm", *OTHER_CELLS)}
@@ -242,10 +250,11 @@ def report(found: Results) -> str:
     """What was measured, for people."""
     each = found.ceilings["meeting"]
     lines = [f"{found.machine['gpu']}: a meeting of all blocks takes {each * 1e6:.2f} us", ""]
-    compared = [(r, ratio) for r in found.of("cuda") if (ratio := r.ratio("torch"))]
-    for r, ratio in compared:
-        per_step = (r.ours or 0.0) / r.shape["T"] * 1e6
-        lines.append(f"{r.cell:10} {r.task:6} {r.sizes:24} {per_step:8.2f} us a step  {ratio:6.2f}x of cuDNN")
+    compared, stacked = ([(r, x) for r in found.of(group) if (x := r.ratio("torch"))] for group in ("cuda", STACKED))
+    for some, what in ((compared, ""), (stacked, f", {LAYERS} layers")):
+        for r, ratio in some:
+            per_step = (r.ours or 0.0) / r.shape["T"] * 1e6
+            lines.append(f"{r.cell:10} {r.task:6} {r.sizes:24} {per_step:8.2f} us a step  {ratio:6.2f}x of cuDNN{what}")
     for r in found.records:
         lines += [f"{r.cell} {r.task} {r.sizes}: {reason}" for reason in r.failed.values()]
     for r in found.of("cuda cells"):
@@ -254,6 +263,7 @@ def report(found: Results) -> str:
         times = ", ".join(f"{name} {value:.0f} us" for name, value in gap.items() if name != "record")
         lines.append(f"the largest gap: {gap['record']}: {times}")
     groups = {"all": compared, "cuDNN's standard algorithm": [(r, x) for r, x in compared if standard(r)]}
+    groups[f"{LAYERS} layers"] = stacked
     for name, some in groups.items():
         if some:
             worst = min(some, key=lambda pair: pair[1])
@@ -267,7 +277,8 @@ def measured(kinds: Sequence[str], numbers: str) -> Results:
     from tqdm import tqdm
 
     set_numbers(numbers)
-    grid = [(kind, numbers, task, N, H) for kind in kinds for H in WIDTHS for N in BATCHES for task in TASKS]
+    grid: list[Any] = [(kind, numbers, task, N, H) for kind in kinds for H in WIDTHS for N in BATCHES for task in TASKS]
+    grid += [(kind, numbers, task, N, H, LAYERS) for kind in kinds for N, H in OTHER_SIZES for task in TASKS]
     found = [measure(*record) for record in tqdm(grid, unit="record", desc=numbers, disable=None)]
     found += other_cells() if numbers == "fp32" else []
     facts = machine(), peers.versions(), time.strftime("%Y-%m-%d"), 0, False, {"meeting": meeting()}, dict[str, float]()

@@ -175,8 +175,8 @@ def driver_for(step: Step, sequence: Sequence) -> ModuleType:
     return _compiled()
 
 
-def takes_ways(x: Array) -> bool:
-    """Whether the driver for arrays like x has `forward_ways` and `backward_ways`: several sequences at once."""
+def takes_several(x: Array) -> bool:
+    """Whether the driver for arrays like x runs several sequences at once: has `forward_ways`, `forward_stack`, ..."""
     return not isinstance(x, np.ndarray)
 
 

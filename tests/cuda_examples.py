@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from sequences import random_sequence
+from tinygrad_rnn.kernels import reference
 from tinygrad_rnn.kernels.sequence import WEIGHT_NAMES, Sequence
 from user_cells import USER_CELLS
 
@@ -82,3 +83,40 @@ def equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
     assert found.keys() == expected.keys()
     for name, a in found.items():
         np.testing.assert_array_equal(a, expected[name], err_msg=name)
+
+
+def layers_of(
+    name: str, count: int, T: int, N: int, I: int, H: int, dtype: str = "float32", proj: int = 0, **options: Any
+) -> tuple[Any, list[Any]]:
+    """A step and, for each layer of a stack, a sequence and cotangents of its outputs and last states."""
+    found = []
+    for i in range(count):
+        width = (proj or H) if i else I
+        step, seq, d_outputs, d_final = example(name, T, N, width, H, dtype, seed=i, proj=proj, **options)
+        seq.weight_ih[...] /= 2  # so that gradients do not grow from layer to layer
+        found.append((dataclasses.replace(seq, x=None) if i else seq, [d / (i + 1) for d in d_outputs], d_final))
+    return step, found
+
+
+def layer_by_layer(step: Any, layers: Any) -> list[dict[str, Any]]:
+    """Everything that the reference makes of each layer, by name."""
+    runs, x = list[Any](), layers[0][0].x
+    for seq, _, _ in layers:
+        seq = dataclasses.replace(seq, x=x)
+        runs.append((seq, *reference.forward(step, seq, True)))
+        x = runs[-1][1][0]
+    found, d_x = list[dict[str, Any]](), 0
+    for (seq, outputs, final, saved), (_, d_outputs, d_final) in reversed(list(zip(runs, layers))):
+        gradients = reference.backward(step, seq, saved, [d_outputs[0] + d_x, *d_outputs[1:]], d_final)
+        d_x = gradients.x
+        above = dataclasses.replace(gradients, x=None)
+        found.append(by_name(outputs, final, gradients if seq is runs[0][0] else above))
+    return found[::-1]
+
+
+def as_stack(driver: Any, step: Any, layers: Any) -> list[dict[str, Any]]:
+    """The same by a driver that runs layers at once."""
+    runs = driver.forward_stack(step, [seq for seq, _, _ in layers], True)
+    left = [(seq, saved, d_out, d_last) for (seq, d_out, d_last), (_, _, saved) in zip(layers, runs)]
+    gradients = driver.backward_stack(step, left)
+    return [by_name(outputs, final, d) for (outputs, final, _), d in zip(runs, gradients)]

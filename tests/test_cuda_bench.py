@@ -19,7 +19,7 @@ def record(cell, H, mine, theirs, group="cuda", peer="torch", failed=None):
 def test_the_report_tells_the_means_and_the_worst(tmp_path):
     records = [
         record("LSTM fp32", 64, 2e-3, 1e-3), record("LSTM fp32", 512, 1e-3, 4e-3), record("GRU fp32", 64, 1e-3, 1e-3),
-        record("slstm", 512, 1.1e-3, 1e-3, "cuda cells", "lstm"),
+        record("slstm", 512, 1.1e-3, 1e-3, "cuda cells", "lstm"), record("GRU fp32", 512, 1e-3, 3e-3, cuda.STACKED),
     ]  # fmt: skip
     found = Results(
         {"gpu": "a GPU", "largest gap": {"record": "GRU", "rest": 7.0}},
@@ -35,6 +35,7 @@ def test_the_report_tells_the_means_and_the_worst(tmp_path):
     assert "a GPU: a meeting of all blocks takes 1.50 us" in text and "1.10x the LSTM's time" in text
     assert "the largest gap: GRU: rest 7 us" in text
     assert "all: geometric mean 1.26 of 3, the worst 0.50: LSTM fp32 train 512 x 8 x 64 x 64" in text
+    assert "3.00x of cuDNN, 2 layers" in text and "2 layers: geometric mean 3.00 of 1" in text
     assert "standard algorithm: geometric mean 2.00 of 2, the worst 1.00: GRU" in text
     save(tmp_path / "cuda.json", found)
     assert load(tmp_path / "cuda.json").records[0].ratio("torch") == 0.5
@@ -47,13 +48,15 @@ def test_without_a_gpu_nothing_is_measured(monkeypatch, capsys):
 
 
 @needs_compiler
-@pytest.mark.parametrize("name", ["lstm", "gru", *cuda.OTHER_CELLS])
-def test_the_work_that_is_timed_runs(name, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "layers"), [("lstm", 1), ("lstm", 2), ("gru", 1), *((name, 1) for name in cuda.OTHER_CELLS)]
+)
+def test_the_work_that_is_timed_runs(name, layers, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", np)
-    p = Problem("GRU" if name == "gru" else "LSTM", 3, 2, 5, 5)
+    p = Problem("GRU" if name == "gru" else "LSTM", 3, 2, 5, 5, layers)
     with on_the_host():
         arrays = cuda.ours(name, p, "train")()
         np.testing.assert_allclose(cuda.ours(name, p, "infer")()[0], arrays[0], 1e-6, 1e-6)
     rows = cuda.GATES[p.kind] * 5
-    assert [a.shape for a in arrays] == [(3, 2, 5), (3, 2, 5), (rows, 5), (rows, 5), (rows,), (rows,)]
+    assert [a.shape for a in arrays] == [(3, 2, 5)] * 2 + [(rows, 5), (rows, 5), (rows,), (rows,)] * layers
     assert all(np.isfinite(a).all() and a.any() for a in arrays)

@@ -12,7 +12,21 @@ import itertools
 
 import numpy as np
 import pytest
-from cuda_examples import CELLS, PROJECTED, agree, equal, everything, example, mapped, named, of_inference
+from cuda_examples import (
+    CELLS,
+    PROJECTED,
+    agree,
+    as_stack,
+    by_name,
+    equal,
+    everything,
+    example,
+    layer_by_layer,
+    layers_of,
+    mapped,
+    named,
+    of_inference,
+)
 from cuda_shim import WAYS, way
 from sequences import some_lengths
 from tinygrad_rnn.kernels import reference
@@ -90,8 +104,17 @@ def test_both_directions_at_once(name, shape):
     ways = [(seq, saved, d_out, d_last) for (_, seq, d_out, d_last), (_, _, saved) in zip(given, runs)]
     gradients = driver.backward_ways(step, ways)
     for case, (outputs, final, _), d in zip(cases, runs, gradients):
-        found = {f"output {i}": o for i, o in enumerate(outputs)} | {f"final {i}": s for i, s in enumerate(final)}
-        agree(on_host(found | named(d)), everything(reference, *case), 2e-4)
+        agree(on_host(by_name(outputs, final, d)), everything(reference, *case), 2e-4)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+@pytest.mark.parametrize("shape", [*SIZES, (100, 8, 32, 128), *LARGE])
+@pytest.mark.parametrize("name", ["lstm", "gru", "peephole_lstm"])
+def test_a_stack_at_once(name, shape, count):
+    step, layers = layers_of(name, count, *shape, lengths=some_lengths(*shape[:2]))
+    given = [on_device((step, *layer))[1:] for layer in layers]
+    for found, expected in zip(as_stack(driver, step, given), layer_by_layer(step, layers)):
+        agree(on_host(found), expected, 5e-4)
 
 
 @pytest.mark.parametrize("shape", [*SIZES[3:], *LARGE])

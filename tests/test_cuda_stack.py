@@ -5,10 +5,9 @@ import itertools
 
 import numpy as np
 import pytest
-from cuda_examples import TOLERANCE, agree, by_name, equal, example
+from cuda_examples import TOLERANCE, agree, as_stack, equal, layer_by_layer, layers_of
 from cuda_shim import BACKWARDS, launches, needs_compiler, on_the_host, way
 from sequences import some_lengths
-from tinygrad_rnn.kernels import reference
 from tinygrad_rnn.kernels.cuda import driver, regime, wavefront
 
 FITTING = [("alone", 0, 4), ("alone", 1, 2), ("together", 0, 2), ("streamed", 1, 3)]
@@ -27,41 +26,6 @@ def many_pieces(monkeypatch):
     monkeypatch.setattr(wavefront, "RUN", 0.5)
 
 
-def layers_of(name, count, T, N, I, H, dtype="float32", proj=0, **options):
-    """A step and, for each layer of a stack, a sequence and cotangents of its outputs and last states."""
-    found = []
-    for i in range(count):
-        width = (proj or H) if i else I
-        step, seq, d_outputs, d_final = example(name, T, N, width, H, dtype, seed=i, proj=proj, **options)
-        seq.weight_ih[...] /= 2  # so that gradients do not grow from layer to layer
-        found.append((dataclasses.replace(seq, x=None) if i else seq, [d / (i + 1) for d in d_outputs], d_final))
-    return step, found
-
-
-def layer_by_layer(step, layers):
-    """Everything that the reference makes of each layer, by name."""
-    runs, x = [], layers[0][0].x
-    for seq, _, _ in layers:
-        seq = dataclasses.replace(seq, x=x)
-        runs.append((seq, *reference.forward(step, seq, True)))
-        x = runs[-1][1][0]
-    found, d_x = [], 0
-    for (seq, outputs, final, saved), (_, d_outputs, d_final) in reversed(list(zip(runs, layers))):
-        gradients = reference.backward(step, seq, saved, [d_outputs[0] + d_x, *d_outputs[1:]], d_final)
-        d_x = gradients.x
-        above = dataclasses.replace(gradients, x=None)
-        found.append(by_name(outputs, final, gradients if seq is runs[0][0] else above))
-    return found[::-1]
-
-
-def as_stack(step, layers):
-    """The same by the driver."""
-    runs = driver.forward_stack(step, [seq for seq, _, _ in layers], True)
-    left = [(seq, saved, d_out, d_last) for (seq, d_out, d_last), (_, _, saved) in zip(layers, runs)]
-    gradients = driver.backward_stack(step, left)
-    return [by_name(outputs, final, d) for (outputs, final, _), d in zip(runs, gradients)]
-
-
 @needs_compiler
 @pytest.mark.usefixtures("host", "many_pieces")
 class TestAgainstTheReference:
@@ -72,7 +36,7 @@ class TestAgainstTheReference:
         for kind, tile, count in FITTING:
             step, layers = layers_of(name, count, 7, 9, 3, 17, dtype, lengths=lengths)
             with way(kind, tile):
-                found = as_stack(step, layers)
+                found = as_stack(driver, step, layers)
                 inferred = driver.forward_stack(step, [seq for seq, _, _ in layers], False)
             for wanted, got, (outputs, final, _) in zip(layer_by_layer(step, layers), found, inferred):
                 assert got.keys() == wanted.keys()
@@ -84,14 +48,14 @@ class TestAgainstTheReference:
     def test_odd_sizes(self, shape):
         step, layers = layers_of("lstm", 3, *shape)
         with way("alone", 1):
-            found = as_stack(step, layers)
+            found = as_stack(driver, step, layers)
         for got, wanted in zip(found, layer_by_layer(step, layers)):
             agree(got, wanted, 4 * TOLERANCE["float32"])
 
     def test_projected(self):
         step, layers = layers_of("lstm", 2, 5, 4, 3, 13, proj=5, lengths=some_lengths(5, 4))
         with way("together", 0):
-            found = as_stack(step, layers)
+            found = as_stack(driver, step, layers)
         for got, wanted in zip(found, layer_by_layer(step, layers)):
             agree(got, wanted, 4 * TOLERANCE["float32"])
 
@@ -101,9 +65,11 @@ class TestAgainstTheReference:
         before = [d.copy() for d in given]
         zero = np.zeros_like
         some = [(seq, [d if i == 1 else None], [None]) for i, ((seq, _, _), d) in enumerate(zip(layers, given))]
-        same = [(seq, [d if i == 1 else zero(d)], [zero(d[0])]) for i, ((seq, _, _), d) in enumerate(zip(layers, given))]
+        same = [
+            (seq, [d if i == 1 else zero(d)], [zero(d[0])]) for i, ((seq, _, _), d) in enumerate(zip(layers, given))
+        ]
         with way("alone", 0):
-            found = as_stack(step, some)
+            found = as_stack(driver, step, some)
         for got, wanted in zip(found, layer_by_layer(step, same)):
             agree(got, wanted, 4 * TOLERANCE["float32"])
         for a, b in zip(given, before):
@@ -116,7 +82,7 @@ class TestLaunches:
     def test_a_wave_is_one_launch(self):
         step, layers = layers_of("lstm", 2, 6, 4, 3, 5)
         with way("alone", 0), launches() as launched:
-            as_stack(step, layers)
+            as_stack(driver, step, layers)
         forward = [[(0, 2)], [(2, 4), (0, 2)], [(4, 6), (2, 4)], [(4, 6)]]
         assert launched == [("train", ways) for ways in forward] + [("backward", ways) for ways in forward[::-1]]
 
@@ -126,7 +92,7 @@ class TestLaunches:
         with way("alone", 0), pytest.MonkeyPatch.context() as patch, launches() as launched:
             chosen = regime.choose
             patch.setattr(regime, "choose", choose)
-            found = as_stack(step, layers)
+            found = as_stack(driver, step, layers)
         for got, wanted in zip(found, layer_by_layer(step, layers)):
             agree(got, wanted, 4 * TOLERANCE["float32"])
         assert max(len(ways) for _, ways in launched) == 2
@@ -136,9 +102,9 @@ class TestLaunches:
     def test_the_order_in_which_threads_run_changes_no_bit(self, kind, tile, count, monkeypatch):
         step, layers = layers_of("gru_reset_before", count, 5, 9, 3, 21, lengths=some_lengths(5, 9))
         with way(kind, tile):
-            forwards = as_stack(step, layers)
+            forwards = as_stack(driver, step, layers)
             monkeypatch.setenv(BACKWARDS, "1")
-            for found, wanted in zip(as_stack(step, layers), forwards):
+            for found, wanted in zip(as_stack(driver, step, layers), forwards):
                 equal(found, wanted)
 
 

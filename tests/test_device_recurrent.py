@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cuda_shim import launches
 from devices import assert_equal, derived
 from helpers import normal
-from tinygrad_rnn.kernels.cuda import build
+from tinygrad_rnn.kernels.cuda import build, wavefront
 from user_cells import recurrent_dropout_lstm
 
 import tinygrad_rnn as tg
@@ -44,12 +45,21 @@ RECURRENT: list[tuple[Callable[[], nn.Module], dict[str, Any]]] = [
     ),
     (lambda: nn.LSTM(3, 4, bidirectional=True, proj_size=2, return_states=True), {}),
     (lambda: nn.LSTM(3, 4, bidirectional=True, recompute_every=2), {}),
+    (lambda: nn.LSTM(3, 4, num_layers=3, learn_initial_state=True), {"lengths": [5, 0, 3]}),
+    (lambda: nn.GRU(3, 4, num_layers=2, dropout=0.5, return_states=True).eval(), {}),
+    (lambda: nn.LSTM(3, 4, num_layers=2, proj_size=2, return_states=True, batch_first=True), {"lengths": [5, 1, 3]}),
+    (lambda: nn.RNN(3, 4, num_layers=2, recompute_every=2), {"lengths": [5, 1, 3]}),
+    (
+        lambda: nn.Recurrent(recurrent_dropout_lstm, 3, 4, num_layers=5),
+        {"inputs": lambda d: {"m": [tg.full((4,), 1 + k / 5, device=d).double() for k in range(5)]}},
+    ),
 ]
 
 
 @pytest.mark.parametrize("k", range(len(RECURRENT)))
-def test_recurrent_layers(k: int, sequences: None) -> None:
+def test_recurrent_layers(k: int, sequences: None, monkeypatch: pytest.MonkeyPatch) -> None:
     make, options = RECURRENT[k]
+    monkeypatch.setattr(wavefront, "RUN", 0.5)  # so that a stack goes through these few steps in pieces
 
     def run(name: str) -> Any:
         layer = make().double().to(name)
@@ -61,23 +71,36 @@ def test_recurrent_layers(k: int, sequences: None) -> None:
     assert_equal(run, 1e-9)
 
 
-def test_both_directions_are_one_launch(sequences: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    launches, walk = list[str](), build.Library.walk
-
-    def counted(self: Any, at: Any, function: str, *rest: Any) -> None:
-        launches.append(function)
-        walk(self, at, function, *rest)
-
-    monkeypatch.setattr(build.Library, "walk", counted)
-    layer = nn.GRU(3, 4, num_layers=2, bidirectional=True).to("cuda")
-    x = tg.tensor(normal(5, 3, 3).astype("float32"), device="cuda", requires_grad=True)
-    output = layer(x)[0]
-    output.sum().backward()
-    assert launches == ["train"] * 2 + ["backward"] * 2
-    with tg.no_grad():
-        np.testing.assert_allclose(layer(x)[0].to("cpu").numpy(), output.detach().to("cpu").numpy(), 1e-6)
-    assert launches[4:] == ["infer"] * 2
+def launched_by(layer: nn.Module) -> list[tuple[str, int]]:
+    """The functions that a training step and inference launch, each with how many ways; the outputs are compared."""
+    layer = layer.to("cuda")
+    x = tg.tensor(normal(6, 3, 3).astype("float32"), device="cuda", requires_grad=True)
+    with launches() as found:
+        output = layer(x)[0]
+        output.sum().backward()
+        with tg.no_grad():
+            inferred = layer(x)[0]
+    if layer.dropout == 0:
+        np.testing.assert_allclose(inferred.to("cpu").numpy(), output.detach().to("cpu").numpy(), 1e-5)
     assert x.grad is not None and all(p.grad is not None for p in layer.parameters())
+    return [(function, len(ways)) for function, ways in found]
+
+
+def test_both_directions_are_one_launch(sequences: None) -> None:
+    found = launched_by(nn.GRU(3, 4, num_layers=2, bidirectional=True))
+    assert found == [(function, 2) for function in ("train", "backward", "infer") for _ in range(2)]
+
+
+def test_stacked_layers_are_launched_together(sequences: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wavefront, "RUN", 1.0)
+    found = launched_by(nn.LSTM(3, 4, num_layers=3))
+    assert found == [(function, ways) for function in ("train", "backward", "infer") for ways in (1, 2, 3, 2, 1)]
+
+
+@pytest.mark.parametrize("options", [{"dropout": 0.5}, {"recompute_every": 4}, {"bidirectional": True}])
+def test_what_comes_between_layers_keeps_them_apart(sequences: None, options: dict[str, Any]) -> None:
+    ways = 1 + bool(options.get("bidirectional"))
+    assert {n for _, n in launched_by(nn.LSTM(3, 4, num_layers=2, **options).train())} == {ways}
 
 
 def test_gradients_of_some_of_both_directions(sequences: None) -> None:

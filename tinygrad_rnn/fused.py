@@ -2,7 +2,7 @@
 
 The node's forward and backward are a sequence driver's, which runs the Programs traced from the cell. Where the
 backward is recorded in its turn (`create_graph=True`), it goes through the cell's equations as ordinary primitives.
-Where a driver runs several directions of a layer at once, they are one node.
+Where a driver runs the directions of a layer, or a stack of layers, at once, they are one node.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import inspect
 import operator
 from collections.abc import Callable
 from collections.abc import Sequence as Ordered
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from . import tape
 from .anomaly import watching
 from .cells import Cell
 from .differentiate import grad
-from .kernels import driver_for, takes_ways
+from .kernels import driver_for, takes_several
 from .kernels import infer as infer_by_kernel
 from .kernels.program import Step
 from .kernels.recompute import Recompute
@@ -30,6 +30,9 @@ from .primitive import Bundle, primitive
 from .tensor import Tensor
 from .trace import trace
 from .unrolled import unrolled
+
+Run = tuple[list[Tensor], list[Tensor]]
+"""The sequence of h [T, N, P], or of each state, and each state after the last real step."""
 
 _LEADING = ("x", *WEIGHT_NAMES)
 _alias = primitive("alias", lambda x: x, lambda g: g)
@@ -79,6 +82,23 @@ class _Call:
         return d_outputs, parts[-states:]
 
 
+@dataclass(repr=False)
+class _Calls:
+    """Runs of one node: the directions of a layer, which share x, or the layers of a stack."""
+
+    each: list[_Call]
+    stacked: bool = False
+
+    def has_x(self, i: int) -> bool:
+        """Whether a run has the node's x; if not, the h of the one before it."""
+        return i == 0 or not self.stacked
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """What the names of each run's arguments end in."""
+        return tuple(f"_l{i}" for i in range(len(self.each))) if self.stacked else ("", "_reverse")
+
+
 def _forward(call: _Call, *arrays: Any) -> tuple[np.ndarray, ...]:
     call.given = sequence = call.sequence(arrays)
     call.driver, keep = driver_for(call.step, sequence), call.keep or call.every_state
@@ -91,7 +111,7 @@ def _forward(call: _Call, *arrays: Any) -> tuple[np.ndarray, ...]:
 def _vjp(needs: list[bool], g: Bundle, call: _Call, *arrays: Any) -> list[Any]:
     parts = g.parts
     if any(isinstance(part, Tensor) for part in parts):
-        return [None, *_recorded_vjp(needs[1:], parts, call, arrays)]
+        return [None, *_recorded_vjp(needs[1:], parts, _Calls([call]), arrays)]
     found = call.driver.backward(
         call.step, call.given, call.saved, *call.cotangents(parts),
         wants_x=needs[1], wants_initial=needs[-len(call.step.states)],
@@ -99,14 +119,18 @@ def _vjp(needs: list[bool], g: Bundle, call: _Call, *arrays: Any) -> list[Any]:
     return [None, *call.arrays(found)]
 
 
-def _recorded_vjp(needs: Ordered[bool], parts: tuple[Any, ...], call: _Call, arrays: Ordered[Any]) -> list[Any]:
+def _recorded_vjp(needs: Ordered[bool], parts: tuple[Any, ...], calls: _Calls, arrays: Ordered[Any]) -> list[Any]:
     """The same through ordinary primitives, on the tape.
 
     An alias stands for each argument, so that these are derivatives by the arguments alone, whatever they were
     themselves computed from.
     """
     aliases = [_alias(a) if need else a for a, need in zip(arrays, needs)]
-    results = call.results(*unrolled(call.cell, call.step, call.sequence(aliases)))
+    x, results = aliases[0], list[Tensor]()
+    for call, own in zip(calls.each, _cut(aliases[1:], len(calls.each))):
+        outputs, final = unrolled(call.cell, call.step, call.sequence((x, *own)))
+        results += call.results(outputs, final)
+        x = outputs[0] if calls.stacked else x
     reached = [(out, d) for out, d in zip(results, parts) if d is not None and out.requires_grad]
     wanted = [a for a, need in zip(aliases, needs) if need]
     outs, seeds = [out for out, _ in reached], [d for _, d in reached]
@@ -114,50 +138,46 @@ def _recorded_vjp(needs: Ordered[bool], parts: tuple[Any, ...], call: _Call, arr
     return [next(found) if need else None for need in needs]
 
 
-def _forward_ways(calls: list[_Call], x: Any, *arrays: Any) -> tuple[Any, ...]:
-    sequences = [call.sequence((x, *own)) for call, own in zip(calls, _cut(arrays, len(calls)))]
-    step, driver = calls[0].step, driver_for(calls[0].step, sequences[0])
-    found = driver.forward_ways(step, sequences, calls[0].keep or calls[0].every_state)
+def _forward_at_once(calls: _Calls, x: Any, *arrays: Any) -> tuple[Any, ...]:
+    own, first = _cut(arrays, len(calls.each)), calls.each[0]
+    sequences = [call.sequence((x if calls.has_x(i) else None, *own[i])) for i, call in enumerate(calls.each)]
+    driver, keep = driver_for(first.step, sequences[0]), first.keep or first.every_state
+    found = (driver.forward_stack if calls.stacked else driver.forward_ways)(first.step, sequences, keep)
     results = list[Any]()
-    for call, sequence, (outputs, final, saved) in zip(calls, sequences, found):
+    for call, sequence, (outputs, final, saved) in zip(calls.each, sequences, found):
         call.driver, call.given, call.saved = driver, sequence, saved
         results += call.results(outputs, final)
     return tuple(results)
 
 
-def _vjp_ways(needs: list[bool], g: Bundle, calls: list[_Call], x: Any, *arrays: Any) -> list[Any]:
-    ways, step = len(calls), calls[0].step
-    own_parts, own_needs = _cut(g.parts, ways), _cut(needs[2:], ways)
+def _vjp_at_once(needs: list[bool], g: Bundle, calls: _Calls, x: Any, *arrays: Any) -> list[Any]:
     if any(isinstance(part, Tensor) for part in g.parts):
-        own_arrays = _cut(arrays, ways)
-        found = [
-            _recorded_vjp([needs[1], *own], parts, call, (x, *given))
-            for own, parts, call, given in zip(own_needs, own_parts, calls, own_arrays)
-        ]
-    else:
-        given = [(call.given, call.saved, *call.cotangents(parts)) for call, parts in zip(calls, own_parts)]
-        wants_initial = any(own[-len(step.states)] for own in own_needs)
-        sequences = calls[0].driver.backward_ways(step, given, wants_x=needs[1], wants_initial=wants_initial)
-        found = [call.arrays(sequence) for call, sequence in zip(calls, sequences)]
+        return [None, *_recorded_vjp(needs[1:], g.parts, calls, (x, *arrays))]
+    first, count = calls.each[0], len(calls.each)
+    left = [(call.given, call.saved, *call.cotangents(parts)) for call, parts in zip(calls.each, _cut(g.parts, count))]
+    wants_initial = any(own[-len(first.step.states)] for own in _cut(needs[2:], count))
+    backward = first.driver.backward_stack if calls.stacked else first.driver.backward_ways
+    sequences = backward(first.step, left, wants_x=needs[1], wants_initial=wants_initial)
+    found = [call.arrays(sequence) for call, sequence in zip(calls.each, sequences)]
     d_x = [d for d, *_ in found if d is not None]
     return [None, functools.reduce(operator.add, d_x) if d_x else None, *(d for _, *own in found for d in own)]
 
 
 def _cut(values: Any, count: int) -> list[Any]:
-    """So many equal parts of a list or tuple: what stands there for each way in turn."""
+    """So many equal parts of a list or tuple: what stands there for each call in turn."""
     size = len(values) // count
     return [values[i * size : (i + 1) * size] for i in range(count)]
 
 
 @functools.cache
-def _node(cell: Cell, ways: int = 1) -> Callable[..., tuple[Tensor, ...]]:
-    """The primitive of a cell's sequence, or of one for each way, named after the cell; arguments under their names."""
+def _node(cell: Cell, suffixes: tuple[str, ...] = ()) -> Callable[..., tuple[Tensor, ...]]:
+    """The primitive of a cell's sequence, or of several at once, named after the cell; arguments under their names."""
     step = trace(cell)
     own = [*WEIGHT_NAMES, *("p_" + n for n in step.params), *("e_" + n for n in step.inputs)]
     own += [s + "_0" for s in step.states]
-    names = ["call", "x", *(name + way for way in ("", "_reverse")[:ways] for name in own)]
-    forward: Any = functools.partial(_forward if ways == 1 else _forward_ways)
-    vjp: Any = functools.partial(_vjp if ways == 1 else _vjp_ways)
+    names = ["call", "x", *(name + suffix for suffix in suffixes or ("",) for name in own)]
+    forward: Any = functools.partial(_forward_at_once if suffixes else _forward)
+    vjp: Any = functools.partial(_vjp_at_once if suffixes else _vjp)
     forward.__signature__ = _signature(names)
     vjp.__signature__ = _signature(["needs", "g", *names])
     return primitive(step.name, forward, vjp, joint=True, fresh=True, expects="")
@@ -167,14 +187,12 @@ def _signature(names: list[str]) -> inspect.Signature:
     return inspect.Signature([inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names])
 
 
-def run(
-    cell: Cell, seq: Sequence, every_state: bool = False, recompute_every: int = 0
-) -> tuple[list[Tensor], list[Tensor]]:
+def run(cell: Cell, seq: Sequence, every_state: bool = False, recompute_every: int = 0) -> Run:
     """One layer and direction over a sequence.
 
     seq: its fields as tensors (lengths an array), shapes as `Sequence` has them. recompute_every: keep what the
     backward wants of so many steps only and compute the rest again; 0: keep all.
-    Returns the sequence of h [T, N, P], or with `every_state` of each state, and each state after the last real step.
+    every_state: return the sequences of all states.
     """
     step = trace(cell)
     call = _Call(cell, step, seq.lengths, seq.reverse, every_state, recompute_every, keep=False)
@@ -188,24 +206,41 @@ def run(
     return list(results[:-states]), list(results[-states:])
 
 
-def run_ways(
-    cell: Cell, seqs: Ordered[Sequence], every_state: bool = False, recompute_every: int = 0
-) -> list[tuple[list[Tensor], list[Tensor]]]:
+def run_ways(cell: Cell, seqs: Ordered[Sequence], every_state: bool = False, recompute_every: int = 0) -> list[Run]:
     """`run` for each direction of a layer, which share x and lengths: at once, as one node, where their driver can."""
     if len(seqs) == 1:
         return [run(cell, seqs[0], every_state, recompute_every)]
-    if recompute_every or not takes_ways(seqs[0].x.data):
+    if recompute_every or not takes_several(seqs[0].x.data):
         return [run(cell, seq, every_state, recompute_every) for seq in seqs]
+    return _at_once(cell, seqs, every_state, stacked=False)
+
+
+def run_stack(cell: Cell, seqs: Ordered[Sequence], every_state: bool = False, recompute_every: int = 0) -> list[Run]:
+    """`run` for each layer of a stack, of which only the first has an x and each other reads the h of the one below.
+
+    At once, as one node, where their driver can.
+    """
+    if len(seqs) > 1 and not recompute_every and takes_several(seqs[0].x.data):
+        return _at_once(cell, seqs, every_state, stacked=True)
+    found, x = list[Run](), seqs[0].x
+    for seq in seqs:
+        found.append(run(cell, replace(seq, x=x), every_state, recompute_every))
+        x = found[-1][0][0]
+    return found
+
+
+def _at_once(cell: Cell, seqs: Ordered[Sequence], every_state: bool, stacked: bool) -> list[Run]:
     step = trace(cell)
     calls = [_Call(cell, step, seq.lengths, seq.reverse, every_state, 0, keep=False) for seq in seqs]
     arrays = [seqs[0].x, *(a for call, seq in zip(calls, seqs) for a in call.arrays(seq)[1:])]
     keep = tape.is_grad_enabled() and any(a is not None and a.requires_grad for a in arrays)
     for call in calls:
         call.keep = keep
+    several = _Calls(calls, stacked)
     if not keep and not watching.on:  # nothing to record
-        results = tuple(map(Tensor, _forward_ways(calls, *(None if a is None else a.data for a in arrays))))
+        results = tuple(map(Tensor, _forward_at_once(several, *(None if a is None else a.data for a in arrays))))
     else:
-        results = _node(cell, len(seqs))(calls, *arrays)
+        results = _node(cell, several.suffixes)(several, *arrays)
     states = len(step.states)
     return [(list(own[:-states]), list(own[-states:])) for own in _cut(results, len(seqs))]
 

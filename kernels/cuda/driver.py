@@ -68,9 +68,7 @@ def backward(
     return backward_ways(step, [(seq, saved, d_outputs, d_final)], wants_x, wants_initial)[0]
 
 
-def backward_ways(
-    step: Step, ways: Ordered[Left], wants_x: bool = True, wants_initial: bool = True
-) -> list[Sequence]:
+def backward_ways(step: Step, ways: Ordered[Left], wants_x: bool = True, wants_initial: bool = True) -> list[Sequence]:
     """`backward` of each way of `forward_ways`."""
     backwards = [Backward(step, *left) for left in ways]
     run([each.walk for each in backwards])

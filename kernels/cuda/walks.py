@@ -154,9 +154,7 @@ def _prepared(walks: list[Walk], device: Device) -> tuple[build.Library, regime.
     return code, _chosen(room, walks[0].loads(), at.N, products, min(len(walks), code.most_ways))
 
 
-def _launch(
-    ways: list[Walk], steps: list[slice], code: build.Library, device: Device, chosen: regime.Regime
-) -> None:
+def _launch(ways: list[Walk], steps: list[slice], code: build.Library, device: Device, chosen: regime.Regime) -> None:
     at, function, ffi = ways[0].at, ways[0].function, code.ffi
     units = [at.units(stage) for stage in at.plan.stages(function)]
     stages = ffi.new("rnn_stage[]", list(zip(units, chosen.weights)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from collections.abc import Sequence as Ordered
 from typing import Any
 
 import numpy as np
@@ -153,25 +154,29 @@ class Recurrent(Module):
                 return found
         call = _Call(self, x, lengths)
         initial = call.initial(state)
-        below = call.x
-        per_run = self._side_inputs(inputs, call)
-        finals: list[list[Tensor]] = []
-        sequences: list[list[Tensor]] = []
-        for layer in range(self.num_layers):
-            if layer and self.dropout:
-                below = drop(below, self.dropout, self.training)
-            ways, outs = [], []
-            for way in range(len(self._ways)):
-                k = layer * len(self._ways) + way
-                ways.append(self._arguments(k, below, initial[k], per_run[k], call.lengths, bool(way)))
-            for outputs, final in fused.run_ways(self.cell, ways, self.return_states, self.recompute_every):
-                outs.append(outputs[0])
-                sequences.append(outputs)
-                finals.append(final)
-            below = outs[0] if len(outs) == 1 else concat(outs, 2)
+        runs = self._runs(call, initial, self._side_inputs(inputs, call))
+        sequences, finals = zip(*runs)
+        output = _side_by_side(runs[-len(self._ways) :])
         last = tuple(map(_stacked, zip(*finals)))
         every = tuple(map(_stacked, zip(*sequences))) if self.return_states else None
-        return call.results(below, last, every)
+        return call.results(output, last, every)
+
+    def _runs(self, call: _Call, initial: Ordered[Any], inputs: Ordered[Any]) -> list[fused.Run]:
+        """For each layer and direction the sequences and the last states, as `fused.run` returns them."""
+        ways, options = len(self._ways), (self.return_states, self.recompute_every)
+
+        def arguments(k: int, x: Any) -> Arguments:
+            return self._arguments(k, x, initial[k], inputs[k], call.lengths, k % ways == 1)
+
+        if self.num_layers > 1 and ways == 1 and not (self.dropout and self.training):
+            stack = [arguments(k, None if k else call.x) for k in range(self.num_layers)]
+            return fused.run_stack(self.cell, stack, *options)
+        found, below = list[fused.Run](), call.x
+        for first in range(0, len(self.suffixes), ways):
+            if first:
+                below = drop(_side_by_side(found[-ways:]), self.dropout, self.training)
+            found += fused.run_ways(self.cell, [arguments(first + way, below) for way in range(ways)], *options)
+        return found
 
     def _infer(self, x: Any, state: Any) -> tuple[Any, ...] | None:
         """`forward` in the plain case, by the short way; None in any other, for errors too."""
@@ -242,6 +247,11 @@ class Recurrent(Module):
 
 
 _alone = primitive("stack", lambda x: x[None], lambda g: g[0])  # `stack` of one, which comes often: no copy
+
+
+def _side_by_side(runs: Ordered[fused.Run]) -> Any:
+    """The h of all directions of a layer."""
+    return runs[0][0][0] if len(runs) == 1 else concat([outputs[0] for outputs, _ in runs], 2)
 
 
 def _stacked(tensors: tuple[Tensor, ...]) -> Any:
