@@ -12,16 +12,17 @@ import numpy as np
 from .. import fused, tape
 from ..cells import Cell, find_cell
 from ..conversion import as_dtype
-from ..creation import as_tensor, zeros
-from ..device import checked, host, moved, same_device
+from ..creation import zeros
+from ..device import checked, moved
 from ..kernels.sequence import Sequence as Arguments
 from ..primitive import primitive
-from ..primitives.shape import broadcast_to, concat, reshape, stack, transpose, unbind
+from ..primitives.shape import concat, stack
 from ..random import generator
 from ..tensor import Tensor
 from ..trace import trace
 from .functional import dropout as drop
 from .module import Module, Parameter
+from .recurrent_call import Call
 
 
 class Recurrent(Module):
@@ -91,10 +92,11 @@ class Recurrent(Module):
         self.suffixes = [f"_l{k}{way}" for k in range(num_layers) for way in self._ways]
         names = (*fused.WEIGHT_NAMES, *(f"p_{name}" for name in self.step.params))
         self._weight_names = [[name + suffix for name in names] for suffix in self.suffixes]
-        self._widths = [self._state_size(i) for i in range(len(self.step.states))]
+        self._widths = [self.state_size(i) for i in range(len(self.step.states))]
         self._make_parameters(as_dtype(dtype), device)
 
-    def _state_size(self, i: int) -> int:
+    def state_size(self, i: int) -> int:
+        """Numbers of the i-th state of each sequence."""
         return self.output_size if i == 0 else self.hidden_size
 
     def _make_parameters(self, dtype: np.dtype, device: str) -> None:
@@ -115,7 +117,7 @@ class Recurrent(Module):
                     self.register_parameter(name + suffix, Parameter(Tensor(moved(drawn, device))))
             if self.learn_initial_state:
                 for i, state in enumerate(step.states):
-                    start = Parameter(zeros(self._state_size(i), dtype=dtype, device=device))
+                    start = Parameter(zeros(self.state_size(i), dtype=dtype, device=device))
                     self.register_parameter(f"{state}_0{suffix}", start)
 
     def extra_repr(self) -> str:
@@ -152,7 +154,7 @@ class Recurrent(Module):
             found = self._infer(x, state)
             if found is not None:
                 return found
-        call = _Call(self, x, lengths)
+        call = Call(self, x, lengths)
         initial = call.initial(state)
         runs = self._runs(call, initial, self._side_inputs(inputs, call))
         sequences, finals = zip(*runs)
@@ -161,7 +163,7 @@ class Recurrent(Module):
         every = tuple(map(_stacked, zip(*sequences))) if self.return_states else None
         return call.results(output, last, every)
 
-    def _runs(self, call: _Call, initial: Ordered[Any], inputs: Ordered[Any]) -> list[fused.Run]:
+    def _runs(self, call: Call, initial: Ordered[Any], inputs: Ordered[Any]) -> list[fused.Run]:
         """For each layer and direction the sequences and the last states, as `fused.run` returns them."""
         ways, options = len(self._ways), (self.return_states, self.recompute_every)
 
@@ -231,7 +233,7 @@ class Recurrent(Module):
         params = dict(zip(self.step.params, found[len(weights) :]))
         return Arguments(x, **weights, params=params, inputs=inputs, initial=initial, lengths=lengths, reverse=reverse)
 
-    def _side_inputs(self, given: Mapping[str, Any] | None, call: _Call) -> list[dict[str, Any]]:
+    def _side_inputs(self, given: Mapping[str, Any] | None, call: Call) -> list[dict[str, Any]]:
         """For each layer and direction, the cell's own inputs as [T, N, H]."""
         name, runs = type(self).__name__, len(self.suffixes)
         given = given or {}
@@ -257,111 +259,6 @@ def _side_by_side(runs: Ordered[fused.Run]) -> Any:
 def _stacked(tensors: tuple[Tensor, ...]) -> Any:
     """A state of each layer and direction, as one tensor."""
     return stack(tensors) if len(tensors) > 1 else _alone(tensors[0])
-
-
-class _Call:
-    """One call of a layer: its arguments checked and brought to [T, N, ...], and its results brought back."""
-
-    def __init__(self, layer: Recurrent, x: Any, lengths: Any):
-        self.layer, self.name = layer, type(layer).__name__
-        self.weight = layer.weight_ih_l0
-        self.dtype = self.weight.dtype
-        x = as_tensor(x)
-        if x.ndim not in (2, 3):
-            raise ValueError(f"{self.name}: x: expected shape [T, N, I], or [T, I] for one sequence, got {x.shape}")
-        if x.shape[-1] != layer.input_size:
-            raise ValueError(f"{self.name}: x has {x.shape[-1]} features, input_size is {layer.input_size}")
-        if x.dtype != self.dtype:
-            raise TypeError(f"{self.name}: x: expected {self.dtype} as the weights are, got {x.dtype}")
-        if type(x.data) is not type(self.weight.data):
-            self._check_device("x", x)
-        self.batched = x.ndim == 3
-        self.x = self.time_first(x)
-        self.time, self.batch = self.x.shape[:2]
-        self.lengths = self._checked_lengths(lengths)
-
-    def _check_device(self, name: str, x: Tensor) -> None:
-        same_device(f"{self.name}: {name}", x, self.weight, "the weights are")
-
-    def time_first(self, x: Any) -> Any:
-        """[T, N, ...] of what came as [N, T, ...] or as one sequence."""
-        if not self.batched:
-            return reshape(x, (x.shape[0], 1, x.shape[1]))
-        return transpose(x, 0, 1) if self.layer.batch_first else x
-
-    def _checked_lengths(self, lengths: Any) -> np.ndarray | None:
-        if lengths is None:
-            return None
-        found = np.atleast_1d(host(lengths))
-        if found.size == 0:
-            found = found.astype(np.int64)
-        if found.shape != (self.batch,) or found.dtype.kind not in "iu":
-            raise ValueError(
-                f"{self.name}: lengths: expected {self.batch} whole numbers, got {found.dtype} of shape {found.shape}"
-            )
-        if found.size and not 0 <= found.min() <= found.max() <= self.time:
-            raise ValueError(
-                f"{self.name}: lengths: expected numbers from 0 to {self.time}, got {found.min()} to {found.max()}"
-            )
-        return None if (found == self.time).all() else found.astype(np.int64)
-
-    def initial(self, state: Any) -> list[tuple[Any, ...]]:
-        """For each layer and direction its initial states, [N, size] each."""
-        layer = self.layer
-        names = layer.step.states
-        if state is None:
-            return [tuple(self._default(i, suffix) for i in range(len(names))) for suffix in layer.suffixes]
-        given = tuple(state) if isinstance(state, (tuple, list)) else (state,)
-        if len(given) != len(names):
-            raise ValueError(f"{self.name}: state: expected {', '.join(names)}, got {len(given)} tensors")
-        rows = []
-        for i, (name, value) in enumerate(zip(names, given)):
-            value = as_tensor(value)
-            self._check_device(f"{name}_0", value)
-            shape = (len(layer.suffixes), *((self.batch,) if self.batched else ()), layer._state_size(i))
-            if value.shape != shape or value.dtype != self.dtype:
-                raise ValueError(
-                    f"{self.name}: {name}_0: expected {self.dtype} of shape {shape}, "
-                    f"got {value.dtype} of shape {value.shape}"
-                )
-            rows.append(unbind(reshape(value, (shape[0], self.batch, shape[-1]))))
-        return list(zip(*rows))
-
-    def _default(self, i: int, suffix: str) -> Any:
-        shape = (self.batch, self.layer._state_size(i))
-        if self.layer.learn_initial_state:
-            return broadcast_to(getattr(self.layer, f"{self.layer.step.states[i]}_0{suffix}"), shape)
-        return Tensor(np.zeros(shape, self.dtype, like=self.weight.data))
-
-    def side_input(self, key: str, value: Any) -> Any:
-        """A cell's own input as [T, N, H]."""
-        value = as_tensor(value)
-        self._check_device(f"inputs[{key!r}]", value)
-        hidden = self.layer.hidden_size
-        batch = (self.batch,) if self.batched else ()
-        each_step = (*batch, self.time, hidden) if self.layer.batch_first else (self.time, *batch, hidden)
-        shapes = (each_step, (*batch, hidden), (hidden,))[: 2 + self.batched]
-        fitting = [s for s in shapes if len(s) == value.ndim and all(n in (1, m) for n, m in zip(value.shape, s))]
-        if not fitting or value.dtype != self.dtype:
-            raise ValueError(
-                f"{self.name}: inputs[{key!r}]: expected {self.dtype} of shape {' or '.join(map(str, shapes))}, "
-                f"got {value.dtype} of shape {value.shape}"
-            )
-        if fitting[0] is each_step:
-            value = self.time_first(value)
-        return broadcast_to(value, (self.time, self.batch, hidden))
-
-    def results(self, output: Any, last: tuple, every: tuple | None) -> tuple[Any, ...]:
-        """(output, state) and, where asked for, the sequences of all states, in the shapes that the caller uses."""
-        if not self.batched:
-            output = reshape(output, (self.time, output.shape[2]))
-            last = tuple(reshape(s, (s.shape[0], s.shape[2])) for s in last)
-            every = every and tuple(reshape(s, (s.shape[0], self.time, s.shape[3])) for s in every)
-        elif self.layer.batch_first:
-            output = transpose(output, 0, 1)
-            every = every and tuple(transpose(s, 1, 2) for s in every)
-        state = last[0] if len(last) == 1 else last
-        return (output, state) if every is None else (output, state, every)
 
 
 class RNN(Recurrent):
