@@ -25,8 +25,19 @@ template <class T> __device__ inline T of_lane_across(T value, int bits) {
     return __shfl_xor_sync(0xffffffffu, value, bits);
 }
 
-/* A float's bits. */
-__device__ inline uint32_t float_bits(float x) { return __float_as_uint(x); }
+/* A float to the nearest number of ten binary digits, those in the middle away from 0; the other bits are 0. */
+__device__ inline uint32_t rounded_to_tf32(float x) {
+    uint32_t bits;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+    return bits;
+}
+
+/* A float to the nearest number of seven binary digits, those in the middle to the even one: its upper half. */
+__device__ inline uint16_t rounded_to_bf16(float x) {
+    uint16_t bits;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+    return bits;
+}
 
 /* sum [16, 8] += a [16, K] b [K, 8], one product of matrices by a warp: K is 8 with numbers of tf32, 16 with bf16.
 

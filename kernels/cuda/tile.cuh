@@ -103,26 +103,19 @@ template <class T, int LANES, int ROWS> struct LaneTile {
     }
 };
 
-/* Numbers as tensor cores take them: float with fewer digits, to the nearest. NaN and infinity stay what they are. */
+/* Numbers as tensor cores take them: float with fewer digits. */
 struct Tf32 {
     static constexpr int K = 8;  /* of one product of matrices */
     uint32_t bits;
     Tf32() = default;
-    __device__ explicit Tf32(float x) : bits(float_bits(x)) {
-        if ((bits & 0x7f800000u) != 0x7f800000u) bits = (bits + 0x1000u) & ~0x1fffu;
-    }
+    __device__ explicit Tf32(float x) : bits(rounded_to_tf32(x)) {}
 };
 
 struct Bf16 {
     static constexpr int K = 16;
     uint16_t bits;
     Bf16() = default;
-    __device__ explicit Bf16(float x) {
-        const uint32_t all = float_bits(x);
-        const bool finite = (all & 0x7f800000u) != 0x7f800000u;
-        const uint32_t even = finite ? 0x7fffu + (all >> 16 & 1) : (all & 0x7fffffu ? 0x10000u : 0u);
-        bits = uint16_t((all + even) >> 16);
-    }
+    __device__ explicit Bf16(float x) : bits(rounded_to_bf16(x)) {}
 };
 
 /* Rounded numbers, sums in float, by the tensor cores: a warp has 16 * BLOCKS rows and eight units, and the warps that
@@ -204,29 +197,41 @@ template <class T> __device__ inline Vector<T> vector_of(const T *row, int k, in
 
 /* Copy `count` rows to shared memory, `row` numbers apart, by all threads of the block: `span` numbers of each, rounded
    as they are stored, and zeros up to `filled`. from(row): the address of a row, or a null pointer for zeros.
-   A thread has several vectors on their way at once: each takes hundreds of cycles to come. */
+
+   A row is the work of some lanes of a warp, a vector each in turn, so that an address is looked up once for a row and
+   not for each vector. A thread has several vectors on their way at once, of one row or several: each takes hundreds
+   of cycles to come. */
 template <class Stored, class T, class From>
 __device__ inline void bring(Stored *to, int row, int count, int span, int filled, From from) {
-    constexpr int size = Vector<T>::size, AT_ONCE = 4;
+    constexpr int size = Vector<T>::size, LANES = 16, AT_ONCE = 4;
     struct alignas(sizeof(Stored) * size) Rounded {
         Stored at[size];
     };
-    const int vectors = filled / size, all = count * vectors;
-    for (int start = threadIdx.x; start < all; start += AT_ONCE * THREADS) {
+    const int first = threadIdx.x % LANES * size;
+    int r = first < filled ? threadIdx.x / LANES : count, k = first;
+    const T *source = r < count ? from(r) : nullptr;
+    while (r < count) {
         Vector<T> found[AT_ONCE];
+        int place[AT_ONCE];
 #pragma unroll
         for (int n = 0; n < AT_ONCE; ++n) {
-            const int i = start + n * THREADS;
-            if (i < all) found[n] = vector_of(from(i / vectors), i % vectors * size, span);
+            place[n] = -1;
+            if (r >= count) continue;
+            place[n] = r * row + k;
+            found[n] = vector_of(source, k, span);
+            k += LANES * size;
+            if (k < filled) continue;
+            k = first;
+            r += THREADS / LANES;
+            if (r < count) source = from(r);
         }
 #pragma unroll
         for (int n = 0; n < AT_ONCE; ++n) {
-            const int i = start + n * THREADS;
-            if (i >= all) break;
+            if (place[n] < 0) continue;
             Rounded rounded;
 #pragma unroll
             for (int j = 0; j < size; ++j) rounded.at[j] = Stored(found[n].at[j]);
-            *reinterpret_cast<Rounded *>(to + i / vectors * row + i % vectors * size) = rounded;
+            *reinterpret_cast<Rounded *>(to + place[n]) = rounded;
         }
     }
 }

@@ -13,6 +13,17 @@ inline uint32_t float_bits(float x) {
     return bits;
 }
 
+inline uint32_t rounded_to_tf32(float x) {
+    const uint32_t bits = float_bits(x);
+    return (bits & 0x7f800000u) == 0x7f800000u ? bits : (bits + 0x1000u) & ~0x1fffu;  /* NaN and infinity stay */
+}
+
+inline uint16_t rounded_to_bf16(float x) {
+    const uint32_t bits = float_bits(x), finite = (bits & 0x7f800000u) != 0x7f800000u;
+    const uint32_t even = finite ? 0x7fffu + (bits >> 16 & 1) : (bits & 0x7fffffu ? 0x10000u : 0u);
+    return uint16_t((bits + even) >> 16);
+}
+
 inline float float_of(uint32_t bits) {
     float x;
     memcpy(&x, &bits, sizeof x);
