@@ -25,6 +25,12 @@ template <class T> __device__ inline T of_lane_across(T value, int bits) {
     return __shfl_xor_sync(0xffffffffu, value, bits);
 }
 
+/* A number that the compiler takes for one that it cannot know, so that nothing is computed from it ahead and kept. */
+__device__ inline int not_known_before(int number) {
+    asm volatile("" : "+r"(number));
+    return number;
+}
+
 /* A float to the nearest number of ten binary digits, those in the middle away from 0; the other bits are 0. */
 __device__ inline uint32_t rounded_to_tf32(float x) {
     uint32_t bits;

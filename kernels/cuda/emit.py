@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ..plan import Plan, Stage
 from ..program import Constant, Op, Ref
-from .tiles import THREADS, TILES
+from .tiles import AT_ONCE, THREADS, TILES
 
 FUNCTIONS = ("train", "infer", "backward")
 """The functions of a library, in the order of their numbers in interface.h."""
@@ -31,6 +31,7 @@ CONDITIONS = frozenset({"eq", "ne", "lt", "le", "gt", "ge", *LOGICAL})
 
 FILE = """/* Generated: the cell {name}, products in {products}. */
 #define RNN_THREADS {threads}
+#define RNN_AT_ONCE {at_once}
 #include "pointwise.cuh"
 #include "walk.cuh"
 
@@ -66,8 +67,15 @@ def source(plan: Plan, products: str) -> str:
     name = plan.step.name + (" with h projected" if plan.projected else "")
     few, many = (tile.name for tile in TILES[products])
     number = NUMBERS.get(products, "float")
-    types = {"products": products, "number": number, "few": few, "many": many, "threads": THREADS[products]}
+    types: dict[str, object] = {"products": products, "number": number, "few": few, "many": many}
+    types |= {"threads": THREADS[products], "at_once": _at_once(plan)}
     return FILE.format(name=name, **types, stages="".join(stages), functions="\n".join(functions))
+
+
+def _at_once(plan: Plan) -> int:
+    """AT_ONCE; but fewer where a stage has many products, each of which takes registers for what it has on its way."""
+    most = max(len(stage.products) for function in FUNCTIONS for stage in plan.stages(function))
+    return AT_ONCE if most <= 2 else 2
 
 
 def results(stage: Stage) -> list[str]:

@@ -20,9 +20,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .tiles import TILES, Tile
+from .tiles import AT_ONCE, TILES, VECTOR, Tile
 
-DEPTHS = (1024, 512, 256, 128, 64, 32)  # numbers of a row that come at a time, where there is no room for all
+DEPTHS = (1024, 512, 256, 128, 64, 32)  # numbers of a row that come at a time, where not all come at once
 STREAM_DEPTH = 256  # the most of them where weights are streamed
 PASS_ROWS = 32  # rows of a team at least that streams weights: they are read again for each pass
 UNITS_EACH = 8  # a member's units, where there are blocks enough: 32 bytes of float32, what memory moves at least
@@ -139,11 +139,14 @@ def laid_out(
         own_tiles = _up(_up(load.units, width), members)
         kept += sum(count * own_tiles * width * shape.row(k) for count, k in load.products) * shape.size
     sums = max(load.results for load in loads) * pass_rows * (width + 1) * shape.slices(room.threads, bits, row_bits)
-    sums *= 8 if products == "float64" else 4
+    item = 8 if products == "float64" else 4  # bytes of a number in memory, and of a sum
+    sums *= item
     gates = max((count for load in loads for count, _ in load.products), default=0)
     deepest = shape.filled(max((k for load in loads for _, k in load.products), default=1))
-    for depth in dict.fromkeys((deepest, *(n for n in DEPTHS if n < deepest))):
-        if depth > STREAM_DEPTH and not resident:
+    at_once = AT_ONCE * room.threads * VECTOR // item // pass_rows  # that come while those before are multiplied
+    most = max(DEPTHS[-1], min(at_once, deepest if resident else STREAM_DEPTH))
+    for depth in dict.fromkeys((deepest, *DEPTHS)):
+        if depth > most:
             continue
         source = kept if resident else gates * width * shape.row(depth) * shape.size
         at = source, source + pass_rows * shape.row(depth) * shape.size

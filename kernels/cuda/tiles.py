@@ -112,6 +112,9 @@ TILES: dict[str, tuple[Tile, Tile]] = {
 THREADS = dict.fromkeys(TILES, 256)
 """Threads of a block, for each kind of products."""
 
+AT_ONCE = 8
+"""Vectors of a product's source that a thread has on their way to shared memory while it multiplies those before."""
+
 
 def set_float32_matmul_precision(precision: str) -> None:
     """How the recurrent products of float32 are computed: "highest" (float32), "high" (tf32) or "medium" (bf16).

@@ -77,11 +77,15 @@ template <class T, class Stage, class Tile> struct StageRun {
     /* Bring `span` numbers from k on of the weights of a tile, units first_unit on, to [G, units, row]. */
     template <int P> __device__ void bring_weights(Stored *to, int row, int first_unit, int k, int span) const {
         const rnn_spot *const weights = product<P>() + 1;
-        for (int g = 0; g < Stage::count(P); ++g)
-            bring<Stored, T>(to + g * tile.units * row, row, tile.units, span, Tile::filled(span), [&](int unit) -> const T * {
+        for (int g = 0; g < Stage::count(P); ++g) {
+            const auto from = [&](int unit) -> const T * {
                 if (first_unit + unit >= stage.units) return nullptr;
-                return static_cast<const T *>(weights[g].data) + int64_t(first_unit + unit) * weights[g].row + k;
-            });
+                return static_cast<const T *>(weights[g].data) + int64_t(first_unit + unit) * weights[g].row;
+            };
+            Bringing<Stored, T, decltype(from)> bringing(to + g * tile.units * row, row, tile.units, weights[g], from);
+            bringing.begin(k, span, Tile::filled(span));
+            bringing.finish();
+        }
     }
 
     /* Before the first step: all weights that stay. */
@@ -107,17 +111,24 @@ template <class T, class Stage, class Tile> struct StageRun {
             Stored *const source = reinterpret_cast<Stored *>(shared + work.source);
             Stored *const passing = reinterpret_cast<Stored *>(shared);
             const int row_apart = Tile::row(work.depth);
+            const auto from = [&](int r) -> const T * {
+                const Row row = team.row(first_row + r, k_step);
+                return row.at_work ? place<const T>(*spot, row) : nullptr;
+            };
+            Bringing<Stored, T, decltype(from)> bringing(source, row_apart, tile.rows, *spot, from);
+            const auto begin = [&](int k) {
+                const int span = min(work.depth, width - k);
+                if (span > 0 && !again) bringing.begin(k, span, Tile::filled(span));
+            };
             typename Tile::template Sums<G> sum = {};
+            begin(0);
             for (int k = 0; k < width; k += work.depth) {
                 const int span = min(work.depth, width - k);
                 if (P > 0 || k > 0) __syncthreads();  // all are done with what lies there
-                if (!again)
-                    bring<Stored, T>(source, row_apart, tile.rows, span, Tile::filled(span), [&](int r) -> const T * {
-                        const Row row = team.row(first_row + r, k_step);
-                        return row.at_work ? place<const T>(*spot, row) + k : nullptr;
-                    });
+                if (!again) bringing.finish();
                 if (!work.resident) bring_weights<P>(passing, row_apart, tile_number << work.tile_bits, k, span);
                 __syncthreads();
+                begin(k + work.depth);  // it comes while these are multiplied
                 const int own_tile = (tile_number - team.member) / team.members;
                 const Stored *const weights = work.resident ? resident<P>(own_tile) + k : passing;
                 const int weights_apart = work.resident ? Tile::row(width) : row_apart;

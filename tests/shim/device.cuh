@@ -7,6 +7,8 @@
 
 template <class T> inline T read_shared_by_all(const T *from) { return *from; }
 
+inline int not_known_before(int number) { return number; }
+
 inline uint32_t float_bits(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
