@@ -12,8 +12,11 @@ from dataclasses import dataclass
 
 from .program import Constant, Op, Program, Ref, Step
 
-PROJECTION = "projection"
-"""Stands for a gate in the product of weight_hr."""
+PROJECTION = "0projection"
+"""Stands for a gate in the product of weight_hr. No identifier, as the names of a cell's gates and states are."""
+
+NEXT = "0next"
+"""Stands for a state: what the step before needs of this one's cotangents of the recurrent parts."""
 
 Move = Callable[[Ref], Ref]
 
@@ -173,7 +176,7 @@ def _adjoint(step: Step, shares: bool, projected: bool) -> tuple[Stage, ...]:
     found |= {"carry." + s: result("s." + s) for s in step.states}
     found |= {name: new.emit("add", new.input(name), result("p." + name[4:])) for name in sums}
     found |= {"de." + e: result("e." + e) for e in step.inputs}
-    direct = [Multiplication("next", step.direct_gates, ("tile",))] if step.direct_gates else []
+    direct = [Multiplication(NEXT, step.direct_gates, ("tile",))] if step.direct_gates else []
     program = new.program(found)
     return _stages(extract(program, found), direct, step.states[0], "first" if projected else "")
 

@@ -15,11 +15,20 @@ import numpy as np
 from .pointwise import OPERATIONS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Constant:
-    """A number in a Program. A type of its own: as a float, 1.0 would equal the number of value 1."""
+    """A number in a Program. A type of its own: as a float, 1.0 would equal the number of value 1.
+
+    Two are equal if they are written alike: 0.0 and -0.0 are two, NaN is one.
+    """
 
     value: float
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Constant) and repr(self.value) == repr(other.value)
+
+    def __hash__(self) -> int:
+        return hash(repr(self.value))
 
 
 Ref = int | Constant

@@ -11,6 +11,8 @@ import pytest
 from helpers import leaf
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+from tinygrad_rnn.nn import functional as F
 from tinygrad_rnn.primitive import primitive
 from tinygrad_rnn.primitives.index import embedding
 from tinygrad_rnn.primitives.windows import conv2d, max_pool2d
@@ -95,6 +97,21 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     # dimensions
     (lambda: x.sum(2), IndexError, "sum: dim: expected a whole number from -2 to 1, got 2"),
     (lambda: x.sum((0, -2)), ValueError, r"sum: dim: expected each dimension once, got \(0, -2\)"),
+    (lambda: x.var(False), TypeError, "dim: expected a whole number, got False"),
+    (lambda: x.sum(True), TypeError, "sum: dim: expected a whole number, got True"),
+    (lambda: tg.zeros(2.5), TypeError, "shape: expected whole numbers, got 2.5"),
+    (lambda: tg.arange(0, 3, 0), ValueError, "arange: step: expected a number other than 0, got 0"),
+    (lambda: tg.set_rng_state("abc"), ValueError, "set_rng_state: state: expected what get_rng_state gave, got 'abc'"),
+    (lambda: F.pad(x, (1, 1), "circular"), ValueError, "pad: mode: expected 'constant', got 'circular'"),
+    (lambda: F.dropout(tg.ones(2, dtype="int64")), TypeError, "dropout: x: expected a floating dtype, got int64"),
+    (lambda: F.cross_entropy(x, x, ignore_index=1), ValueError, "ignore_index: expected none with class probab.*got 1"),
+    (lambda: F.embedding(tg.arange(2), x, 1.5), TypeError, "padding_idx: expected a whole number or None, got 1.5"),
+    (lambda: nn.LSTM(2, 3, 2, 0.3), TypeError, "LSTM: bias: expected True or False, got 0.3"),
+    (lambda: nn.GRU(2, 3, batch_first="no"), TypeError, "GRU: batch_first: expected True or False, got 'no'"),
+    (lambda: nn.LSTM(2, 3, proj_size=2.0), ValueError, "LSTM: proj_size: expected a number from 0 to .*got 2.0"),
+    (lambda: nn.init.normal_(tg.ones(2, dtype="int64")), TypeError, "normal_: tensor: expected a floating dtype"),
+    (lambda: nn.Linear(1, 1).register_buffer("forward", x), KeyError, "a name that the class itself does not have"),
+    (lambda: tg.optim.Adam(None), TypeError, "Adam: params: expected a list of parameters or of groups"),
     (lambda: x.mean(1.0), TypeError, "mean: dim: expected a whole number, got 1.0"),
     (lambda: x.max("a"), TypeError, "argmax: dim: expected a whole number, got 'a'"),
     (lambda: tg.tensor(1.0).sum(1), IndexError, "sum: dim: expected a whole number from -1 to 0, got 1"),

@@ -23,8 +23,8 @@ from tinygrad_rnn.kernels.cpu import driver as cpu_driver
 from user_cells import USER_CELLS, flat_state, minimal_gated, passing, several_products, zoneout_lstm
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import fused, kernels, nn
-from tinygrad_rnn.cells import BUILT_IN
+from tinygrad_rnn import fused, kernels, nn, tanh, where
+from tinygrad_rnn.cells import BUILT_IN, cell
 from tinygrad_rnn.trace import trace
 from tinygrad_rnn.unrolled import unrolled
 
@@ -392,3 +392,48 @@ def test_the_node_bears_the_cells_name():
     seq.x = seq.x.float()
     with pytest.raises(TypeError, match=r"minimal_gated: expected arguments of one dtype"):
         fused.run(minimal_gated, seq)
+
+
+@cell(gates="nq")
+def dead_product(a, s):
+    a.q.of(tanh(s.h))
+    return tanh(a.n)
+
+
+@cell(gates="n")
+def whole_numbers(a, s):
+    both = (a.n > 0) & (s.h < 10)
+    return tanh(a.n) * where(both, 1, 0) + tg.maximum(where(a.n > 0.5, 2, 1), 1) * s.h
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rnn", [dead_product, whole_numbers], ids=lambda c: c.name)
+def test_second_order_of_what_comes_to_nothing_and_of_whole_numbers(rnn, dtype):
+    layer = nn.Recurrent(rnn, 2, 3, dtype=dtype)
+    x = tg.tensor(normal(4, 2, 2).astype(dtype), requires_grad=True)
+    (first,) = tg.grad(layer(x)[0].sum(), [x])
+    (again,) = tg.grad(layer(x)[0].sum(), [x], create_graph=True)
+    np.testing.assert_allclose(again.numpy(), first.numpy(), 1e-5, 1e-6)
+    assert tg.grad((again * again).sum(), [x])[0].dtype == dtype
+
+
+def test_constants_that_differ_in_sign_alone():
+    @cell(gates="n", inputs="m")
+    def signs(a, s, e):
+        return tanh(1.0 / (e.m * 0.0)) + 2.0 * tanh(1.0 / (e.m * -0.0)) + 0.0 * tanh(a.n)
+
+    output = nn.Recurrent(signs, 1, 2)(tg.ones(1, 1, 1), inputs={"m": tg.ones(2)})[0]
+    np.testing.assert_array_equal(output.numpy().ravel(), [-1, -1])
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", ["rnn_tanh", "gru", "lstm", "gru_reset_before"])
+def test_a_state_that_no_step_reads_is_in_no_gradient(name, reverse):
+    layer = nn.Recurrent(name, 2, 5, bidirectional=reverse)
+    states = [normal(2 if reverse else 1, 3, 5).astype("f") for _ in layer.step.states]
+    for state in states:
+        state[:, 1] = np.nan  # of a sequence of no steps
+    output, _ = layer(tg.tensor(normal(4, 3, 2).astype("f")), tuple(map(tg.tensor, states)), lengths=[4, 0, 2])
+    output.sum().backward()
+    for name, p in layer.named_parameters():
+        assert np.isfinite(p.grad.numpy()).all(), name

@@ -131,6 +131,14 @@ def test_last_epoch_goes_on_from_the_initial_rates_in_the_groups():
         ours.ExponentialLR(optimizer(), gamma=0.5, last_epoch=2)
 
 
+def test_state_is_the_callers_own():
+    schedule = ours.MultiStepLR(optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0), [2])
+    state = schedule.state_dict()
+    schedule.load_state_dict(state)
+    state["milestones"].append(1)
+    assert schedule.milestones == [2]
+
+
 def test_state_is_plain():
     state = build(ours, "SequentialLR", optimizer(), {"milestones": [4]}).state_dict()
     assert state == {"milestones": [4], "base_lrs": RATES, "last_epoch": 0}

@@ -176,6 +176,21 @@ def test_a_graph_recorded_before_a_step_stays_right(name):
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_a_model_may_be_converted_between_steps(name):
+    layer = nn.Linear(3, 2)
+    optimizer = made(name, layer.parameters())
+    for _ in range(2):
+        x = tg.ones(1, 3, dtype=layer.weight.dtype)
+        optimizer.zero_grad()
+        layer(x).sum().backward()
+        optimizer.step()
+        layer.double()
+    assert all(p.dtype == np.float64 and np.isfinite(p.data).all() for p in layer.parameters())
+    slots = [value for state in optimizer.state.values() for value in state.values() if hasattr(value, "dtype")]
+    assert all(slot.dtype == np.float64 for slot in slots)
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_training_lowers_a_loss(name):
     tg.manual_seed(0)
     layer = nn.Linear(3, 2)

@@ -14,6 +14,7 @@ above all, is found from these lines.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -69,11 +70,16 @@ class Cell:
         inputs: tuple[str, ...],
     ):
         self.equations, self.gates, self.states, self.params, self.inputs = equations, gates, states, params, inputs
-        self.name = equations.__name__
-        self.__doc__ = equations.__doc__
+        self.name = getattr(equations, "__name__", type(equations).__name__)
+        self.__doc__, self.__module__ = equations.__doc__, equations.__module__
+        self.__qualname__ = getattr(equations, "__qualname__", self.name)
+
+    def __reduce__(self) -> Any:
+        """Copied and pickled by its name: another one would be traced and compiled anew."""
+        return (find_cell, (self.name,)) if BUILT_IN.get(self.name) is self else self.__qualname__
 
     def __deepcopy__(self, memo: dict) -> Cell:
-        return self  # nothing in it changes; a copy would be traced and compiled anew
+        return self
 
     def __repr__(self) -> str:
         return f"<cell {self.name}: gates {' '.join(self.gates)}, states {' '.join(self.states)}>"
@@ -101,7 +107,8 @@ def _names(what: str, given: str | Sequence[str]) -> tuple[str, ...]:
     spaced = isinstance(given, str) and set(given) & set(", ")
     if not isinstance(given, (str, list, tuple)) or not all(isinstance(name, str) for name in given):
         raise TypeError(f"cell: {what}: expected names, e.g. 'ifgo' or 'reset update', got {given!r}")
-    names = tuple(str(given).replace(",", " ").split() if spaced else given)
+    words = str(given).replace(",", " ").split() if spaced else given
+    names = tuple(unicodedata.normalize("NFKC", word) for word in words)  # as Python does with what is written a.name
     if len(set(names)) != len(names) or not all(name.isidentifier() for name in names):
         raise ValueError(f"cell: {what}: expected different names, e.g. 'ifgo' or 'reset update', got {given!r}")
     return names
@@ -117,7 +124,8 @@ def cell(
 
     Names are given as a string of letters, as words, or as a list. The equations may use arithmetic, `where` with
     comparisons as its condition, `maximum`, `minimum`, `clip` and the elementwise functions of `tinygrad_rnn`. They
-    run once, on symbols: no branch on a value, no array of their own, no random number.
+    run once, on symbols, and again where the backward is recorded: no branch on a value, no array of their own, no
+    random number, nothing that may have changed by then.
     """
     given = {"gates": gates, "states": states, "params": params, "inputs": inputs}
     names = [_names(what, value) for what, value in given.items()]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from . import tape
 from .conversion import as_dtype, as_float
 from .device import as_array, checked, device_of, empty, moved
 from .device import from_dlpack as _from_dlpack
@@ -48,6 +49,12 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: An
 def as_tensor(data: Any) -> Tensor:
     """A tensor itself; lists, or any library's array where it is, as a constant: an array is not copied."""
     return data if isinstance(data, Tensor) else Tensor(as_array(data))
+
+
+def own_tensor(data: Any) -> Tensor:
+    """`as_tensor`, but while operations are recorded a copy of an array: the caller may write into it later."""
+    found = as_tensor(data)
+    return Tensor(found.data.copy()) if found is not data and tape.is_grad_enabled() else found
 
 
 def from_dlpack(ext_tensor: Any) -> Tensor:
@@ -106,6 +113,8 @@ def arange(
     start: float, end: float | None = None, step: float = 1, dtype: Any = None, device: Any = None
 ) -> Tensor:
     """start, start + step, ... up to but not including end; arange(n) counts from 0."""
+    if step == 0:
+        raise ValueError("arange: step: expected a number other than 0, got 0")
     array = np.arange(start, step=step) if end is None else np.arange(start, end, step)
     found = as_dtype(dtype or ("float32" if array.dtype.kind == "f" else "int64"))
     return _leaf("arange", array.astype(found), device, False)
@@ -132,4 +141,8 @@ def randint(low: int, high: int, size: Shape, device: Any = None) -> Tensor:
 
 
 def _shape(shape: tuple) -> tuple[int, ...]:
-    return tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)) else shape
+    if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)):
+        if not isinstance(shape[0], Iterable):
+            raise TypeError(f"shape: expected whole numbers, got {shape[0]!r}")
+        return tuple(shape[0])
+    return shape

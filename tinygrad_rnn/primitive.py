@@ -219,6 +219,8 @@ def settle(rule: Rule, raw: list) -> None:
             if isinstance(a, np.generic):
                 raw[i] = a.item()
             elif isinstance(a, (list, tuple)):
+                if any(isinstance(part, Box) for part in a):
+                    raise TypeError(f"{rule.name}: expected a tensor, got a {type(a).__name__} of tensors: use stack")
                 raw[i] = beside(np.asarray(a, model.dtype if model.dtype.kind == "f" else None), model)
             elif not isinstance(a, (int, float)):
                 raise TypeError(f"{rule.name}: expected tensors, arrays or numbers, got {type(a).__name__} {a!r}")
@@ -249,6 +251,7 @@ def one_device(rule: Rule, raw: Sequence[Any]) -> None:
 
 class _Numbers(threading.local):
     dtype: Any = np.float32
+    whole_too = False
 
 
 _numbers = _Numbers()
@@ -256,12 +259,13 @@ _numbers = _Numbers()
 
 @contextmanager
 def numbers_as(dtype: Any) -> Iterator[None]:
-    """Within the block a result of nothing but numbers, as `where(x > 0, 1.0, 0.0)`, is of this dtype, not float32."""
-    before, _numbers.dtype = _numbers.dtype, dtype
+    """Within the block a result of nothing but numbers, as `where(x > 0, 1, 0.0)`, is of this dtype, whole ones too."""
+    before = _numbers.dtype, _numbers.whole_too
+    _numbers.dtype, _numbers.whole_too = dtype, True
     try:
         yield
     finally:
-        _numbers.dtype = before
+        _numbers.dtype, _numbers.whole_too = before
 
 
 def _settled_result(rule: Rule, out: Any, raw: list) -> Any:
@@ -276,4 +280,6 @@ def _settled_result(rule: Rule, out: Any, raw: list) -> Any:
         one_device(rule, raw)
     if rule.numeric and out.dtype == np.float64 and not any(_is_array(a) and a.dtype == np.float64 for a in raw):
         out = out.astype(_numbers.dtype, copy=False)
+    elif rule.numeric and _numbers.whole_too and out.dtype.kind in "iu":
+        out = out.astype(_numbers.dtype)
     return out

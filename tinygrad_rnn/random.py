@@ -43,5 +43,7 @@ def get_rng_state() -> str:
 
 def set_rng_state(state: str) -> None:
     """Go on from a state that `get_rng_state` gave."""
-    found: Any = json.loads(state)
-    _generator.bit_generator.state = found
+    try:
+        _generator.bit_generator.state = json.loads(state)
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"set_rng_state: state: expected what get_rng_state gave, got {state!r:.40}") from None

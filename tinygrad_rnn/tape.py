@@ -14,6 +14,8 @@ Reference: A. Griewank and A. Walther, Evaluating Derivatives, 2nd ed., chapter 
 
 from __future__ import annotations
 
+import functools
+import inspect
 import itertools
 import operator
 import sys
@@ -112,6 +114,28 @@ class _Recording(ContextDecorator):
 
     def __init__(self, enabled: bool):
         self.enabled = bool(enabled)
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Decorate a function; of one that yields, what runs between its yields."""
+        if not inspect.isgeneratorfunction(function):
+            return super().__call__(function)
+
+        @functools.wraps(function)
+        def stepped(*args: Any, **named: Any) -> Any:
+            generator = function(*args, **named)
+            resume, given = generator.send, None
+            while True:
+                try:
+                    with self:
+                        found = resume(given)
+                except StopIteration as end:
+                    return end.value
+                try:
+                    resume, given = generator.send, (yield found)
+                except BaseException as error:  # closed, or thrown into: for the function to see
+                    resume, given = generator.throw, error
+
+        return stepped
 
     def __enter__(self) -> None:
         mode.outer.append(mode.recording)
@@ -298,10 +322,10 @@ def walk(
         while nodes:
             node = nodes.pop()
             rule, parents, saved = node.rule, node.parents, node.saved or ()
-            if not retain and rule is not None:
-                node.parents, node.saved = (), None
             if node not in arrived.sums or wanted is not None and node not in wanted:
                 continue
+            if not retain and rule is not None:
+                node.parents, node.saved = (), None
             g = arrived.take(node, deposits=inputs is None)
             if node in targets:
                 found[node] = g

@@ -21,6 +21,14 @@ from .tape import Box, mode
 _NUMBERS = (Box, int, float, np.ndarray, np.generic, list)
 
 
+def _check_constant(name: str, value: Any) -> None:
+    """Refuse what an in-place write would lose the gradient of, or take for NaN."""
+    if isinstance(value, Box) and value.node is not None and mode.recording:
+        raise RuntimeError(f"{name}: expected a value without requires_grad: use where or concat")
+    if value is None:
+        raise TypeError(f"{name}: expected numbers, got None")
+
+
 class Tensor(Box):
     """An n-dimensional array that the tape can follow.
 
@@ -130,6 +138,9 @@ class Tensor(Box):
     def __bool__(self) -> bool:
         return bool(self.item())
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item() if spec and self.data.size == 1 else str(self), spec)
+
     def __float__(self) -> float:
         return float(self.item())
 
@@ -236,18 +247,24 @@ class Tensor(Box):
         self.data = data
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if isinstance(value, Box) and value.node is not None and mode.recording:
-            raise RuntimeError("x[index] = value: expected a value without requires_grad: use where or concat")
+        _check_constant("x[index] = value", value)
         self._overwrite("x[index] = value", ix.overwritten(self.data, index, value))
 
     def copy_(self, other: Any) -> Tensor:
         """Take over the numbers of another tensor or array that broadcasts to this shape, converted to this dtype."""
+        _check_constant("copy_", other)
         source = beside(other.data if isinstance(other, Box) else other, self)
-        self._overwrite("copy_", np.broadcast_to(source, self.shape).astype(self.dtype))
+        try:
+            whole = np.broadcast_to(source, self.shape)
+        except ValueError:
+            got = getattr(source, "shape", np.shape(source))
+            raise ValueError(f"copy_: expected what broadcasts to shape {self.shape}, got shape {got}") from None
+        self._overwrite("copy_", whole.astype(self.dtype))
         return self
 
     def fill_(self, value: float) -> Tensor:
         """Set every element to a number."""
+        _check_constant("fill_", value)
         self._overwrite("fill_", np.full_like(self.data, value))
         return self
 

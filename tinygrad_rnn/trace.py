@@ -32,10 +32,15 @@ class Symbol:
     __slots__ = ("graph", "ref")
     __array_ufunc__ = None  # NumPy leaves `array * symbol` to the symbol, which refuses it by name
     shape = ()
-    dtype = np.dtype("float32")
+    ndim = 0
 
     def __init__(self, graph: Graph, ref: Ref):
         self.graph, self.ref = graph, ref
+
+    @property
+    def dtype(self) -> np.dtype:
+        op = self.graph.ops.get(self.ref)
+        return np.dtype("bool" if op is not None and op.name in _CONDITIONS else "float32")
 
     @property
     def size(self) -> int:

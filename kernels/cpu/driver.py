@@ -180,6 +180,8 @@ def backward(
     recorded = record_backward(at, outs, lasts, wants_x, wants_initial, threads.wanted_threads(2 * at.flops))
     by_row = lambda a, axis: np.ascontiguousarray(a if order is None else np.take(a, order, axis))
     blocks = saved.blocks.copy()
+    if order is not None and step.direct_gates:
+        blocks["h"] = _without_ends(at, seq, blocks["h"])
     for names, shapes in recorded.results:
         blocks |= zip(names, memory.empty_together(shapes, at.dtype))
     for name, d_out, d_last in zip(step.states, d_outputs, d_final):
@@ -210,6 +212,20 @@ def backward(
         lengths=seq.lengths,
         reverse=seq.reverse,
     )
+
+
+def _without_ends(at: Shapes, seq: Sequence, h: Array) -> Array:
+    """h [T + 1, N, V] for the product with cotangents that are 0 where there is no step: 0 times what stands there.
+
+    That is the last state of each row that ends early; it matters where it is not finite.
+    """
+    ended = np.flatnonzero(seq.lengths < at.T)
+    where = (seq.lengths[ended], ended)
+    if seq.reverse or np.isfinite(h[where]).all():
+        return h
+    h = h.copy()
+    h[where] = 0
+    return h
 
 
 def _into_first(at: Shapes, seq: Sequence, d_h: Array) -> Array:

@@ -73,7 +73,7 @@ def squares(args, thread, threads):
 def add_rows(g: np.ndarray, index: np.ndarray, rows: int) -> np.ndarray:
     """See `kernels.gradients.add_rows`."""
     out = memory.empty((rows, g.shape[1]), g.dtype)
-    blocks = [np.ascontiguousarray(g), index.astype(np.int64, copy=False), out]
+    blocks = [np.ascontiguousarray(g), np.ascontiguousarray(index, np.int64), out]
     count = threads.wanted_threads(4.0 * (g.size + out.size))  # about what it takes to read and write, as arithmetic
     _adding(g.shape, rows, g.dtype, count, vector_unit()).run(dict(zip(ADD_ROWS, blocks)))
     return out

@@ -24,6 +24,7 @@ from .recurrence import recurrence, vectors_of
 from .tile import tile_rows
 
 WEIGHTS, KEPT, VALUES, COTANGENTS = "weights", "kept", "values", "cotangents"
+ALL_KEPT = "0kept"  # among spots under states' names: no identifier, as those are
 """Arenas: weights as the forward reads them; states and what further products multiplied; kept values; cotangents of
 pre-activations."""
 
@@ -248,7 +249,7 @@ def record_forward(at: Shapes, keep: bool, packed: bool, count: int) -> Recorded
     places["kept"] = kept = r.make(r.rows, len(step.kept) * r.W if keep else 0, VALUES)
     out = kept if keep and r.plan.in_place else None
     places["x"] = r.multiply(r.given("x", r.rows, at.I), False, weights.spots["weight_ih"], gates * r.W, out)
-    spots = {"kept": kept}
+    spots = {ALL_KEPT: kept}
     for i, name in enumerate(step.states):
         n = at.T + 1 if i == 0 or keep else 2
         state = r.make(n * at.N, r.W, KEPT) if i else r.given("h", n * at.N, r.V)
@@ -273,7 +274,7 @@ def record_backward(
     """
     r, step, forward = _Layer(at, count), at.step, record_forward(at, True, False, count)
     gates, direct = len(step.input_gates), len(step.direct_gates)
-    places: dict[str, Any] = {"kept": forward.spots["kept"], "x": r.cotangents(gates)}
+    places: dict[str, Any] = {"kept": forward.spots[ALL_KEPT], "x": r.cotangents(gates)}
     places["h"] = places["x"] if r.plan.shares else r.cotangents(direct)
     for i, name in enumerate(step.states):
         width = at.width(i)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from ..plan import PROJECTION, Multiplication, Plan, Stage, plan
+from ..plan import NEXT, PROJECTION, Multiplication, Plan, Stage, plan
 from ..program import Step
 from . import cache
 from .host import VectorUnit
@@ -109,7 +109,7 @@ def _places(p: Plan, function: str) -> dict[str, Place]:
     in_columns(["bx." + g for g in step.input_gates], Buffer("bias_x", "0", "0"))
     in_columns(["bh." + g for g in step.recurrent_gates], Buffer("bias_h", "0", "0"))
     in_columns(list(step.kept), kept)
-    found["next"] = Place(Buffer(cotangents, "(after + 1) * N", f"{direct} * W"), "0")
+    found[NEXT] = Place(Buffer(cotangents, "(after + 1) * N", f"{direct} * W"), "0")
     for i, s in enumerate(step.states):
         width = "V" if i == 0 else "W"
         slot = lambda moment, i=i: f"{moment} * N" if i == 0 else f"({moment} % slots) * N"
@@ -177,7 +177,7 @@ class _Loop:
         """The length of what is multiplied."""
         if not self.backward:
             return "P" if m.source.startswith("s.") else "H"
-        return f"{len(m.gates)} * W" if m.source == "next" else "V" if m.gates == (PROJECTION,) else "W"
+        return f"{len(m.gates)} * W" if m.source == NEXT else "V" if m.gates == (PROJECTION,) else "W"
 
     def stage(self, index: int, stage: Stage) -> str:
         vectors = vectors_of(stage, self.backward)
@@ -237,7 +237,7 @@ def source(step: Step, projected: bool, unit: VectorUnit, bits: int) -> tuple[st
 def recurrence(step: Step, projected: bool, unit: VectorUnit, bits: int) -> dict[str, Kernel]:
     """The loops of a step: `train`, `infer` and `backward`."""
     text, arguments = source(step, projected, unit, bits)
-    module = cache.load(f"{step.name}_{unit.name}_f{bits}", text)
+    module = cache.load(f"{step.name[:80]}_{unit.name}_f{bits}", text)  # a file's name has an end
     return {function: Kernel(getattr(module, function), names) for function, names in arguments.items()}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence as Ordered
 from typing import Any
 
-from ..plan import PROJECTION, plan, source_names
+from ..plan import NEXT, PROJECTION, plan, source_names
 from ..program import Step
 from ..sequence import Sequence
 from .arrays import Spot
@@ -83,7 +83,7 @@ def _cotangents(at: Layer, d_outputs: Ordered[Array | None], d_final: Ordered[Ar
             spots = [Spot.of_steps(joined, i * at.H, shift=int(seq.reverse)) for i in range(len(gates))]
             values |= {prefix + gate: spot for gate, spot in zip(gates, spots)}
     if step.direct_gates:
-        values["next"] = Spot.of_steps(values["h." + step.direct_gates[0]].array, shift=int(not seq.reverse))
+        values[NEXT] = Spot.of_steps(values["h." + step.direct_gates[0]].array, shift=int(not seq.reverse))
     for stage in at.plan.adjoint:
         for name, _ in stage.program.outputs:
             if name.startswith("sum."):
@@ -113,7 +113,7 @@ def _weights(at: Layer, direct: Array) -> dict[str, Spot]:
         first = at.recurrent_rows(gate)
         found[gate] = turned(weight[first : first + at.H])
     if direct is not None:
-        found["next"] = turned(direct)
+        found[NEXT] = turned(direct)
     if at.plan.projected:
         found[PROJECTION] = turned(at.seq.weight_hr)
     return found
@@ -141,7 +141,7 @@ def _recurrent_gradients(at: Layer, saved: Saved, values: dict[str, Spot]) -> tu
     found = list[tuple[tuple[str, ...], Array, Array]]()
     if step.direct_gates:
         d_direct = at.written(values["h." + step.direct_gates[0]].array)
-        h_before = saved.states[0][1:] if seq.reverse else saved.states[0][:-1]
+        h_before = at.without_padding(saved.states[0][1:] if seq.reverse else saved.states[0][:-1])
         found.append((step.direct_gates, d_direct, h_before))
     named, reached = source_names(step), dict(step.backward.outputs)
     for j, gate in enumerate(step.products):

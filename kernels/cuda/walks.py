@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..plan import Multiplication, Plan, Stage
+from ..plan import NEXT, Multiplication, Plan, Stage
 from ..program import Step
 from ..sequence import Sequence
 from . import build, emit, regime
@@ -102,7 +102,7 @@ class Walk:
     weights: dict[str, Spot]
 
     def _own_weights(self, product: Multiplication) -> list[Spot]:
-        return [self.weights[gate] for gate in (("next",) if product.source == "next" else product.gates)]
+        return [self.weights[gate] for gate in ((NEXT,) if product.source == NEXT else product.gates)]
 
     def spots(self) -> list[Spot]:
         """In the order of rnn_walk."""

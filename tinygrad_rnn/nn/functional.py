@@ -15,7 +15,8 @@ from ..primitives import products as pr
 from ..primitives.elementwise import gelu, relu, sigmoid, softplus, sqrt, tanh, where
 from ..primitives.likelihood import softmax_nll
 from ..primitives.reduce import log_softmax, mean, softmax, sum
-from ..primitives.shape import pad, permute, reshape
+from ..primitives.shape import pad as bordered
+from ..primitives.shape import permute, reshape
 from ..primitives.windows import conv2d, max_pool2d
 from ..random import uniform
 from ..tensor import Tensor
@@ -43,10 +44,18 @@ __all__ = [
 ]
 
 
+def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
+    """input with a border of `value`, or 0: (before, after) of the last dimension, then of the one before it, ..."""
+    if mode != "constant":
+        raise ValueError(f"pad: mode: expected 'constant', got {mode!r}")
+    return bordered(input, pad, 0.0 if value is None else value)
+
+
 # Layers
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """x W^T + b. x [..., I], weight [O, I], bias [O] or None -> [..., O]."""
+    x = x if hasattr(x, "shape") else as_tensor(x)
     if len(weight.shape) != 2 or not x.shape or x.shape[-1] != weight.shape[1]:
         raise ValueError(
             f"linear: expected x [..., I] and weight [O, I], got x {tuple(x.shape)} and weight {tuple(weight.shape)}"
@@ -60,6 +69,8 @@ def row_of(name: str, padding_idx: int | None, rows: int) -> int | None:
     """padding_idx counted from the front, or an error that says what was expected."""
     if padding_idx is None:
         return None
+    if isinstance(padding_idx, bool) or not isinstance(padding_idx, (int, np.integer)):
+        raise TypeError(f"{name}: padding_idx: expected a whole number or None, got {padding_idx!r}")
     if not -rows <= padding_idx < rows:
         raise ValueError(f"{name}: padding_idx: expected a whole number from {-rows} to {rows - 1}, got {padding_idx}")
     return padding_idx % rows
@@ -107,6 +118,8 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
     p = probability("dropout", p)
     if not training or p == 0.0:
         return x
+    if x.dtype.kind != "f":
+        raise TypeError(f"dropout: x: expected a floating dtype, got {x.dtype}")
     keep = uniform(x.shape, x) >= p
     return x * Tensor(keep * x.dtype.type(1.0 / (1.0 - p) if p < 1.0 else 0.0))
 
@@ -150,6 +163,7 @@ def _reduced(losses: Any, reduction: str) -> Any:
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
     """(input - target)^2. Both of one shape; reduction: 'mean', 'sum' or 'none'."""
+    target = target if hasattr(target, "shape") else as_tensor(target)
     check_reduction("mse_loss", reduction)
     _same_shape("mse_loss", input, target)
     distance = input - target
@@ -209,7 +223,10 @@ def cross_entropy(
     """
     smoothing = probability("cross_entropy", label_smoothing, "label_smoothing")
     x = _classes_last("cross_entropy", input)
+    target = target if hasattr(target, "dtype") else as_tensor(target)
     if target.dtype.kind == "f":
+        if ignore_index >= 0:
+            raise ValueError(f"cross_entropy: ignore_index: expected none with class probabilities, got {ignore_index}")
         check_reduction("cross_entropy", reduction)
         _same_shape("cross_entropy", input, target)
         q = _classes_last("cross_entropy", target) * (1.0 - smoothing) + smoothing / x.shape[-1]

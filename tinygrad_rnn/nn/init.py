@@ -23,14 +23,20 @@ def _overwrite(tensor: Tensor, values: Any) -> Tensor:
         return tensor.copy_(values)
 
 
+def _drawn(name: str, tensor: Tensor, values: Any) -> Tensor:
+    if tensor.dtype.kind != "f":
+        raise TypeError(f"{name}: tensor: expected a floating dtype, got {tensor.dtype}")
+    return _overwrite(tensor, values)
+
+
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Drawn evenly from [a, b)."""
-    return _overwrite(tensor, generator().uniform(a, b, tensor.shape))
+    return _drawn("uniform_", tensor, generator().uniform(a, b, tensor.shape))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Drawn from the normal distribution of this mean and standard deviation."""
-    return _overwrite(tensor, generator().normal(mean, std, tensor.shape))
+    return _drawn("normal_", tensor, generator().normal(mean, std, tensor.shape))
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:

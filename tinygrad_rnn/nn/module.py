@@ -61,6 +61,8 @@ class Module:
             raise AttributeError(f"{type(self).__name__}.{name}: expected super().__init__() to be called first")
         if not isinstance(name, str) or not name or "." in name:
             raise KeyError(f"{type(self).__name__}: expected a name without dots, got {name!r}")
+        if hasattr(type(self), name):
+            raise KeyError(f"{type(self).__name__}: expected a name that the class itself does not have, got {name!r}")
         for other in ("_parameters", "_modules", "_buffers"):
             if other != registry:
                 self.__dict__[other].pop(name, None)

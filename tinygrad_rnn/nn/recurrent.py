@@ -19,8 +19,9 @@ from ..primitive import primitive
 from ..primitives.shape import concat, stack
 from ..random import generator
 from ..tensor import Tensor
-from ..trace import trace
+from ..trace import Step, trace
 from .functional import dropout as drop
+from .functional import probability
 from .module import Module, Parameter
 from .recurrent_call import Call
 
@@ -70,23 +71,27 @@ class Recurrent(Module):
         for argument, value in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"{name}: {argument}: expected a whole number from 1 up, got {value!r}")
-        if not 0 <= proj_size < hidden_size or isinstance(proj_size, bool):
+        if type(proj_size) is bool or not isinstance(proj_size, (int, np.integer)) or not 0 <= proj_size < hidden_size:
             raise ValueError(f"{name}: proj_size: expected a number from 0 to hidden_size - 1, got {proj_size!r}")
-        if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
-            raise ValueError(f"{name}: dropout: expected a probability from 0 to 1, got {dropout!r}")
+        dropout = probability(name, dropout, "dropout")
         self.cell = find_cell(cell)
-        self.step = trace(self.cell)
         if proj_size and (self.step.reads_h or self.step.products or not self.step.recurrent_gates):
             raise ValueError(
                 f"{name}: proj_size: expected 0, as {self.cell.name} needs an h of hidden_size, got {proj_size}"
             )
+        flags = {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}
+        flags |= {"learn_initial_state": learn_initial_state, "return_states": return_states}
+        for argument, flag in flags.items():
+            if not isinstance(flag, (bool, np.bool_)):
+                raise TypeError(f"{name}: {argument}: expected True or False, got {flag!r}")
         self.input_size, self.hidden_size, self.num_layers = int(input_size), int(hidden_size), int(num_layers)
         self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
-        self.dropout, self.proj_size = float(dropout), int(proj_size)
-        if isinstance(recompute_every, bool) or not isinstance(recompute_every, int) or recompute_every < 0:
+        self.dropout, self.proj_size = dropout, int(proj_size)
+        whole = isinstance(recompute_every, (int, np.integer)) and not isinstance(recompute_every, bool)
+        if not whole or recompute_every < 0:
             raise ValueError(f"{name}: recompute_every: expected a whole number from 0 up, got {recompute_every!r}")
         self.learn_initial_state, self.return_states = learn_initial_state, return_states
-        self.recompute_every = recompute_every
+        self.recompute_every = int(recompute_every)
         self.output_size = proj_size or self.hidden_size
         self._ways = ("", "_reverse") if self.bidirectional else ("",)
         self.suffixes = [f"_l{k}{way}" for k in range(num_layers) for way in self._ways]
@@ -94,6 +99,11 @@ class Recurrent(Module):
         self._weight_names = [[name + suffix for name in names] for suffix in self.suffixes]
         self._widths = [self.state_size(i) for i in range(len(self.step.states))]
         self._make_parameters(as_dtype(dtype), device)
+
+    @property
+    def step(self) -> Step:
+        """One step of the cell, traced: once for all layers, whether made, copied or unpickled."""
+        return trace(self.cell)
 
     def state_size(self, i: int) -> int:
         """Numbers of the i-th state of each sequence."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..creation import as_tensor
+from ..creation import as_tensor, own_tensor
 from ..device import host, same_device
 from ..primitives.shape import broadcast_to, reshape, transpose, unbind
 from ..tensor import Tensor
@@ -22,7 +22,7 @@ class Call:
         self.layer, self.name = layer, type(layer).__name__
         self.weight = layer.weight_ih_l0
         self.dtype = self.weight.dtype
-        x = as_tensor(x)
+        x = own_tensor(x)
         if x.ndim not in (2, 3):
             raise ValueError(f"{self.name}: x: expected shape [T, N, I], or [T, I] for one sequence, got {x.shape}")
         if x.shape[-1] != layer.input_size:

@@ -7,11 +7,12 @@ from typing import Any
 
 from .. import fused
 from ..cells import Cell
-from ..creation import as_tensor, zeros
+from ..creation import as_tensor, own_tensor, zeros
 from ..device import same_device
 from ..kernels.sequence import Sequence as Arguments
 from ..primitives.shape import broadcast_to, reshape
 from ..tensor import Tensor
+from ..trace import Step, trace
 from .module import Module
 from .recurrent import Recurrent
 
@@ -35,10 +36,15 @@ class RecurrentCell(Module):
     ):
         super().__init__()
         layer = Recurrent(cell, input_size, hidden_size, bias=bias, device=device, dtype=dtype)
-        self.cell, self.step = layer.cell, layer.step
+        self.cell = layer.cell
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
         for name, parameter in list(layer.named_parameters()):
             self.register_parameter(name.removesuffix("_l0"), parameter)
+
+    @property
+    def step(self) -> Step:
+        """One step of the cell, traced."""
+        return trace(self.cell)
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
@@ -63,7 +69,7 @@ class RecurrentCell(Module):
         return new[0] if len(new) == 1 else new
 
     def _checked_x(self, x: Any) -> Tensor:
-        x, name, dtype = as_tensor(x), type(self).__name__, self.weight_ih.dtype
+        x, name, dtype = own_tensor(x), type(self).__name__, self.weight_ih.dtype
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ValueError(f"{name}: x: expected shape [N, {self.input_size}] or [{self.input_size}], got {x.shape}")
         if x.dtype != dtype:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from .optimizer import Optimizer
@@ -20,14 +21,14 @@ class _Schedule:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the schedule stands: numbers and lists only. The learning rates are in the optimiser's."""
-        return {name: value for name, value in vars(self).items() if _is_plain(value)}
+        return {name: deepcopy(value) for name, value in vars(self).items() if _is_plain(value)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
         unknown = sorted(state_dict.keys() - self.state_dict().keys())
         if unknown:
             raise KeyError(f"{type(self).__name__}: load_state_dict: expected its own names, got {unknown}")
-        vars(self).update(state_dict)
+        vars(self).update(deepcopy(dict(state_dict)))
 
 
 class LRScheduler(_Schedule):

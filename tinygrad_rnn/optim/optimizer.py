@@ -35,7 +35,7 @@ class Optimizer:
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Tensor, dict[str, Any]] = {}
         self._programs: dict[Any, Program] = {}
-        if isinstance(params, (Tensor, Mapping)):
+        if isinstance(params, (Tensor, Mapping)) or not isinstance(params, Iterable):
             got = type(params).__name__
             raise TypeError(f"{self._name}: params: expected a list of parameters or of groups, got one {got}")
         found = list(params)
@@ -147,9 +147,9 @@ class Optimizer:
             state[name] = np.zeros(p.shape, p.dtype, like=p.data)
             state[name].fill(slots[name])
         for name in slots:
-            if type(state[name]) is type(p.data):
+            if type(state[name]) is type(p.data) and state[name].dtype == p.data.dtype:
                 break
-            state[name] = beside(state[name], p)  # the parameter has been moved since, and with the first all others
+            state[name] = beside(state[name].astype(p.dtype), p)  # the parameter has been moved since: so are all slots
         return int(state["step"])
 
     def _update(self, parameters: list[Tensor], group: dict[str, Any], slots: dict[str, float], step: int) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from .. import device
 from ..kernels.pointwise import OPERATIONS
 from ..primitive import primitive
+from ..tape import Box
 
 
 def _pointwise(name: str, forward: Callable, *vjps: Callable, floats: bool = False) -> Callable[..., Any]:
@@ -75,6 +76,9 @@ isfinite = _pointwise("isfinite", lambda x: np.isfinite(x))
 def _chosen(condition: Any, x: Any, y: Any) -> Any:
     if getattr(condition, "dtype", np.bool_) != np.bool_:
         raise TypeError(f"the condition is {condition.dtype}")
+    for number, other in ((x, y), (y, x)):
+        if isinstance(number, int) and getattr(other, "dtype", np.bool_) != np.bool_:
+            other.dtype.type(number)  # NumPy's choice would take it modulo what the dtype can hold
     if isinstance(condition, (bool, np.bool_)):
         condition = device.beside(condition, x if hasattr(x, "dtype") else y)
     return np.where(condition, x, y)
@@ -167,8 +171,11 @@ _cast: Callable[..., Any] = primitive(
 
 
 def cast(x: Any, dtype: Any) -> Any:
-    """x converted to another dtype; the gradient is converted back."""
-    return x if x.dtype == dtype else _cast(x, np.dtype(dtype), x.dtype)
+    """x converted to another dtype; the gradient is converted back. Integers and booleans are constants."""
+    dtype = np.dtype(dtype)
+    if x.dtype == dtype:
+        return x
+    return _cast(Box.shown_as(x.data) if dtype.kind != "f" and isinstance(x, Box) else x, dtype, x.dtype)
 
 
 _move: Callable[..., Any] = primitive(
@@ -189,7 +196,7 @@ def floating(x: Any) -> Any:
 
 def masked_fill(x: Any, mask: Any, value: float) -> Any:
     """`value` where the boolean mask is true, x elsewhere; no gradient passes where it is true."""
-    return where(mask, value, x)
+    return where(mask, bool(value) if x.dtype == np.bool_ else value, x)
 
 
 def gelu(x: Any, approximate: str = "none") -> Any:

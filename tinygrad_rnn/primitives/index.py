@@ -21,13 +21,17 @@ from .shape import axis_of
 
 
 def _plain(index: Any) -> Any:
-    """An index with tensors and lists in it as arrays; arrays are copied, as the caller may write into them later."""
+    """An index with tensors and lists in it as arrays.
+
+    They are copied: the caller may write into his later, into a tensor's through an array that shares its memory, and
+    the backward goes by the index once more, unchecked.
+    """
     if isinstance(index, (int, slice)):
         return index
     if isinstance(index, tuple):
         return tuple(_plain(part) for part in index)
     if isinstance(index, Box):
-        index = index.data
+        index = index.data if on_gpu(index.data) else index.data.copy()
     elif isinstance(index, (list, range, np.ndarray)):
         index = np.array(index, np.int64 if len(np.shape(index)) and not len(index) else None)
     elif on_gpu(index):

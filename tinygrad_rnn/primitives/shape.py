@@ -18,6 +18,8 @@ from ..tape import Box
 def axis_of(name: str, dim: int, ndim: int) -> int:
     """A dimension counted from the front, or an error that says what was expected."""
     try:
+        if isinstance(dim, (bool, np.bool_)):  # meant for keepdim, or PyTorch's unbiased
+            raise TypeError
         dim = operator.index(dim)
     except TypeError:
         raise TypeError(f"{name}: dim: expected a whole number, got {dim!r}") from None

@@ -1,0 +1,100 @@
+"""Names that a cell may have are no words of the generators: whatever a gate, a state, a parameter is called."""
+
+import keyword
+import pickle
+
+import numpy as np
+import pytest
+from cuda_examples import TOLERANCE, agree, everything
+from cuda_shim import needs_compiler, on_the_host, way
+from sequences import random_sequence, some_lengths
+from tinygrad_rnn.kernels import reference
+from tinygrad_rnn.kernels.cpu import driver as cpu
+from tinygrad_rnn.kernels.cuda import driver as cuda
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn, tanh
+from tinygrad_rnn.cells import BUILT_IN, cell
+from tinygrad_rnn.trace import trace
+
+WORDS = ["projection", "next", "kept", "h", "x", "carry", "out", "first", "active", "values", "tile", "slots", "t"]
+
+
+@cell(gates=WORDS, states=WORDS, params=WORDS, inputs=WORDS)
+def everywhere(a, s, p, e):
+    return tuple(tanh(getattr(a, w) + getattr(s, w) * getattr(p, w) + getattr(e, w)) for w in WORDS)
+
+
+@cell(gates=WORDS, states=["next", "projection"])
+def of_another(a, s):
+    found = a.next
+    for w in WORDS[::2]:
+        found = found + getattr(a, w).of(tanh(s.projection)) / len(WORDS)
+    return tanh(found), tanh(found - s.projection + a.kept.x)
+
+
+@cell(gates=["projection"], states=["kept"])
+def alone(a, s):
+    return tanh(a.projection)
+
+
+CELLS = {"everywhere": everywhere, "of_another": of_another, "alone": alone}
+
+
+def case(name, proj=0, reverse=False):
+    options = {"reverse": reverse, "lengths": some_lengths(5, 4), "requires_grad": False, "dtype": "float32"}
+    seq = random_sequence(CELLS[name], 5, 4, 3, 9, proj=proj, **options)
+    bare = lambda a: None if a is None else a.data
+    for field in ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"):
+        setattr(seq, field, bare(getattr(seq, field)))
+    seq.params, seq.inputs = ({n: a.data for n, a in given.items()} for given in (seq.params, seq.inputs))
+    seq.initial = tuple(a.data for a in seq.initial)
+    rng = np.random.default_rng(0)
+    draw = lambda *shape: rng.standard_normal(shape).astype("float32")
+    return trace(CELLS[name]), seq, [draw(5, *s.shape) for s in seq.initial], [draw(*s.shape) for s in seq.initial]
+
+
+@pytest.mark.parametrize(("name", "proj"), [("everywhere", 0), ("of_another", 0), ("alone", 0), ("alone", 3)])
+def test_on_the_cpu(name, proj):
+    for reverse in (False, True):
+        given = case(name, proj, reverse)
+        agree(everything(cpu, *given), everything(reference, *given), TOLERANCE["float32"])
+
+
+@needs_compiler
+@pytest.mark.parametrize(("name", "proj"), [("of_another", 0), ("alone", 3)])
+def test_on_a_gpu(name, proj):
+    given = case(name, proj)
+    with on_the_host(), way("together", 1):
+        agree(everything(cuda, *given), everything(reference, *given), TOLERANCE["float32"])
+
+
+def test_names_are_compared_as_python_reads_them():
+    @cell(gates=["\u00b5"])  # the sign on keyboards; Python makes the letter of it
+    def micro(a, s):
+        return tanh(getattr(a, "\u03bc"))
+
+    assert trace(micro).gates == ("\u03bc",)
+
+
+def test_a_function_of_any_name():
+    for name in ("f" * 300, "<lambda>", keyword.kwlist[0]):
+        function = lambda a, s: tanh(a.n)
+        function.__name__ = name
+        layer = nn.Recurrent(cell(gates="n")(function), 2, 3)
+        assert layer(tg.ones(2, 1, 2))[0].shape == (2, 1, 3)
+
+    class Callable:
+        def __call__(self, a, s):
+            return tanh(a.n)
+
+    assert "Callable" in repr(cell(gates="n")(Callable()))
+
+
+@pytest.mark.parametrize("name", [*BUILT_IN, "alone"])
+def test_cells_are_pickled_by_name(name):
+    layer = nn.Recurrent(CELLS.get(name, name), 2, 3)
+    again = pickle.loads(pickle.dumps(layer))
+    assert again.cell is layer.cell and again.step is layer.step
+    x = tg.ones(2, 1, 2)
+    np.testing.assert_array_equal(again(x)[0].numpy(), layer(x)[0].numpy())

@@ -1,0 +1,134 @@
+"""Tensors are values: what a gradient is taken of stays what it was, whatever happens to memory that others share."""
+
+import numpy as np
+import pytest
+from helpers import normal
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+
+F = nn.functional
+
+STRIDED = {
+    "column": lambda: tg.tensor(np.arange(12).reshape(6, 2))[:, 0],
+    "step": lambda: tg.arange(14)[::2],
+    "flipped": lambda: tg.arange(7).flip(0),
+    "expanded": lambda: tg.tensor(3).expand(5),
+    "transposed": lambda: tg.tensor(np.arange(12).reshape(3, 4)).T,
+    "of 32 bits": lambda: tg.tensor(np.arange(12, dtype=np.int32))[::3],
+}
+
+
+@pytest.mark.parametrize("name", STRIDED)
+def test_a_strided_index_of_an_embedding(name):
+    index, weight = STRIDED[name](), tg.zeros(15, 4, requires_grad=True)
+    F.embedding(index, weight).sum().backward()
+    expected = np.bincount(index.numpy().ravel(), minlength=15)
+    np.testing.assert_array_equal(weight.grad.numpy(), np.repeat(expected[:, None], 4, 1))
+
+
+PICKS = {
+    "embedding": lambda x, index: F.embedding(index, x),
+    "getitem": lambda x, index: x[index],
+    "gather": lambda x, index: x.gather(0, index),
+}
+
+
+@pytest.mark.parametrize("name", PICKS)
+def test_an_index_that_is_overwritten_after_the_forward(name):
+    shared = np.array([[1, 2, 0], [0, 1, 1]])
+    x = tg.tensor(normal(3, 3), requires_grad=True)
+    y = PICKS[name](x, tg.from_dlpack(shared)).sum()
+    (expected,) = tg.grad(y, [x], retain_graph=True)
+    shared[...] = 10**9
+    np.testing.assert_array_equal(tg.grad(y, [x])[0].numpy(), expected.numpy())
+
+
+def test_integers_and_booleans_are_constants():
+    x = tg.tensor([1.5, 0.0, 2.5], requires_grad=True)
+    for whole in (x.long(), x.bool(), x.to("int32")):
+        assert not whole.requires_grad
+    (x.bool() * x).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [1, 0, 1])
+    x.grad = None
+    (x.long().float() * x).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [1, 0, 2])
+
+
+def test_in_place_writes_do_not_lose_a_gradient():
+    w, z = tg.ones(2, requires_grad=True), tg.zeros(2)
+    for name, write in (("copy_", lambda: z.copy_(w)), ("fill_", lambda: z.fill_(w.sum()))):
+        with pytest.raises(RuntimeError, match=f"{name}: expected a value without requires_grad"):
+            write()
+        with tg.no_grad():
+            write()
+    with pytest.raises(TypeError, match="add: expected a tensor, got a list of tensors: use stack"):
+        z + [w[0], w[1]]  # noqa: RUF005
+    for name, write in (("copy_", lambda: z.copy_(None)), ("fill_", lambda: z.fill_(None))):
+        with pytest.raises(TypeError, match=f"{name}: expected numbers, got None"):
+            write()
+    with pytest.raises(TypeError, match=r"x\[index\] = value: expected numbers, got None"):
+        z[0] = None
+    with pytest.raises(ValueError, match=r"copy_: expected what broadcasts to shape \(2,\), got shape \(3,\)"):
+        z.copy_(np.zeros(3))
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM(3, 4), nn.GRU(3, 4, batch_first=True), nn.RNNCell(3, 4)])
+def test_an_array_given_to_a_layer_may_be_overwritten(layer):
+    x = normal(5, 3).astype(np.float32)
+    found = []
+    for overwritten in (False, True):
+        given = x.copy()
+        y = layer(given)
+        y = (y[0] if isinstance(y, tuple) else y).sum()
+        if overwritten:
+            given[...] = 0
+        found.append(tg.grad(y, [next(layer.parameters())])[0].numpy())
+    np.testing.assert_array_equal(*found)
+
+
+def test_what_a_walk_does_not_pass_is_kept():
+    x, w = (tg.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+    h = w.exp()
+    tg.grad((x * h).sum(), [x])
+    h.sum().backward()
+    np.testing.assert_allclose(w.grad.numpy(), np.exp([1, 2]), 1e-6)
+
+
+def test_a_choice_keeps_a_number_as_it_is_or_refuses_it():
+    small, condition = tg.tensor([1, 2], dtype="int8"), tg.tensor([True, False])
+    with pytest.raises(OverflowError, match=r"where: .*300"):
+        tg.where(condition, small, 300)
+    assert tg.tensor([True, False]).masked_fill(condition, 0).dtype == np.bool_
+
+
+@pytest.mark.parametrize("mode", [tg.no_grad, tg.enable_grad])
+def test_a_mode_decorates_a_generator(mode):
+    @mode()
+    def recording(count):
+        try:
+            for _ in range(count):
+                got = yield tg.is_grad_enabled()
+                assert got is None and tg.is_grad_enabled() == (mode is tg.enable_grad)
+        except KeyError:
+            yield tg.is_grad_enabled()
+        return "end"
+
+    other = tg.no_grad if mode is tg.enable_grad else tg.enable_grad
+    with other():
+        generator, found = recording(2), []
+        found.append(next(generator))
+        assert tg.is_grad_enabled() == (other is tg.enable_grad)
+        found.append(generator.throw(KeyError()))
+        with pytest.raises(StopIteration) as end:
+            next(generator)
+        assert list(recording(3)) == [mode is tg.enable_grad] * 3
+        started = recording(1)
+        next(started)
+        started.close()
+    assert found == [mode is tg.enable_grad] * 2 and end.value.value == "end"
+
+
+def test_numbers_are_formatted():
+    loss = tg.tensor(1.23456)
+    assert f"{loss:.3f}" == "1.235" and f"{loss}" == str(loss)
