@@ -72,7 +72,7 @@ def test_on_a_gpu(name, proj):
 def test_names_are_compared_as_python_reads_them():
     @cell(gates=["\u00b5"])  # the sign on keyboards; Python makes the letter of it
     def micro(a, s):
-        return tanh(getattr(a, "\u03bc"))
+        return tanh(getattr(a, chr(0x3BC)))
 
     assert trace(micro).gates == ("\u03bc",)
 

@@ -375,13 +375,13 @@ def test_the_arguments_are_not_written_to():
 
 
 def test_float32_stays_float32():
-    for (name, cell), lengths in itertools.product(ALL.items(), (None, np.array([5, 0, 2]))):
-        seq = random_sequence(cell, dtype="float32", lengths=lengths)
-        results = flat(fused.run(cell, seq, True))
+    for (name, rnn), lengths in itertools.product(ALL.items(), (None, np.array([5, 0, 2]))):
+        seq = random_sequence(rnn, dtype="float32", lengths=lengths)
+        results = flat(fused.run(rnn, seq, True))
         assert {str(r.dtype) for r in results} == {"float32"}, name
         found = gradients(results, named(seq))
         assert {str(g.dtype) for g in found.values() if g is not None} == {"float32"}, name
-        recorded = gradients(flat(fused.run(cell, seq, True)), named(seq), create_graph=True)
+        recorded = gradients(flat(fused.run(rnn, seq, True)), named(seq), create_graph=True)
         assert_same_gradients(recorded, found, 1e-4)
 
 

@@ -22,7 +22,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ContextDecorator
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from . import anomaly
 from .anomaly import watching
@@ -61,6 +61,7 @@ class _Mode(threading.local):
 
 
 mode = _Mode()
+_F = TypeVar("_F", bound=Callable[..., Any])
 _clock = itertools.count()
 _deposit_lock = threading.Lock()
 
@@ -115,7 +116,7 @@ class _Recording(ContextDecorator):
     def __init__(self, enabled: bool):
         self.enabled = bool(enabled)
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self, function: _F) -> _F:
         """Decorate a function; of one that yields, what runs between its yields."""
         if not inspect.isgeneratorfunction(function):
             return super().__call__(function)
@@ -135,7 +136,7 @@ class _Recording(ContextDecorator):
                 except BaseException as error:  # closed, or thrown into: for the function to see
                     resume, given = generator.throw, error
 
-        return stepped
+        return cast(_F, stepped)
 
     def __enter__(self) -> None:
         mode.outer.append(mode.recording)

@@ -219,6 +219,7 @@ def _without_ends(at: Shapes, seq: Sequence, h: Array) -> Array:
 
     That is the last state of each row that ends early; it matters where it is not finite.
     """
+    assert seq.lengths is not None
     ended = np.flatnonzero(seq.lengths < at.T)
     where = (seq.lengths[ended], ended)
     if seq.reverse or np.isfinite(h[where]).all():
