@@ -44,11 +44,14 @@ def _label(r: Result) -> str:
     return r.sizes if r.cell in KINDS else r.cell if "primitives" in r.shape else f"{r.cell}  {r.sizes}"
 
 
-def plot_ratios(path: Path, results: Results) -> None:
-    """A dot for each record, at the best peer's time / ours: right of the line at 1 this library is faster."""
+def plot_ratios(path: Path, results: Results) -> bool:
+    """A dot for each record, at the best peer's time / ours: right of the line at 1 this library is faster.
+
+    Whether there was anything to draw.
+    """
     records = [r for r in results.records if r.best() and not r.axis]
     if not records:
-        return
+        return False
     groups = list(dict.fromkeys(r.group for r in records))
     rows = {group: list(dict.fromkeys(_label(r) for r in records if r.group == group)) for group in groups}
     figure = _figure(11, 1.4 + sum(0.62 + 0.21 * len(labels) for labels in rows.values()))
@@ -72,6 +75,7 @@ def plot_ratios(path: Path, results: Results) -> None:
     title = "The best peer's time (memory) divided by ours: right of the line, ours is less"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     _save(figure, path)
+    return True
 
 
 def _ratio_panel(axes: Any, records: list[Result], labels: list[str]) -> None:
@@ -201,8 +205,7 @@ def draw(folder: Path, results: Results) -> list[Path]:
     """All pictures that the records make; ImportError where Matplotlib is missing."""
     drawn = []
     groups = {r.group for r in results.records}
-    if groups - {"growth"}:
-        plot_ratios(folder / "ratios.png", results)
+    if groups - {"growth"} and plot_ratios(folder / "ratios.png", results):
         drawn.append(folder / "ratios.png")
     if "layers" in groups:
         plot_roofline(folder / "roofline.png", results)

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tinygrad_rnn.lm.checkpoint import write_atomically
+
 from .record import OURS, is_peer
 
 FORMAT = 1
@@ -146,7 +148,7 @@ def save(path: Path, results: Results) -> None:
     tree = _short(asdict(results))
     records = ",\n".join("  " + json.dumps(r) for r in tree.pop("records"))
     head = json.dumps({"format": FORMAT, **tree}, indent=1).removesuffix("\n}")
-    path.write_text(f'{head},\n "records": [\n{records}\n ]\n}}\n', encoding="utf-8")
+    write_atomically(path, f'{head},\n "records": [\n{records}\n ]\n}}\n'.encode())
 
 
 def load(path: Path) -> Results:

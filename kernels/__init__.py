@@ -46,7 +46,7 @@ take the cores from the recurrent kernels."""
 @functools.cache
 def wanted_driver() -> str:
     """Read from the environment once: to read it takes as long as a small layer's kernel."""
-    wanted = os.environ.get(VARIABLE, "cpu")
+    wanted = os.environ.get(VARIABLE) or "cpu"
     if wanted not in ("cpu", "reference"):
         raise ValueError(f"{VARIABLE}: expected 'cpu' or 'reference', got {wanted!r}")
     return wanted

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import hashlib
 import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable
@@ -43,4 +45,12 @@ def folder() -> Path:
             RuntimeWarning,
             stacklevel=2,
         )
-        return Path(tempfile.mkdtemp(prefix="tinygrad_rnn_"))
+        temporary = tempfile.mkdtemp(prefix="tinygrad_rnn_")
+        atexit.register(_remove, temporary, os.getpid())
+        return Path(temporary)
+
+
+def _remove(folder: str, process: int) -> None:
+    """At the end of the process that made it, and not of one forked from it."""
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -321,7 +321,7 @@ def test_what_quick_means(call, monkeypatch):
         (["--only", "nothing"], 2, "argument --only: invalid choice: 'nothing'"),
         (["--cells", "lstm"], 2, "argument --cells: invalid choice: 'lstm'"),
         (["--peers", "keras"], 2, "argument --peers: invalid choice: 'keras'"),
-        (["--threads", "0"], 2, "expected a whole number from 1 to 1024"),
+        (["--threads", "0"], 2, "expected a whole number from 1 to 1023"),
         (["--growht"], 2, "unrecognized arguments: --growht"),
         (["--quick", "--only", "growth"], 1, "--quick: expected --only with layers or step or tape, got growth"),
         (["--json", "no/such/folder.json"], 1, "no/such/folder.json: No such file or directory"),

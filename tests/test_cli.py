@@ -2,15 +2,17 @@
 
 import errno
 import io
+import json
 import os
 import re
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import cli
+from tinygrad_rnn import cli, kernels
 from tinygrad_rnn.data import read_text
 from tinygrad_rnn.lm import checkpoint
 from tinygrad_rnn.lm.progress import Progress, clock
@@ -217,7 +219,7 @@ def test_bad_texts(fails, folder, content, said):
 def test_files_that_cannot_be_used(fails, folder):
     assert "none.txt: No such file or directory" in fails("train", "--text", "none.txt")
     assert "Is a directory" in fails("train", "--text", ".")
-    assert "text.txt: File exists" in fails("train", "--text", "text.txt", "--out", "text.txt")
+    assert "--out: expected a folder, got text.txt" in fails("train", "--text", "text.txt", "--out", "text.txt")
     assert "Not a directory" in fails("train", "--text", "text.txt", "--out", "text.txt/below")
     assert "none.safetensors: No such file or directory" in fails("sample", "none.safetensors")
     assert "text.txt: expected a checkpoint, got a truncated or foreign file" in fails("sample", "text.txt")
@@ -265,7 +267,60 @@ def test_divergence_is_an_error_and_keeps_the_checkpoint(call, folder):
     with np.errstate(all="ignore"):
         code, _, err = call("train", "--text", "text.txt", "--steps", 5000, *words, *TINY)
     assert code == 1 and "expected finite numbers" in err.splitlines()[-1]
-    assert checkpoint.load(f"run/{cli.CHECKPOINT}")["step"] > 0
+    assert all(np.isfinite(array).all() for array in checkpoint.load(f"run/{cli.CHECKPOINT}")["model"].values())
+
+
+@pytest.mark.parametrize("name", ["sample.txt", "loss.png"])
+def test_files_of_the_users_are_not_overwritten(fails, folder, name):
+    (folder / "out").mkdir()
+    (folder / "out" / name).write_text(TEXT)
+    assert f"out/{name} is there already, and would be overwritten" in fails("train", *TINY, "--out", "out")
+    assert (folder / "out" / name).read_text() == TEXT
+
+
+def test_the_text_is_not_among_the_results(fails, trained, folder):
+    text = folder / "run" / "sample.txt"
+    text.write_text(TEXT)
+    assert "--text: run/sample.txt would be overwritten" in fails("train", "--resume", "--text", "run/sample.txt")
+    assert "--out: expected a folder, got text.txt" in fails("train", "--out", "text.txt")
+    assert text.read_text() == TEXT
+
+
+def test_one_training_in_a_folder_at_a_time(fails, trained, folder):
+    with checkpoint.alone_in(folder / "run"):
+        assert "--out: run: another training is at work there" in fails("train", "--resume", "--steps", "9")
+
+
+def test_results_of_a_benchmark_overwrite_nothing_else(fails, folder):
+    error = fails("bench", "--quick", "--only", "step", "--json", "text.txt")
+    assert "--json: text.txt is there already, and holds no results" in error
+    fails("bench", "--threads", "1024", code=2)
+
+
+def test_a_file_of_numbers_that_numpy_does_not_have(fails, folder):
+    head = json.dumps({"w": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    (folder / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + bytes(4))
+    assert "expected a checkpoint of tinygrad-rnn train" in fails("sample", "model.safetensors")
+
+
+@pytest.mark.parametrize("value", ["foo", ""])
+def test_the_environment_is_checked(call, trained, monkeypatch, value):
+    monkeypatch.setenv(kernels.VARIABLE, value)
+    kernels.wanted_driver.cache_clear()
+    code, _, err = call("sample", "run", "--length", "2")
+    kernels.wanted_driver.cache_clear()
+    assert code == (1 if value else 0)
+    if value:
+        expected = f"the environment variable {kernels.VARIABLE}: expected 'cpu' or 'reference', got 'foo'"
+        assert err == f"tinygrad-rnn: error: {expected}\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a stream as a POSIX shell does")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_stream_is_no_obstacle(closed):
+    command = f'"{sys.executable}" -m tinygrad_rnn explain lstm {closed}'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stderr == ""
 
 
 def test_full_disk_keeps_the_previous_checkpoint(call, trained, folder, monkeypatch):
@@ -279,7 +334,7 @@ def test_full_disk_keeps_the_previous_checkpoint(call, trained, folder, monkeypa
         code, _, err = call("train", "--resume", "--steps", 9)
     assert code == 1
     assert err.splitlines()[-1] == f"tinygrad-rnn: error: run/{cli.CHECKPOINT}: No space left on device"
-    assert weights() == before and not (folder / f"run/{cli.CHECKPOINT}.part").exists()
+    assert weights() == before and not list(folder.glob("run/*.part"))
     assert call("train", "--resume", "--steps", 9)[0] == 0
 
 

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,11 +14,11 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.data import TextError, Vocabulary
 from tinygrad_rnn.lm import checkpoint
 from tinygrad_rnn.lm.checkpoint import CheckpointError
-from tinygrad_rnn.lm.config import OPTIMISERS, Allowed, Config, Limits
+from tinygrad_rnn.lm.config import OPTIMISERS, Allowed, Config, DivergedError, Limits
 from tinygrad_rnn.lm.model import CharModel
 from tinygrad_rnn.lm.plot import plot_loss
 from tinygrad_rnn.lm.sample import choose, sample
-from tinygrad_rnn.lm.train import DivergedError, Trainer, model_of
+from tinygrad_rnn.lm.train import Trainer, model_of
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 12
 TINY = Config(hidden=8, embedding=5, batch=4, bptt=16, dropout=0.3, validate_every=3)
@@ -224,9 +225,59 @@ def test_a_write_that_fails_leaves_the_previous_checkpoint(tmp_path, monkeypatch
 
 
 def test_a_leftover_of_a_kill_is_no_obstacle(tmp_path):
-    (tmp_path / "c.part").write_bytes(b"half")
-    checkpoint.save(tmp_path / "c", {"x": 1})
+    (tmp_path / "c.123-456.part").write_bytes(b"half")
+    (tmp_path / "own.part").write_bytes(b"of the user")
+    with checkpoint.alone_in(tmp_path):
+        checkpoint.save(tmp_path / "c", {"x": 1})
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["c", "own.part"]
+
+
+def test_many_write_one_file_and_readers_find_a_whole_one(tmp_path):
+    path, contents = tmp_path / "c", [bytes([k]) * 3_000_000 for k in range(4)]
+    checkpoint.write_atomically(path, contents[0])
+
+    def write(content):
+        for _ in range(10):
+            checkpoint.write_atomically(path, content)
+            assert path.read_bytes() in contents
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(write, contents))
     assert [entry.name for entry in tmp_path.iterdir()] == ["c"]
+
+
+def test_a_diverged_model_is_an_error():
+    trainer = trainer_of()
+    next(trainer.model.parameters()).data[...] = np.nan
+    with pytest.raises(DivergedError, match="step 0: expected finite numbers, got a loss of nan on the held-out"):
+        trainer.validate()
+    with pytest.raises(DivergedError, match="sample: expected finite weights"):
+        next(sample(trainer.model, trainer.vocabulary, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("step", -1, "step: expected a number from 0 up"),
+        ("step", float("inf"), "OverflowError"),
+        ("losses", np.zeros((2, 2)), "losses: expected a number for each step"),
+        ("recurrent_state", np.zeros((1, 1, 1), "f"), "recurrent_state: expected float32"),
+        ("model", None, "expected float32, got float64"),
+    ],
+)
+def test_parts_that_do_not_fit(tmp_path, name, value, words):
+    checkpoint.save(tmp_path / "c", run(trainer_of(), 1).tree())
+    tree = checkpoint.load(tmp_path / "c")
+    tree[name] = value if name != "model" else {key: array.astype("f8") for key, array in tree["model"].items()}
+    with pytest.raises(checkpoint.CheckpointError, match=f"c: expected a whole checkpoint.*{words}"):
+        with checkpoint.reading("c"):
+            trainer_of().restore(tree)
+
+
+@pytest.mark.parametrize("option", ["cell", "hidden", "dropout", "lr", "seed"])
+def test_options_without_a_value(option):
+    with pytest.raises(ValueError, match=f"{option}: expected .*got None"):
+        Config(**{option: None})
 
 
 def test_model_of_a_checkpoint_is_the_trained_one(tmp_path):

@@ -22,18 +22,21 @@ from .cells import BUILT_IN
 from .data import TextError
 from .device import checked, kernels_lack
 from .lm import checkpoint
-from .lm.config import DEFAULT_LIMITS, Allowed, Config, Limits, OptionError
+from .lm.config import DEFAULT_LIMITS, Allowed, Config, DivergedError, Limits, OptionError
 from .lm.progress import Progress, clock
 from .lm.run import Interruption, Run
 from .lm.sample import sample
-from .lm.train import DivergedError, model_of
+from .lm.train import model_of
 
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, PICTURE, SAMPLE = RESULTS = ("checkpoint.safetensors", "loss.png", "sample.txt")
 SAMPLE_LENGTH = 500
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. SystemExit where argparse ends it: --help, a wrong option."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever called
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  for the rest of the process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows a question mark
             stream.reconfigure(errors="replace")
@@ -113,13 +116,14 @@ def _option(parser: Any, name: str, allowed: Allowed, default: Any, said: str = 
 
 def _check_environment() -> None:
     """OptionError where an environment variable asks the kernels for what cannot be."""
+    from .kernels import wanted_driver
     from .kernels.cpu import host, threads
 
-    for name, read in ((host.VARIABLE, host.vector_unit), (threads.VARIABLE, threads.get_num_threads)):
+    for read in (wanted_driver, host.vector_unit, threads.get_num_threads):
         try:
             read()
         except ValueError as error:
-            raise OptionError(f"the environment variable {name}: {error}") from error
+            raise OptionError(f"the environment variable {error}") from error
 
 
 def _add_device(parser: Any) -> None:
@@ -170,13 +174,36 @@ def _train(args: argparse.Namespace) -> int:
     given = {name: getattr(args, name) for name in Config.allowed() if hasattr(args, name)}
     limits = Limits(args.epochs, args.steps, args.minutes)
     path: Path = args.out / CHECKPOINT
+    _check_results(args)
     if args.resume:
         run = Run.resumed(path, given, limits, args.text, args.device)
-    elif path.exists():
-        raise OptionError(f"--out: {path} is there already: pass --resume to go on with it, or another folder")
     else:
         run = Run(Config(**given), limits if limits.any() else DEFAULT_LIMITS, args.text, path, args.device)
         args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        with checkpoint.alone_in(args.out):
+            return _train_on(run, args)
+    except BlockingIOError:
+        raise OptionError(f"--out: {args.out}: another training is at work there") from None
+
+
+def _check_results(args: argparse.Namespace) -> None:
+    """OptionError where files of the user's would be overwritten."""
+    if args.out.exists() and not args.out.is_dir():
+        raise OptionError(f"--out: expected a folder, got {args.out}, which is none")
+    for name in RESULTS:
+        path = args.out / name
+        if not path.exists():
+            continue
+        if not args.resume and name == CHECKPOINT:
+            raise OptionError(f"--out: {path} is there already: pass --resume to go on with it, or another folder")
+        if not args.resume:
+            raise OptionError(f"--out: {path} is there already, and would be overwritten: name another folder")
+        if args.text is not None and os.path.exists(args.text) and path.samefile(args.text):
+            raise OptionError(f"--text: {args.text} would be overwritten by the results in {args.out}")
+
+
+def _train_on(run: Run, args: argparse.Namespace) -> int:
     progress = Progress()
     _announce(run, progress, args.resume)
     with Interruption() as interruption:
@@ -214,10 +241,10 @@ def _announce(run: Run, progress: Progress, resumed: bool) -> None:
 def _conclude(run: Run, folder: Path) -> None:
     """The picture, the sample and the figures of a finished run."""
     trainer = run.trainer
-    _draw(run, folder / "loss.png")
+    _draw(run, folder / PICTURE)
     prime = "\n" if "\n" in trainer.vocabulary.characters else trainer.vocabulary.characters[0]
     text = "".join(sample(trainer.model, trainer.vocabulary, SAMPLE_LENGTH, prime, 0.8, seed=trainer.config.seed))
-    checkpoint.write_atomically(folder / "sample.txt", (text + "\n").encode())
+    checkpoint.write_atomically(folder / SAMPLE, (text + "\n").encode())
     print(f"\n{text}\n")
     step, bits = trainer.validations[-1]
     print(f"{bits:.3f} bits per character on the held-out text after {step:,} steps, {clock(run.seconds)} of training")
@@ -331,7 +358,7 @@ def _add_bench(commands: Any) -> None:
     parser.add_argument("--cells", nargs="+", metavar="CELL", choices=KINDS, default=KINDS, help=f"of layers: {cells}")
     parser.add_argument("--peers", nargs="+", metavar="PEER", choices=PEERS, help=others)
     parser.add_argument("--quick", action="store_true", help="some groups and shapes, two peers: two minutes")
-    _option(parser, "threads", Allowed("threads of everyone", high=1024), None, " (default: as many as cores)")
+    _option(parser, "threads", Allowed("threads of everyone", high=1023), None, " (default: as many as cores)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write all figures to a file")
     usual = Path("run/bench")
     parser.add_argument("--out", metavar="FOLDER", type=Path, default=usual, help=f"for results (default: {usual})")
@@ -347,6 +374,19 @@ def _bench(args: argparse.Namespace) -> int:
     if args.quick and not set(wanted) & set(groups.QUICK):
         raise OptionError(f"--quick: expected --only with {' or '.join(groups.QUICK)}, got {' '.join(wanted)}")
     others = args.peers or (peers.QUICK if args.quick else peers.PEERS)
+    _check_json(args.json)
     threads = args.threads or get_num_threads()
     options = Options(tuple(wanted), threads, tuple(args.cells), tuple(others), args.quick, args.json, args.out)
     return run(options)
+
+
+def _check_json(path: Path | None) -> None:
+    """OptionError where a file that holds something else than results would be overwritten."""
+    from .bench import results
+
+    if path is None or not path.exists() or path.is_file() and not path.stat().st_size:
+        return
+    try:
+        results.load(path)
+    except (OSError, results.ResultsError):
+        raise OptionError(f"--json: {path} is there already, and holds no results: name another file") from None

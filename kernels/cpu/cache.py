@@ -8,19 +8,22 @@ the same module at once do each other no harm.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import glob
 import importlib.util
 import os
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from ..cache import digest, digest_of_files, folder
 
+Made = TypeVar("Made")
 _lock = threading.RLock()
 _loaded: dict[str, ModuleType] = {}
 
@@ -40,24 +43,49 @@ def filled(template: str, values: Mapping[str, Any]) -> str:
 
 
 def load(name: str, text: str) -> ModuleType:
-    """The module with this text, imported from the cache folder, where it is written first if it is not there."""
+    """The module with this text, imported from the cache folder, where it is written first if it is not there.
+
+    What is damaged there, as by a crash while the disk was full, is made anew.
+    """
     key = f"{name}_{digest(generator_version() + text)}"
     with _lock:
         if key not in _loaded:
             path = folder() / f"{key}.py"
-            if not path.exists():
+            if not path.exists() or path.read_bytes() != text.encode():
                 _write(path, text)
-            spec = importlib.util.spec_from_file_location(f"tinygrad_rnn_generated_{key}", path)
-            assert spec is not None and spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[spec.name] = module
-            spec.loader.exec_module(module)
-            _loaded[key] = module
+            _loaded[key] = made_again_if_damaged(path, lambda: _imported(f"tinygrad_rnn_generated_{key}", path))
         return _loaded[key]
+
+
+def made_again_if_damaged(path: Path, make: Callable[[], Made]) -> Made:
+    """make(), and where it fails once more without what compilers have kept of the module at a path."""
+    try:
+        return make()
+    except Exception:  # Numba and Python meet damaged files with errors of all kinds
+        kept = list((path.parent / "__pycache__").glob(f"{glob.escape(path.stem)}.*"))
+        if not kept:
+            raise
+        for file in kept:
+            file.unlink(missing_ok=True)
+        return make()
+
+
+def _imported(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _write(path: Path, text: str) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise

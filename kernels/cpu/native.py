@@ -11,6 +11,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from llvmlite import ir
@@ -18,6 +19,7 @@ from numba import cfunc, njit, types
 from numba.core.errors import RequireLiteralValue
 from numba.extending import intrinsic
 
+from .cache import made_again_if_damaged
 from .memory import LINE
 from .vector import declared
 
@@ -166,8 +168,10 @@ class Kernel:
     @functools.cached_property
     def entry(self) -> int:
         """The kernel's address."""
+        compile_it = cfunc("void(intp, intp, intp)", cache=True, error_model="numpy")
         with _said_if_long(self.function):
-            compiled = cfunc("void(intp, intp, intp)", cache=True, error_model="numpy")(self.function)
+            path = Path(self.function.__code__.co_filename)
+            compiled = made_again_if_damaged(path, lambda: compile_it(self.function))
         self._kept = compiled  # with it its machine code would go
         return int(compiled.address or 0)
 

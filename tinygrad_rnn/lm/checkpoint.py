@@ -12,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,11 @@ import numpy as np
 
 from ..device import host, on_gpu
 from ..tape import Box
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 FORMAT = "tinygrad_rnn.lm"
 VERSION = 1
@@ -44,7 +51,7 @@ def save(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write to a temporary file beside the path, wait until the disk has it, then rename it to the path."""
-    temporary = path.with_name(path.name + ".part")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")  # another may write it too
     try:
         with open(temporary, "wb") as file:
             file.write(content)
@@ -58,6 +65,27 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
         raise
     _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Within the block nobody else is in a folder by this function, of whatever process: BlockingIOError if one is.
+
+    What a process that was killed has left half-written there is removed. Does nothing where folders cannot be locked
+    (not on Windows).
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for part in folder.glob("*.part"):
+            if re.fullmatch(r".+\.\d+-\d+\.part", part.name):
+                part.unlink(missing_ok=True)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -83,13 +111,11 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         with safetensors.safe_open(name, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            _check_format(name, metadata)  # first: NumPy has no words for some tensors of others
+            with reading(name):
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"{name}: expected a checkpoint, got a truncated or foreign file ({error})") from error
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{name}: expected a checkpoint of tinygrad-rnn train, got tensors of another origin")
-    if metadata.get("version") != str(VERSION):
-        raise CheckpointError(f"{name}: expected version {VERSION} of the format, got {metadata.get('version')}")
     with reading(name):
         tree = _unpack(json.loads(metadata["tree"]), tensors)
         if not isinstance(tree, dict):
@@ -97,12 +123,19 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     return tree
 
 
+def _check_format(name: str, metadata: dict[str, str]) -> None:
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{name}: expected a checkpoint of tinygrad-rnn train, got tensors of another origin")
+    if metadata.get("version") != str(VERSION):
+        raise CheckpointError(f"{name}: expected version {VERSION} of the format, got {metadata.get('version')}")
+
+
 @contextlib.contextmanager
 def reading(name: str) -> Iterator[None]:
     """Within the block, parts that a checkpoint lacks or that do not fit are a CheckpointError."""
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise CheckpointError(f"{name}: expected a whole checkpoint, got parts that do not fit ({reason})") from error
 

@@ -65,13 +65,17 @@ class OptionError(ValueError):
     """An option that contradicts another or an earlier run, with the reason in one line."""
 
 
+class DivergedError(ArithmeticError):
+    """A loss, a gradient or a weight is no longer a number."""
+
+
 class Options:
-    """Base of dataclasses of `option`s: all are checked when one is made; None stands for one not given."""
+    """Base of dataclasses of `option`s: all are checked when one is made; None is what it is by default, if it is."""
 
     def __post_init__(self) -> None:
         for name, allowed in self.allowed().items():
             try:
-                if getattr(self, name) is not None:
+                if getattr(self, name) is not None or getattr(type(self), name) is not None:
                     allowed.check(getattr(self, name))
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None

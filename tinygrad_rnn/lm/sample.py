@@ -11,6 +11,7 @@ from ..data import Vocabulary
 from ..device import host
 from ..tape import no_grad
 from ..tensor import Tensor
+from .config import DivergedError
 from .model import CharModel
 
 
@@ -49,7 +50,10 @@ def _characters(
     for _ in range(length):
         with no_grad():  # entered for each step: between two of them the caller runs
             logits, state = model(Tensor(ids[:, None]), state)
-        chosen = choose(host(logits[-1, 0]), temperature, generator)
+        last = host(logits[-1, 0])
+        if not np.isfinite(last).all():
+            raise DivergedError("sample: expected finite weights, got a model whose training has diverged")
+        chosen = choose(last, temperature, generator)
         yield vocabulary.characters[chosen]
         ids = np.array([chosen])
 

@@ -13,7 +13,7 @@ from .. import nn, optim, random
 from ..data import Chunks, Vocabulary, split
 from ..tape import no_grad
 from ..tensor import Tensor
-from .config import SHORTEST_PERIOD, Config
+from .config import SHORTEST_PERIOD, Config, DivergedError
 from .model import CharModel
 
 OPTIMISERS: dict[str, Any] = {
@@ -23,10 +23,6 @@ OPTIMISERS: dict[str, Any] = {
     "adagrad": optim.Adagrad,
     "sgd": optim.SGD,
 }
-
-
-class DivergedError(ArithmeticError):
-    """The loss or a gradient is no longer a number."""
 
 
 class Trainer:
@@ -118,6 +114,9 @@ class Trainer:
                 logits, state = self.model(Tensor(inputs), state)
                 loss = nn.functional.cross_entropy(logits.flatten(0, 1), Tensor(targets.reshape(-1)))
                 nats += loss.item() * targets.size
+        if not math.isfinite(nats):
+            found = f"a loss of {nats:.3g} on the held-out text"
+            raise DivergedError(f"step {self.step}: expected finite numbers, got {found}: a lower lr may help")
         self.validations.append((self.step, nats / self.tail.targets.size / math.log(2)))
 
     def tree(self) -> dict[str, Any]:
@@ -137,6 +136,7 @@ class Trainer:
 
     def restore(self, tree: dict[str, Any]) -> None:
         """Take over the state that `tree` gave: the next step is the one that would have followed, to the bit."""
+        _check_dtypes(tree["model"])
         self.model.load_state_dict(tree["model"])
         own = self.optimiser.state_dict()
         own["state"] = {int(key): value for key, value in tree["optimiser"].items()}
@@ -144,15 +144,30 @@ class Trainer:
         state = tree["recurrent_state"]
         there = lambda part: Tensor(part).to(self.device)
         self.state = tuple(map(there, state)) if isinstance(state, list) else None if state is None else there(state)
+        expected = (self.config.layers, self.chunks.batch, self.config.hidden)
+        for part in self.state if isinstance(self.state, tuple) else [self.state] if self.state is not None else []:
+            if part.shape != expected or part.dtype != np.float32:
+                raise ValueError(f"recurrent_state: expected float32 of {expected}, got {part.dtype} of {part.shape}")
         random.set_rng_state(tree["random_state"])
         self.step = int(tree["step"])
+        if self.step < 0:
+            raise ValueError(f"step: expected a number from 0 up, got {self.step}")
         self.losses = tree["losses"].tolist()
+        if tree["losses"].ndim != 1:
+            raise ValueError(f"losses: expected a number for each step, got shape {tree['losses'].shape}")
         self.validations = [(int(step), bits) for step, bits in tree["validations"].tolist()]
+
+
+def _check_dtypes(weights: dict[str, Any]) -> None:
+    for name, array in weights.items():
+        if array.dtype != np.float32:
+            raise ValueError(f"{name}: expected float32, got {array.dtype}")
 
 
 def model_of(tree: dict[str, Any], device: str = "cpu") -> tuple[CharModel, Vocabulary]:
     """The trained model of a checkpoint's tree and its vocabulary, ready to be sampled from on a device."""
     vocabulary = Vocabulary(tree["vocabulary"])
     model = CharModel(len(vocabulary), Config(**tree["config"]))
+    _check_dtypes(tree["model"])
     model.load_state_dict(tree["model"])
     return model.to(device).eval(), vocabulary
