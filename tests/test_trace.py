@@ -279,7 +279,6 @@ def refused(equations, match, error=TypeError, **names):
         (lambda a, s: a.h.reshape(-1), "reshape"),
         (lambda a, s: tg.softmax(a.h, -1), "softmax"),
         (lambda a, s: a.h[0], "getitem"),
-        (lambda a, s: a.h.double(), "cast"),
     ],
 )
 def test_operations_across_units_are_refused_by_name(equations, operation):
@@ -366,3 +365,34 @@ def test_find_cell():
     for given in ("lstn", 3, lambda a, s: a.h):
         with pytest.raises(ValueError, match=r"cell: expected a function under @cell or one of rnn_tanh, .* got"):
             find_cell(given)
+
+
+def test_what_is_finite_is_a_condition():
+    @cell(gates="n")
+    def finite(a, s):
+        return where(tg.isfinite(a.n) & (a.n > 0), tanh(a.n), 0.0)
+
+    x = tg.tensor(np.array([[[1.0]], [[-1.0]], [[np.inf]]], "f"))
+    layer = nn.Recurrent(finite, 1, 1, bias=False)
+    with tg.no_grad():
+        layer.weight_ih_l0.fill_(1.0)
+        layer.weight_hh_l0.fill_(0.0)
+    np.testing.assert_allclose(layer(x)[0].numpy().ravel(), [np.tanh(1), 0, 0], 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("equations", "words"),
+    [
+        (lambda a, s: (a.n > 0).float() * a.n, "cast: expected numbers of the layer's dtype"),
+        (lambda a, s: a.n.h.double(), "cast: expected numbers of the layer's dtype"),
+        (lambda a, s: a.n.h.data.tolist(), "tolist: expected arithmetic and elementwise functions"),
+    ],
+)
+def test_what_a_symbol_has_not_is_said(equations, words):
+    with pytest.raises((TypeError, AttributeError), match=f"cell <lambda>: {words}"):
+        trace(cell(gates="n")(equations))
+
+
+def test_names_that_meet_as_arguments_are_refused():
+    with pytest.raises(ValueError, match=r"got \['p_a_0'\] twice"):
+        cell(gates="n", states=["h", "p_a"], params=["a_0"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -41,6 +42,12 @@ class Symbol:
     def dtype(self) -> np.dtype:
         op = self.graph.ops.get(self.ref)
         return np.dtype("bool" if op is not None and op.name in _CONDITIONS else "float32")
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"{self.graph.name}: {name}: expected arithmetic and elementwise functions of tinygrad_rnn on a value, "
+            "which is a symbol while a cell is traced, got what only an array has"
+        )
 
     @property
     def size(self) -> int:
@@ -118,6 +125,11 @@ class Graph:
             return self._clip(*args)
         if name in ("product", "product_t"):
             return self._emit(Op(name, (args[0].ref,), args[1]))
+        if name == "isfinite":
+            return self.apply("lt", [self.apply("abs", args), math.inf])
+        if name == "cast":
+            said = "expected numbers of the layer's dtype: for a condition's write where(condition, 1.0, 0.0)"
+            raise TypeError(f"{self.name}: cast: {said}")
         if name not in OPERATIONS:
             raise TypeError(
                 f"{self.name}: {name}: expected an operation on each unit by itself: {', '.join(OPERATIONS)}"
