@@ -131,7 +131,8 @@ def cell(
     names = [_names(what, value) for what, value in given.items()]
     if not names[0] or not names[1]:
         raise ValueError(f"cell: expected at least one gate and one state, got gates {gates!r} and states {states!r}")
-    own = [*(name + "_0" for name in names[1]), *("p_" + name for name in names[2]), *("e_" + name for name in names[3])]
+    _, states_, params_, inputs_ = names
+    own = [*(n + "_0" for n in states_), *("p_" + n for n in params_), *("e_" + n for n in inputs_)]
     if twice := sorted({name for name in own if own.count(name) > 1}):
         raise ValueError(f"cell: expected states, params and inputs that stay apart as arguments, got {twice} twice")
     return lambda equations: Cell(equations, *names)
