@@ -63,8 +63,8 @@ def test_float64_layers():
         ((4, 2.5), "LSTM: hidden_size: expected a whole number from 1 up, got 2.5"),
         ((4, True), "LSTM: hidden_size: expected a whole number from 1 up, got True"),
         ((4, 6, 0), "LSTM: num_layers: expected a whole number from 1 up, got 0"),
-        ((4, 6, 1, True, False, 1.5), "LSTM: dropout: expected a probability from 0 to 1, got 1.5"),
-        ((4, 6, 1, True, False, True), "LSTM: dropout: expected a probability from 0 to 1, got True"),
+        ((4, 6, 1, True, False, 1.5), "LSTM: dropout: expected a number from 0 to 1, got 1.5"),
+        ((4, 6, 1, True, False, True), "LSTM: dropout: expected a number from 0 to 1, got True"),
         ((4, 6, 1, True, False, 0.0, False, 6), "LSTM: proj_size: expected a number from 0 to hidden_size - 1, got 6"),
     ],
 )

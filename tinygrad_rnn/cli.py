@@ -183,7 +183,7 @@ def _train(args: argparse.Namespace) -> int:
     try:
         with checkpoint.alone_in(args.out):
             return _train_on(run, args)
-    except BlockingIOError:
+    except checkpoint.InUseError:
         raise OptionError(f"--out: {args.out}: another training is at work there") from None
 
 

@@ -36,6 +36,10 @@ class CheckpointError(ValueError):
     """A file that is no usable checkpoint, with the reason in one line."""
 
 
+class InUseError(RuntimeError):
+    """Somebody else is at work in a folder."""
+
+
 def save(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
     """Write a tree to a file. At any moment, also of a kill or a full disk, the file is the old one or the new one.
 
@@ -69,23 +73,34 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Within the block nobody else is in a folder by this function, of whatever process: BlockingIOError if one is.
+    """Within the block nobody else is in a folder by this function, of whatever process: InUseError if one is.
 
     What a process that was killed has left half-written there is removed. Does nothing where folders cannot be locked
-    (not on Windows).
+    (not on Windows, nor on some network drives).
     """
     if fcntl is None:
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for part in folder.glob("*.part"):
-            if re.fullmatch(r".+\.\d+-\d+\.part", part.name):
-                part.unlink(missing_ok=True)
+        if _locked(descriptor):
+            for part in folder.glob("*.part"):
+                if re.fullmatch(r".+\.\d+-\d+\.part", part.name):
+                    part.unlink(missing_ok=True)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether a folder could be locked; InUseError where another holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InUseError from None
+    except OSError:
+        return False
+    return True
 
 
 def _sync_folder(folder: Path) -> None:
