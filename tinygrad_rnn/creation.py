@@ -9,7 +9,7 @@ import numpy as np
 
 from . import tape
 from .conversion import as_dtype, as_float
-from .device import as_array, checked, device_of, empty, moved
+from .device import as_array, checked, constant, device_of, empty, moved
 from .device import from_dlpack as _from_dlpack
 from .random import generator
 from .tape import Box
@@ -33,9 +33,9 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: An
     passes to tensors in the data (`stack` and `concat` join those on the tape).
     Raises TypeError for what is not numbers, ValueError for lists of unequal lengths.
     """
-    source = data.data if isinstance(data, Box) else data
+    source = data.data if isinstance(data, Box) else constant(data)
     try:
-        array = as_array(source).copy() if hasattr(source, "__cuda_array_interface__") else np.array(source)
+        array = as_array(source).copy() if hasattr(source, "__cuda_array_interface__") else np.array(_numpy(source))
     except ValueError as error:
         raise ValueError(f"tensor: data: expected nested lists of equal lengths ({error})") from error
     if dtype is None:
@@ -44,6 +44,11 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: An
         raise TypeError(f"tensor: data: expected numbers, got {array.dtype} from {type(data).__name__}")
     made = np.ascontiguousarray(array, as_dtype(dtype), like=array).reshape(array.shape)
     return _leaf("tensor", made, device, requires_grad)
+
+
+def _numpy(source: Any) -> Any:
+    """What is no array of NumPy's but becomes one is made one by way of `asarray`, which every library knows."""
+    return np.asarray(source) if hasattr(source, "__array__") else source
 
 
 def as_tensor(data: Any) -> Tensor:

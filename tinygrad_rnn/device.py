@@ -137,8 +137,15 @@ def empty(shape: Any, dtype: np.dtype, device: str) -> Any:
     return np.empty(shape, dtype) if device == "cpu" else cupy().empty(shape, dtype)
 
 
+def constant(value: Any) -> Any:
+    """What is on the tape of another library, as PyTorch's parameters are, without it."""
+    on_a_tape = getattr(value, "requires_grad", False) is True and not isinstance(value, Box)
+    return value.detach() if on_a_tape and hasattr(value, "detach") else value
+
+
 def as_array(value: Any) -> Any:
     """A number, nested lists or any library's array as an array where it is, not copied if it is an array."""
+    value = constant(value)
     return cupy().asarray(value) if hasattr(value, "__cuda_array_interface__") else np.asarray(value)
 
 

@@ -187,6 +187,15 @@ def _signature(names: list[str]) -> inspect.Signature:
     return inspect.Signature([inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names])
 
 
+def _check_dtypes(step: Step, arrays: Ordered[Any]) -> None:
+    """TypeError where a tensor has another dtype than x: kernels read what they are given as numbers of that."""
+    dtype = arrays[0].dtype
+    for i, a in enumerate(arrays):
+        if a is not None and a.dtype != dtype:
+            name = [*_LEADING, *step.params, *step.inputs, *step.states][i]
+            raise TypeError(f"{step.name}: {name}: expected {dtype} as x is, got {a.dtype}")
+
+
 def run(cell: Cell, seq: Sequence, every_state: bool = False, recompute_every: int = 0) -> Run:
     """One layer and direction over a sequence.
 
@@ -197,6 +206,7 @@ def run(cell: Cell, seq: Sequence, every_state: bool = False, recompute_every: i
     step = trace(cell)
     call = _Call(cell, step, seq.lengths, seq.reverse, every_state, recompute_every, keep=False)
     arrays = call.arrays(seq)
+    _check_dtypes(step, arrays)
     call.keep = tape.is_grad_enabled() and any(a is not None and a.requires_grad for a in arrays)
     if not call.keep and not watching.on:  # nothing to record
         results = tuple(map(Tensor, _forward(call, *(None if a is None else a.data for a in arrays))))
@@ -233,6 +243,8 @@ def _at_once(cell: Cell, seqs: Ordered[Sequence], every_state: bool, stacked: bo
     step = trace(cell)
     calls = [_Call(cell, step, seq.lengths, seq.reverse, every_state, 0, keep=False) for seq in seqs]
     arrays = [seqs[0].x, *(a for call, seq in zip(calls, seqs) for a in call.arrays(seq)[1:])]
+    for own in _cut(arrays[1:], len(calls)):
+        _check_dtypes(step, [arrays[0], *own])
     keep = tape.is_grad_enabled() and any(a is not None and a.requires_grad for a in arrays)
     for call in calls:
         call.keep = keep

@@ -45,5 +45,5 @@ def set_rng_state(state: str) -> None:
     """Go on from a state that `get_rng_state` gave."""
     try:
         _generator.bit_generator.state = json.loads(state)
-    except (ValueError, TypeError, KeyError):
+    except (ArithmeticError, ValueError, TypeError, KeyError):
         raise ValueError(f"set_rng_state: state: expected what get_rng_state gave, got {state!r:.40}") from None

@@ -29,9 +29,13 @@ from .anomaly import watching
 
 
 class Box:
-    """A value the tape can follow: `data`, and the `node` that made it (None for a constant)."""
+    """A value the tape can follow: `data`, and the `node` that made it (None for a constant).
 
-    __slots__ = ("data", "node", "__weakref__")
+    frozen: of a leaf that is a constant for now the node that it had, with its gradient and hooks.
+    """
+
+    __slots__ = ("data", "node", "frozen", "__weakref__")
+    frozen: Node | None
     shown_as: type[Box]  # what results and gradients are made: `Tensor`, once it is defined
 
     def __init__(self, data: Any, node: Node | None = None):
@@ -191,17 +195,21 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     return g.sum(axes).reshape(shape)
 
 
-def _reachable(roots: Sequence[Node]) -> list[Node]:
-    """Every node from which the roots were computed, oldest first."""
+def _freed(node: Node) -> RuntimeError:
+    return RuntimeError(
+        f"backward: the graph through '{node.name}' was freed by an earlier backward; "
+        "expected a graph that is whole: pass retain_graph=True to the earlier call to go through it twice"
+    )
+
+
+def _reachable(roots: Sequence[Node], whole: bool) -> list[Node]:
+    """Every node from which the roots were computed, oldest first. whole: none of them may have been freed."""
     seen = set(roots)
     stack = list(seen)
     while stack:
         node = stack.pop()
-        if node.saved is None:
-            raise RuntimeError(
-                f"backward: the graph through '{node.name}' was freed by an earlier backward; "
-                "expected a graph that is whole: pass retain_graph=True to the earlier call to go through it twice"
-            )
+        if whole and node.saved is None:
+            raise _freed(node)
         for parent in node.parents:
             if parent is not None and parent not in seen:
                 seen.add(parent)
@@ -310,7 +318,7 @@ def walk(
     otherwise every node is emptied as the walk passes it. `create` records the walk itself: cotangents
     are boxes then, so that they can be differentiated again.
     """
-    nodes = _reachable([node for node, _ in roots])
+    nodes = _reachable([node for node, _ in roots], whole=inputs is None)
     targets = frozenset(inputs or ())
     wanted = None if inputs is None else _leading_to(targets, nodes)
     found: dict[Node, Any] = {}
@@ -322,16 +330,18 @@ def walk(
     with _Recording(create):
         while nodes:
             node = nodes.pop()
-            rule, parents, saved = node.rule, node.parents, node.saved or ()
+            rule, parents, saved = node.rule, node.parents, node.saved
             if node not in arrived.sums or wanted is not None and node not in wanted:
                 continue
-            if not retain and rule is not None:
-                node.parents, node.saved = (), None
             g = arrived.take(node, deposits=inputs is None)
             if node in targets:
                 found[node] = g
-            if rule is None:
+            if rule is None or wanted is not None and not any(parent in wanted for parent in parents):
                 continue
+            if saved is None:
+                raise _freed(node)
+            if not retain:
+                node.saved = None
             if create:
                 saved = _lifted(node, saved)
             if rule.joint:

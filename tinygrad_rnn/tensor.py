@@ -166,7 +166,8 @@ class Tensor(Box):
         if wanted and self.dtype.kind != "f":
             raise TypeError(f"requires_grad: expected a floating dtype, got {self.dtype}")
         if bool(wanted) != self.requires_grad:
-            self.node = tape.leaf(self.shape) if wanted else None
+            before = getattr(self, "frozen", None)
+            self.node, self.frozen = (before or tape.leaf(self.shape), None) if wanted else (None, self.node)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Set `requires_grad`; returns the tensor."""
@@ -181,7 +182,8 @@ class Tensor(Box):
     @property
     def grad(self) -> Tensor | None:
         """d(what backward was called on) / d(this), added up over calls; None before the first."""
-        return None if self.node is None or self.node.notes is None else self.node.notes.grad
+        node = self.node or getattr(self, "frozen", None)
+        return None if node is None or node.notes is None else node.notes.grad
 
     @grad.setter
     def grad(self, grad: Tensor | None) -> None:
@@ -193,9 +195,10 @@ class Tensor(Box):
                 raise ValueError(f"grad: expected None or a tensor, {self.dtype} of shape {self.shape}, got {got}")
             if type(grad.data) is not type(self.data):
                 same_device("grad", grad, self, "the tensor is")
-        if self.node is not None:
-            self.node.notes = self.node.notes or tape.Notes()
-            self.node.notes.grad = grad
+        node = self.node or getattr(self, "frozen", None)
+        if node is not None:
+            node.notes = node.notes or tape.Notes()
+            node.notes.grad = grad
 
     def backward(self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
         """Add d(self)/d(leaf) to the `grad` of every leaf that this was computed from.

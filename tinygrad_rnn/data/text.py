@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -13,7 +14,7 @@ class TextError(ValueError):
 
 
 class Vocabulary:
-    """The characters of a text in the order of their code points; a character's id is its place in it.
+    """Characters in an order, of a text (`of`) in that of their code points; a character's id is its place among them.
 
     Raises TextError where a character comes twice or where there are fewer than two.
     """
@@ -52,7 +53,10 @@ class Vocabulary:
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of a row of ids; TextError where an id is no character's."""
-        found = [int(i) for i in ids]
+        try:
+            found = [operator.index(i) for i in ids]
+        except TypeError as error:
+            raise TextError(f"ids: expected whole numbers from 0 to {len(self) - 1} ({error})") from None
         for i in found:
             if not 0 <= i < len(self):
                 raise TextError(f"ids: expected whole numbers from 0 to {len(self) - 1}, got {i}")

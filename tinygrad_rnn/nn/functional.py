@@ -179,6 +179,7 @@ def binary_cross_entropy_with_logits(
     weight (w) and pos_weight (p) broadcast to the input's shape. reduction: 'mean', 'sum' or 'none'.
     """
     check_reduction("binary_cross_entropy_with_logits", reduction)
+    target = target if hasattr(target, "shape") else as_tensor(target)
     _same_shape("binary_cross_entropy_with_logits", input, target)
     rest = softplus(-input)
     if pos_weight is not None:

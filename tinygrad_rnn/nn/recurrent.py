@@ -158,7 +158,7 @@ class Recurrent(Module):
             [H]; a list holds one for each layer and direction.
 
         Returns (output, state): output [T, N, P * directions], state shaped as the argument; with return_states a
-        third, a tuple with the sequence of each state, [layers * directions, T, N, size].
+        third, a tuple with the sequence of each state, [layers * directions, T, N, size], T and N as in x.
         """
         if not tape.is_grad_enabled() and lengths is None and inputs is None:
             found = self._infer(x, state)

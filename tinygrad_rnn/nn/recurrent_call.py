@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..creation import as_tensor, own_tensor
+from ..creation import own_tensor
 from ..device import host, same_device
 from ..primitives.shape import broadcast_to, reshape, transpose, unbind
 from ..tensor import Tensor
@@ -72,7 +72,7 @@ class Call:
             raise ValueError(f"{self.name}: state: expected {', '.join(names)}, got {len(given)} tensors")
         rows = []
         for i, (name, value) in enumerate(zip(names, given)):
-            value = as_tensor(value)
+            value = own_tensor(value)
             self._check_device(f"{name}_0", value)
             shape = (len(layer.suffixes), *((self.batch,) if self.batched else ()), layer.state_size(i))
             if value.shape != shape or value.dtype != self.dtype:
@@ -91,7 +91,7 @@ class Call:
 
     def side_input(self, key: str, value: Any) -> Any:
         """A cell's own input as [T, N, H]."""
-        value = as_tensor(value)
+        value = own_tensor(value)
         self._check_device(f"inputs[{key!r}]", value)
         hidden = self.layer.hidden_size
         batch = (self.batch,) if self.batched else ()

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import fused
 from ..cells import Cell
-from ..creation import as_tensor, own_tensor, zeros
+from ..creation import own_tensor, zeros
 from ..device import same_device
 from ..kernels.sequence import Sequence as Arguments
 from ..primitives.shape import broadcast_to, reshape
@@ -84,7 +84,7 @@ class RecurrentCell(Module):
         count, dtype = len(self.step.states), self.weight_ih.dtype
         if state is None:
             return [zeros(shape, dtype=dtype, device=self.weight_ih.device)] * count
-        states = [as_tensor(s) for s in (state if isinstance(state, (tuple, list)) else [state])]
+        states = [own_tensor(s) for s in (state if isinstance(state, (tuple, list)) else [state])]
         for s in states:
             self._check_device("state", s)
         if len(states) != count or any(s.shape != shape or s.dtype != dtype for s in states):
@@ -96,7 +96,7 @@ class RecurrentCell(Module):
         name, dtype = type(self).__name__, self.weight_ih.dtype
         if set(inputs) != set(self.step.inputs):
             raise ValueError(f"{name}: inputs: expected {list(self.step.inputs)}, as the cell has, got {list(inputs)}")
-        given = {key: as_tensor(e) for key, e in inputs.items()}
+        given = {key: own_tensor(e) for key, e in inputs.items()}
         for key, e in given.items():
             self._check_device(f"inputs[{key!r}]", e)
             if e.shape not in (shape, shape[-1:]) or e.dtype != dtype:

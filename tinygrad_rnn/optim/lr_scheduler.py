@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
+
 from .optimizer import Optimizer
 
 
@@ -21,7 +23,8 @@ class _Schedule:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the schedule stands: numbers and lists only. The learning rates are in the optimiser's."""
-        return {name: deepcopy(value) for name, value in vars(self).items() if _is_plain(value)}
+        found = {name: _plain(value) for name, value in vars(self).items()}
+        return {name: value for name, value in found.items() if _is_plain(value)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
@@ -39,7 +42,7 @@ class LRScheduler(_Schedule):
     is resumed goes on with the same rates to the bit. For the same reason two schedules on one optimiser do not
     multiply: the last to step sets the rate. To follow one by another, use SequentialLR.
 
-    last_epoch: how many steps were made; -1 begins anew.
+    last_epoch: the epoch before the one to begin with; -1 begins anew.
     """
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
@@ -59,7 +62,7 @@ class LRScheduler(_Schedule):
         raise NotImplementedError
 
     def step(self) -> None:
-        """Go on by one epoch, and set the learning rate of every group."""
+        """Go on by one epoch, and set the learning rate of every group that was there when the schedule was made."""
         self.last_epoch += 1
         self._set([self.lr_at(base, self.last_epoch, i) for i, base in enumerate(self.base_lrs)])
 
@@ -71,6 +74,13 @@ class LRScheduler(_Schedule):
         """Go on from what `state_dict` gave. Sets the learning rates as well."""
         super().load_state_dict(state_dict)
         self._set([self.lr_at(base, self.last_epoch, i) for i, base in enumerate(self.base_lrs)])
+
+
+def _plain(value: Any) -> Any:
+    """A copy of numbers and lists, NumPy's as Python's."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    return [_plain(part) for part in value] if isinstance(value, list) else value
 
 
 def _is_plain(value: Any) -> bool:
@@ -198,7 +208,8 @@ class ReduceLROnPlateau(_Schedule):
     """Multiply the learning rates by `factor` when a metric has not improved for more than `patience` epochs.
 
     Call `step(metric)` after each epoch's evaluation. mode: whether the metric should fall ('min') or rise ('max').
-    threshold: how much better than the best counts, as a share of the best (threshold_mode 'rel') or as such ('abs').
+    threshold: how much better than the best counts, as a share of the best (threshold_mode 'rel', for metrics above 0)
+        or as such ('abs').
     cooldown: epochs after a reduction in which nothing is counted. min_lr: a lower bound, or one for each group.
     eps: a smaller reduction is not made.
     """

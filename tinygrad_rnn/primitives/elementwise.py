@@ -31,12 +31,12 @@ def _floating(name: str, forward: Callable, vjp: Callable) -> Callable[..., Any]
 add = _pointwise("add", lambda x, y: x + y, lambda g: g, lambda g: g)
 sub = _pointwise("sub", lambda x, y: x - y, lambda g: g, lambda g: -g)
 mul = _pointwise("mul", lambda x, y: x * y, lambda g, x, y: g * y, lambda g, x, y: g * x)
-div = _pointwise("div", lambda x, y: x / y, lambda g, out, y: g / y, lambda g, out, y: -g * out / y)
+div = _pointwise("div", lambda x, y: x / y, lambda g, out, y: g / y, lambda g, out, y: -g * (out / y))
 neg = _pointwise("neg", lambda x: -x, lambda g: -g)
 pow = _pointwise(
     "pow",
     lambda x, y: _power(x, y),
-    lambda g, out, x, y: g * (y * x ** _less_one(y)),
+    lambda g, out, x, y: g * _slope(x, y),
     lambda g, out, x, y: g * (out * _log_base(x)),
 )
 
@@ -48,9 +48,12 @@ def _power(x: Any, y: Any) -> Any:
     return x**y
 
 
-def _less_one(y: Any) -> Any:
-    """y - 1, but 0 for y = 0, so that the slope of x^0 is 0 * x^0 = 0 even at x = 0."""
-    return (y - 1 if y else y) if isinstance(y, (int, float)) else where(ne(y, 0.0), y - 1.0, y)
+def _slope(x: Any, y: Any) -> Any:
+    """y x^(y-1), the slope of x^y; 0 for y = 0, also where x^-1 is no number."""
+    if isinstance(y, (int, float)):
+        return y * x ** (y - 1 if y else y)
+    usual = logical_and(isfinite(x), gt(abs(x), 1e-30))
+    return y * where(logical_and(eq(y, 0.0), logical_not(usual)), 1.0, x) ** (y - 1.0)
 
 
 def _log_base(x: Any) -> Any:
@@ -95,22 +98,25 @@ where: Callable[..., Any] = primitive(
 )
 
 
-def _to_winner(g: Any, wins: Any, ties: Any) -> Any:
-    """The cotangent of a maximum or minimum goes to the argument that won, half to each where both are equal."""
-    return where(wins, g, where(ties, g * 0.5, 0.0))
+def _to_winner(g: Any, loses: Any, ties: Any) -> Any:
+    """The cotangent of a maximum or minimum goes to the argument that does not lose, half to each where both are equal.
+
+    Beside NaN neither loses.
+    """
+    return where(loses, 0.0, where(ties, g * 0.5, g))
 
 
 maximum = _pointwise(
     "maximum",
     lambda x, y: np.maximum(x, y),
-    lambda g, x, y: _to_winner(g, gt(x, y), eq(x, y)),
-    lambda g, x, y: _to_winner(g, gt(y, x), eq(x, y)),
+    lambda g, x, y: _to_winner(g, lt(x, y), eq(x, y)),
+    lambda g, x, y: _to_winner(g, lt(y, x), eq(x, y)),
 )
 minimum = _pointwise(
     "minimum",
     lambda x, y: np.minimum(x, y),
-    lambda g, x, y: _to_winner(g, lt(x, y), eq(x, y)),
-    lambda g, x, y: _to_winner(g, lt(y, x), eq(x, y)),
+    lambda g, x, y: _to_winner(g, gt(x, y), eq(x, y)),
+    lambda g, x, y: _to_winner(g, gt(y, x), eq(x, y)),
 )
 
 # Functions of one argument
@@ -134,7 +140,7 @@ def _bell(x: Any) -> Any:
     return (2.0 / math.sqrt(math.pi)) * exp(-near * near)
 
 
-relu = _pointwise("relu", lambda x: np.maximum(x, 0), lambda g, out: where(gt(out, 0.0), g, 0.0))
+relu = _pointwise("relu", lambda x: np.maximum(x, 0), lambda g, out: where(le(out, 0.0), 0.0, g))
 _clip = primitive(
     "clip",
     lambda x, low, high: np.clip(x, low, high),
@@ -196,7 +202,8 @@ def floating(x: Any) -> Any:
 
 def masked_fill(x: Any, mask: Any, value: float) -> Any:
     """`value` where the boolean mask is true, x elsewhere; no gradient passes where it is true."""
-    return where(mask, bool(value) if x.dtype == np.bool_ else value, x)
+    kind = bool if x.dtype == np.bool_ else int if x.dtype.kind in "iu" else None
+    return where(mask, kind(value) if kind and isinstance(value, (bool, int, float)) else value, x)
 
 
 def gelu(x: Any, approximate: str = "none") -> Any:

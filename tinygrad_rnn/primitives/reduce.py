@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..primitive import primitive
-from .elementwise import cast, eq, exp, floating, sqrt, where
+from .elementwise import cast, eq, exp, floating, logical_or, ne, sqrt, where
 from .index import take_along
 from .shape import axes_of, axis_of, broadcast_to, reshape
 
@@ -53,9 +53,9 @@ def std(x: Any, dim: int | Sequence[int] | None = None, correction: int = 1, kee
 
 
 def _to_extremes(g: Any, out: Any, x: Any, axes: tuple[int, ...]) -> Any:
-    """The cotangent of a maximum or minimum, shared alike among all elements that attain it."""
+    """The cotangent of a maximum or minimum, shared alike among all that attain it: those that are NaN, if any is."""
     shape = _kept(x.shape, axes)
-    attained = eq(x, reshape(out, shape))
+    attained = logical_or(eq(x, reshape(out, shape)), ne(x, x))
     return where(attained, reshape(g, shape) / sum(cast(attained, g.dtype), axes, True), 0.0)
 
 
