@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from cuda_examples import TOLERANCE, agree, everything
+from cuda_examples import TOLERANCE, agree, everything, mapped
 from cuda_shim import needs_compiler, on_the_host, way
 from sequences import random_sequence, some_lengths
 from tinygrad_rnn.kernels import reference
@@ -43,12 +43,7 @@ CELLS = {"everywhere": everywhere, "of_another": of_another, "alone": alone}
 
 def case(name, proj=0, reverse=False):
     options = {"reverse": reverse, "lengths": some_lengths(5, 4), "requires_grad": False, "dtype": "float32"}
-    seq = random_sequence(CELLS[name], 5, 4, 3, 9, proj=proj, **options)
-    bare = lambda a: None if a is None else a.data
-    for field in ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"):
-        setattr(seq, field, bare(getattr(seq, field)))
-    seq.params, seq.inputs = ({n: a.data for n, a in given.items()} for given in (seq.params, seq.inputs))
-    seq.initial = tuple(a.data for a in seq.initial)
+    seq = mapped(random_sequence(CELLS[name], 5, 4, 3, 9, proj=proj, **options), lambda t: t.data)
     rng = np.random.default_rng(0)
     draw = lambda *shape: rng.standard_normal(shape).astype("float32")
     return trace(CELLS[name]), seq, [draw(5, *s.shape) for s in seq.initial], [draw(*s.shape) for s in seq.initial]

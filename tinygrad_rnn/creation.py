@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from . import tape
 from .conversion import as_dtype, as_float
 from .device import as_array, checked, constant, device_of, empty, moved
 from .device import from_dlpack as _from_dlpack
+from .primitives.shape import sizes_of
 from .random import generator
 from .tape import Box
 from .tensor import Tensor
@@ -89,12 +90,12 @@ def _filled(name: str, shape: Any, value: float, dtype: Any, device: Any, requir
 
 def zeros(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, device: Any = None) -> Tensor:
     """Zeros of a shape."""
-    return _filled("zeros", _shape(shape), 0, dtype, device, requires_grad)
+    return _filled("zeros", sizes_of(shape), 0, dtype, device, requires_grad)
 
 
 def ones(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, device: Any = None) -> Tensor:
     """Ones of a shape."""
-    return _filled("ones", _shape(shape), 1, dtype, device, requires_grad)
+    return _filled("ones", sizes_of(shape), 1, dtype, device, requires_grad)
 
 
 def full(
@@ -130,24 +131,16 @@ def arange(
 
 def randn(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, device: Any = None) -> Tensor:
     """Drawn from the normal distribution of mean 0 and variance 1."""
-    drawn = generator().standard_normal(_shape(shape))
+    drawn = generator().standard_normal(sizes_of(shape))
     return _leaf("randn", np.asarray(drawn, as_float("randn: dtype", dtype)), device, requires_grad)
 
 
 def rand(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, device: Any = None) -> Tensor:
     """Drawn evenly from [0, 1)."""
-    drawn = generator().random(_shape(shape), as_float("rand: dtype", dtype).type)
+    drawn = generator().random(sizes_of(shape), as_float("rand: dtype", dtype).type)
     return _leaf("rand", np.asarray(drawn), device, requires_grad)
 
 
 def randint(low: int, high: int, size: Shape, device: Any = None) -> Tensor:
     """Whole numbers drawn evenly from low up to but not including high."""
     return _leaf("randint", np.asarray(generator().integers(low, high, size)), device, False)
-
-
-def _shape(shape: tuple) -> tuple[int, ...]:
-    if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)):
-        if not isinstance(shape[0], Iterable):
-            raise TypeError(f"shape: expected whole numbers, got {shape[0]!r}")
-        return tuple(shape[0])
-    return shape

@@ -40,8 +40,7 @@ class Symbol:
 
     @property
     def dtype(self) -> np.dtype:
-        op = self.graph.ops.get(self.ref)
-        return np.dtype("bool" if op is not None and op.name in _CONDITIONS else "float32")
+        return np.dtype("bool" if self.graph.is_condition(self.ref) else "float32")
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(
@@ -139,12 +138,15 @@ class Graph:
             self._check_kind(name, ref, condition=name.startswith("logical") or name == "where" and i == 0)
         return self._emit(_simplified(Op(name, refs)))
 
+    def is_condition(self, ref: Ref) -> bool:
+        """Whether a value is true or false, and not a number."""
+        return ref in self.ops and self.ops[ref].name in _CONDITIONS
+
     def _check_kind(self, name: str, ref: Ref, condition: bool) -> None:
         """Refuse a number where a condition belongs and the reverse: compiled code keeps them apart."""
         if isinstance(ref, Constant):
             return
-        is_condition = ref in self.ops and self.ops[ref].name in _CONDITIONS
-        if is_condition != condition:
+        if self.is_condition(ref) != condition:
             expected = "a condition such as x > 0, got a number" if condition else (
                 "numbers, got a condition: write where(condition, 1.0, 0.0)"
             )

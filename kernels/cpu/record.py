@@ -24,9 +24,11 @@ from .recurrence import recurrence, vectors_of
 from .tile import tile_rows
 
 WEIGHTS, KEPT, VALUES, COTANGENTS = "weights", "kept", "values", "cotangents"
-ALL_KEPT = "0kept"  # among spots under states' names: no identifier, as those are
 """Arenas: weights as the forward reads them; states and what further products multiplied; kept values; cotangents of
 pre-activations."""
+
+ALL_KEPT = "0kept"
+"""Stands for all kept values among spots under states' names: no identifier, as those are."""
 
 CACHE = 1 << 20  # bytes of a core's second-level cache
 MEETING = 1000  # what a meeting of threads costs, in vector multiply-adds: 0.2 to 0.3 us

@@ -142,12 +142,9 @@ class Trainer:
         own["state"] = {int(key): value for key, value in tree["optimiser"].items()}
         self.optimiser.load_state_dict(own)
         state = tree["recurrent_state"]
+        self._check_state([] if state is None else state if isinstance(state, list) else [state])
         there = lambda part: Tensor(part).to(self.device)
         self.state = tuple(map(there, state)) if isinstance(state, list) else None if state is None else there(state)
-        expected = (self.config.layers, self.chunks.batch, self.config.hidden)
-        for part in self.state if isinstance(self.state, tuple) else [self.state] if self.state is not None else []:
-            if part.shape != expected or part.dtype != np.float32:
-                raise ValueError(f"recurrent_state: expected float32 of {expected}, got {part.dtype} of {part.shape}")
         random.set_rng_state(tree["random_state"])
         self.step = int(tree["step"])
         if self.step < 0:
@@ -156,6 +153,12 @@ class Trainer:
         if tree["losses"].ndim != 1:
             raise ValueError(f"losses: expected a number for each step, got shape {tree['losses'].shape}")
         self.validations = [(int(step), bits) for step, bits in tree["validations"].tolist()]
+
+    def _check_state(self, parts: list[np.ndarray]) -> None:
+        expected = (self.config.layers, self.chunks.batch, self.config.hidden)
+        for part in parts:
+            if part.shape != expected or part.dtype != np.float32:
+                raise ValueError(f"recurrent_state: expected float32 of {expected}, got {part.dtype} of {part.shape}")
 
 
 def _check_dtypes(weights: dict[str, Any]) -> None:

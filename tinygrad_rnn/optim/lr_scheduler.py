@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ class _Schedule:
         unknown = sorted(state_dict.keys() - self.state_dict().keys())
         if unknown:
             raise KeyError(f"{type(self).__name__}: load_state_dict: expected its own names, got {unknown}")
-        vars(self).update(deepcopy(dict(state_dict)))
+        vars(self).update({name: _plain(value) for name, value in state_dict.items()})
 
 
 class LRScheduler(_Schedule):

@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,9 +46,13 @@ def _axis_within(name: str, dim: int, shape: tuple[int, ...]) -> int:
     return axis_of(name, dim, len(shape))
 
 
-def _sizes(shape: tuple) -> tuple[int, ...]:
+def sizes_of(shape: tuple) -> tuple[int, ...]:
     """The sizes given as f(x, 2, 3) or as f(x, (2, 3))."""
-    return tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)) else tuple(shape)
+    if len(shape) != 1 or isinstance(shape[0], (int, np.integer)):
+        return tuple(shape)
+    if not isinstance(shape[0], Iterable):
+        raise TypeError(f"shape: expected whole numbers, got {shape[0]!r}")
+    return tuple(shape[0])
 
 
 _reshape: Callable[..., Any] = primitive(
@@ -60,12 +64,13 @@ _reshape: Callable[..., Any] = primitive(
 
 def reshape(x: Any, *shape: Any) -> Any:
     """x with the same numbers in row-major order in another shape; one size may be -1."""
-    sizes = _sizes(shape)
+    sizes = sizes_of(shape)
     known = math.prod(n for n in sizes if n != -1)
     if -1 in sizes and known and sizes.count(-1) == 1:
         sizes = tuple(math.prod(x.shape) // known if n == -1 else n for n in sizes)
     if -1 in sizes or math.prod(sizes) != math.prod(x.shape):
-        raise ValueError(f"reshape: shape: expected {math.prod(x.shape)} elements as in {x.shape}, got {_sizes(shape)}")
+        given = sizes_of(shape)
+        raise ValueError(f"reshape: shape: expected {math.prod(x.shape)} elements as in {x.shape}, got {given}")
     return _reshape(x, sizes, x.shape)
 
 
@@ -81,9 +86,9 @@ _permute: Callable[..., Any] = primitive(
 
 def permute(x: Any, *dims: Any) -> Any:
     """x with its dimensions in another order: result dimension i is dimension dims[i] of x."""
-    axes = axes_of("permute", _sizes(dims), len(x.shape))
+    axes = axes_of("permute", sizes_of(dims), len(x.shape))
     if len(axes) != len(x.shape):
-        raise ValueError(f"permute: dims: expected all {len(x.shape)} dimensions of {x.shape}, got {_sizes(dims)}")
+        raise ValueError(f"permute: dims: expected all {len(x.shape)} dimensions of {x.shape}, got {sizes_of(dims)}")
     return _permute(x, axes)
 
 
@@ -131,7 +136,7 @@ _broadcast_to = primitive(
 
 def broadcast_to(x: Any, *shape: Any) -> Any:
     """x repeated, without copying, along dimensions that are new or of size 1; -1 keeps a size."""
-    sizes = _sizes(shape)
+    sizes = sizes_of(shape)
     old = (-1,) * (len(sizes) - len(x.shape)) + tuple(x.shape)
     return _broadcast_to(x, tuple(o if n == -1 else n for n, o in zip(sizes, old)) if len(old) == len(sizes) else sizes)
 
