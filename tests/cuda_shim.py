@@ -14,7 +14,6 @@ from tinygrad_rnn.kernels.cuda import build, regime, tiles, walks
 
 SHIM = Path(__file__).parent / "shim"
 THREADS = {"float32": 64, "float64": 64}  # of a block: fewer than on a device, as each is a fiber
-DEPTH = 32  # numbers of a source's row that come at a time: fewer, so that a row takes several times
 COMPILER = shutil.which("g++")
 FLAGS = (
     "-std=c++17", "-O1", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-shared", "-fPIC", "-fno-gnu-unique",
@@ -66,9 +65,10 @@ def way(name: str, tile: int, team_rows: int = 4) -> Iterator[None]:
         at_most = team_rows if members == 1 else max(team_rows, -(-rows // (room.blocks // ways // members)))
         found = regime.laid_out(room, loads, products, tile, team_rows=at_most, **WAYS[name])
         assert found is not None and found.name == name
-        return dataclasses.replace(found, depth=min(found.depth, DEPTH), ways=ways)
+        return dataclasses.replace(found, ways=ways)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regime, "PART", 0)  # as few numbers of a source's row at a time as can be: it takes several times
         patch.setattr(regime, "choose", choose)
         walks._chosen.cache_clear()
         yield

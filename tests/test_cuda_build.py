@@ -161,7 +161,7 @@ class TestLibraries:
         assert arrived[0] == 5 * 7 and not arrived[1:].any()
 
     def test_what_does_not_fit_the_function_is_refused(self):
-        with pytest.raises(RuntimeError, match="rnn_walk: the numbers of stages or spots are not the function's"):
+        with pytest.raises(RuntimeError, match="rnn_walk: the numbers of stages, sources or spots are not the function's"):
             self.walk(spots=3)
         with pytest.raises(RuntimeError, match="rnn_walk: there is no tile of this number"):
             self.walk(tile=2)
@@ -173,10 +173,9 @@ class TestLibraries:
         arrived = np.zeros((9, 32), np.uint32)
         work = library.ffi.new("rnn_work *", {"rows": 1, "team_rows": 1, "members": members, "ways": ways})
         work.arrived = library.ffi.cast("uint32_t *", arrived.ctypes.data)
-        count = 7 if spots is None else spots
-        stages = library.ffi.new("rnn_stage[]", 1)
-        table = np.zeros(count, arrays.SPOT)
-        library.walk(device or arrays.Device(0, "host", 0), "train", tile, work, stages, table, shared)
+        stages, sources = library.ffi.new("rnn_stage[]", 1), np.zeros(ways, arrays.SOURCE)
+        table = np.zeros(6 if spots is None else spots, arrays.SPOT)
+        library.walk(device or arrays.Device(0, "host", 0), "train", tile, work, stages, sources, table, shared)
 
     def test_each_is_loaded_once_and_kept(self, monkeypatch):
         first = self.library()

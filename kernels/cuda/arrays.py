@@ -15,6 +15,9 @@ Array = Any
 SPOT = np.dtype([("data", "u8"), ("step", "i8"), ("row", "i4"), ("shift", "i2"), ("wrap", "i2")])
 """rnn_spot of interface.h."""
 
+SOURCE = np.dtype([("data", "u8"), ("step", "i8"), ("row", "i4"), ("kept", "i4")])
+"""rnn_source of interface.h."""
+
 
 def namespace(x: Array) -> ModuleType:
     """The library whose array x is: CuPy, or NumPy, whose arrays stand in for a device's where there is none."""

@@ -82,8 +82,6 @@ def _cotangents(at: Layer, d_outputs: Ordered[Array | None], d_final: Ordered[Ar
             joined = at.steps_of_zeros(len(gates) * at.H)
             spots = [Spot.of_steps(joined, i * at.H, shift=int(seq.reverse)) for i in range(len(gates))]
             values |= {prefix + gate: spot for gate, spot in zip(gates, spots)}
-    if step.direct_gates:
-        values[NEXT] = Spot.of_steps(values["h." + step.direct_gates[0]].array, shift=int(not seq.reverse))
     for stage in at.plan.adjoint:
         for name, _ in stage.program.outputs:
             if name.startswith("sum."):
@@ -107,7 +105,7 @@ def _direct_weights(at: Layer) -> Array:
 
 def _weights(at: Layer, direct: Array) -> dict[str, Spot]:
     """The forward's weights the other way: transposed, so that what is summed over lies side by side here too."""
-    turned = lambda weight: Spot.of_weights(at.xp.ascontiguousarray(weight.T))
+    turned = lambda weight: Spot.of_weights(at.stored(weight.T))
     found, weight = dict[str, Spot](), at.weight_hh
     for gate in dict.fromkeys(at.step.products):
         first = at.recurrent_rows(gate)

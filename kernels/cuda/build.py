@@ -19,7 +19,7 @@ from ..cache import digest, digest_of_files, folder
 from ..plan import Plan
 from ..program import Step
 from . import emit
-from .arrays import Device
+from .arrays import Device, address
 
 HERE = Path(__file__).parent
 BUILT = HERE / "built"
@@ -117,13 +117,18 @@ class Library:
         return found
 
     def walk(
-        self, at: Device, function: str, tile: int, work: Any, stages: Any, spots: np.ndarray, shared: int
+        self, at: Device, function: str, tile: int, work: Any, stages: Any, sources: np.ndarray, spots: np.ndarray, shared: int
     ) -> None:
         """rnn_walk of interface.h. RuntimeError with the name of the call that failed and what CUDA says of it."""
         stream, number = self.ffi.cast("void *", at.stream), emit.FUNCTIONS.index(function)
-        table = self.ffi.cast("const rnn_spot *", spots.ctypes.data)
-        arguments = work, stages, len(stages), table, len(spots), shared
+        tables = [self.ffi.cast(f"const {kind} *", table.ctypes.data) for kind, table in (("rnn_source", sources), ("rnn_spot", spots))]
+        arguments = work, stages, len(stages), tables[0], len(sources), tables[1], len(spots), shared
         self._check(self.code.rnn_walk(at.number, stream, number, tile, *arguments))
+
+    def store(self, at: Device, matrix: Any, to: Any) -> None:
+        """rnn_store of interface.h, of a matrix that is contiguous."""
+        stream, pointers = self.ffi.cast("void *", at.stream), [self.ffi.cast("void *", address(a)) for a in (matrix, to)]
+        self._check(self.code.rnn_store(at.number, stream, pointers[0], *matrix.shape, pointers[1], to.shape[1]))
 
     def meetings(self, at: Device, blocks: int, count: int, arrived: int) -> None:
         """rnn_meetings of interface.h; arrived: an address."""

@@ -5,8 +5,20 @@
 
 #define SHARED_MEMORY(name) extern __shared__ __align__(16) unsigned char name[]
 
-/* What other blocks may have written since this kernel began: read from the second-level cache, which all share. */
-template <class T> __device__ inline T read_shared_by_all(const T *from) { return __ldcg(from); }
+/* Send for sixteen bytes, which may have been written since this kernel began, by any block: they come to shared memory
+   from the second-level cache, which all blocks share. Both addresses are multiples of 16. */
+__device__ inline void copy_later(void *to, const void *from) {
+    const uint32_t place = uint32_t(__cvta_generic_to_shared(to));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(place), "l"(__cvta_generic_to_global(from)) : "memory");
+}
+
+/* What this thread has sent for since the last call is a batch; it may be empty. */
+__device__ inline void close_batch() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+/* Wait until all but the last so many batches of this thread have come. */
+template <int BATCHES> __device__ inline void wait_for_all_but() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(BATCHES) : "memory");
+}
 
 /* Count one more, after all that this thread has written, or seen written, is to be seen by whoever sees the count. */
 __device__ inline void count_up(uint32_t *counter) {
@@ -23,12 +35,6 @@ __device__ inline uint32_t look_at(const uint32_t *counter) {
 /* The value of the lane whose number differs in these bits; all 32 lanes take part. */
 template <class T> __device__ inline T of_lane_across(T value, int bits) {
     return __shfl_xor_sync(0xffffffffu, value, bits);
-}
-
-/* A number that the compiler takes for one that it cannot know, so that nothing is computed from it ahead and kept. */
-__device__ inline int not_known_before(int number) {
-    asm volatile("" : "+r"(number));
-    return number;
 }
 
 /* A float to the nearest number of ten binary digits, those in the middle away from 0; the other bits are 0. */

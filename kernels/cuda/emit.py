@@ -7,11 +7,12 @@ What is written here is straight-line code and constants only; loops, memory and
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from ..plan import Plan, Stage
+from ..plan import NEXT, Plan, Stage
 from ..program import Constant, Op, Ref
-from .tiles import AT_ONCE, THREADS, TILES
+from .tiles import RING, THREADS, TILES
 
 FUNCTIONS = ("train", "infer", "backward")
 """The functions of a library, in the order of their numbers in interface.h."""
@@ -31,7 +32,7 @@ CONDITIONS = frozenset({"eq", "ne", "lt", "le", "gt", "ge", *LOGICAL})
 
 FILE = """/* Generated: the cell {name}, products in {products}. */
 #define RNN_THREADS {threads}
-#define RNN_AT_ONCE {at_once}
+#define RNN_RING {ring}
 #include "pointwise.cuh"
 #include "walk.cuh"
 
@@ -47,7 +48,10 @@ using Many = {many};
 STAGE = """
 struct {name} {{
     static constexpr int inputs = {inputs}, outputs = {outputs}, products = {products}, results = {results};
+    static constexpr int passes = {passes};
     __host__ __device__ static constexpr int count(int product) {{ return {count}; }}
+    __host__ __device__ static constexpr Source source(int product) {{ return {source}; }}
+    __host__ __device__ static constexpr Passed passed(int i) {{ return {passed}; }}
     template <class T> __device__ __forceinline__ static void run(const T *in, const T *sum, T *out) {{
 {body}
     }}
@@ -55,27 +59,43 @@ struct {name} {{
 """
 
 
+@dataclass(frozen=True)
+class Source:
+    """What products multiply: outputs side by side. later: those of one step are read by the next."""
+
+    outputs: tuple[str, ...]
+    later: bool
+
+
+def sources(plan: Plan, function: str) -> dict[str, Source]:
+    """The sources of a function's products, in the order of their numbers."""
+    found, h = dict[str, Source](), plan.step.states[0]
+    for product in (product for stage in plan.stages(function) for product in stage.products):
+        if product.source == NEXT:
+            prefix = "x." if plan.shares else "h."
+            found[NEXT] = Source(tuple(prefix + gate for gate in product.gates), later=True)
+        elif product.source == "s." + h:
+            found[product.source] = Source((h,), later=True)
+        else:
+            found[product.source] = Source((product.source,), later=False)
+    return found
+
+
 def source(plan: Plan, products: str) -> str:
     """The file of a step's library; products: a key of TILES."""
     stages, functions = list[str](), list[str]()
     for function in FUNCTIONS:
-        title = function.capitalize()
+        title, own = function.capitalize(), sources(plan, function)
         names = [f"{title}{i}" for i in range(len(plan.stages(function)))]
-        stages += [_stage(name, stage) for name, stage in zip(names, plan.stages(function))]
+        stages += [_stage(name, stage, own, function) for name, stage in zip(names, plan.stages(function))]
         backward = str(function == "backward").lower()
-        functions.append(f"using {title} = Function<{backward}, {', '.join(names)}>;")
+        functions.append(f"using {title} = Function<{backward}, {len(own)}, {', '.join(names)}>;")
     name = plan.step.name + (" with h projected" if plan.projected else "")
     few, many = (tile.name for tile in TILES[products])
     number = NUMBERS.get(products, "float")
     types: dict[str, object] = {"products": products, "number": number, "few": few, "many": many}
-    types |= {"threads": THREADS[products], "at_once": _at_once(plan)}
+    types |= {"threads": THREADS[products], "ring": RING}
     return FILE.format(name=name, **types, stages="".join(stages), functions="\n".join(functions))
-
-
-def _at_once(plan: Plan) -> int:
-    """AT_ONCE; but fewer where a stage has many products, each of which takes registers for what it has on its way."""
-    most = max(len(stage.products) for function in FUNCTIONS for stage in plan.stages(function))
-    return AT_ONCE if most <= 2 else 2
 
 
 def results(stage: Stage) -> list[str]:
@@ -88,23 +108,34 @@ def inputs(stage: Stage) -> list[str]:
     return [name for name in stage.program.inputs if name not in results(stage)]
 
 
-def _stage(name: str, stage: Stage) -> str:
-    counts = [len(product.results) for product in stage.products]
+def _stage(name: str, stage: Stage, own: dict[str, Source], function: str) -> str:
+    """own: the function's sources. Each has two places; what is for the next step, in time, is in the other one."""
+    counts, numbers, backward = [len(product.results) for product in stage.products], list(own), function == "backward"
+    names = [name for name, _ in stage.program.outputs]
+    reads = [(numbers.index(p.source), int(own[p.source].later and backward)) for p in stage.products]
+    passed = [
+        (names.index(output), number, part, int(source.later and not backward))
+        for number, source in enumerate(own.values())
+        for part, output in enumerate(source.outputs)
+        if output in names
+    ]
     return STAGE.format(
         name=name,
         inputs=len(inputs(stage)),
         outputs=len(stage.program.outputs),
         products=len(counts),
         results=sum(counts),
-        count=_choice(counts),
+        count=_choice("product", map(str, counts), "0"),
+        source=_choice("product", (f"Source{{{', '.join(map(str, read))}}}" for read in reads), "Source{}"),
+        passes=len(passed),
+        passed=_choice("i", (f"Passed{{{', '.join(map(str, part))}}}" for part in passed), "Passed{}"),
         body="\n".join("        " + line for line in _body(stage)),
     )
 
 
-def _choice(counts: Sequence[int]) -> str:
-    """The number of a product's results as an expression."""
-    cases = "".join(f"product == {p} ? {n} : " for p, n in enumerate(counts))
-    return f"{cases}0"
+def _choice(number: str, cases: Iterable[str], otherwise: str) -> str:
+    """The case of a number as an expression."""
+    return "".join(f"{number} == {i} ? {case} : " for i, case in enumerate(cases)) + otherwise
 
 
 def _body(stage: Stage) -> list[str]:

@@ -35,7 +35,7 @@ class Forward:
         self.projected = at.xp.empty((at.T, at.N, len(seq.weight_ih)), at.dtype)
         self.states = [_state(at, i, at.T + 1 if keep or i == 0 else 2) for i in range(len(step.states))]
         self.values = given(at, self.states) | _values(at, function, self.states, self.projected)
-        self.walk = Walk(at, function, self.values, _weights(at))
+        self.walk = Walk(at, function, self.values, _weights(at), start=seq.initial[0])
 
     def project(self, steps: slice = slice(None)) -> None:
         """The input's products at some steps."""
@@ -94,8 +94,8 @@ def _values(at: Layer, function: str, states: list[Array], projected: Array) -> 
 
 def _weights(at: Layer) -> dict[str, Spot]:
     """The weights that each gate's results are sums with."""
-    weight = None if at.weight_hh is None else at.xp.ascontiguousarray(at.weight_hh)
+    weight = None if at.weight_hh is None else at.stored(at.weight_hh)
     found = {gate: Spot.of_weights(weight, at.recurrent_rows(gate)) for gate in at.step.recurrent_gates}
     if at.plan.projected:
-        found[PROJECTION] = Spot.of_weights(at.xp.ascontiguousarray(at.seq.weight_hr))
+        found[PROJECTION] = Spot.of_weights(at.stored(at.seq.weight_hr))
     return found

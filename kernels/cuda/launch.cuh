@@ -1,6 +1,7 @@
 /* The C interface (interface.h) of one cell: what its generated file includes last, with `Number`,
    `Few` and `Many` (tiles), `Train`, `Infer` and `Backward` defined. Every call into CUDA is checked, and one that fails is kept with its name for rnn_error. */
 #pragma once
+#include <algorithm>
 #include <cstdio>
 #include "walk.cuh"
 
@@ -29,6 +30,8 @@ struct Given {
     const rnn_work *work;
     const rnn_stage *stages;
     int stage_count;
+    const rnn_source *sources;
+    int source_count;
     const rnn_spot *spots;
     int spot_count;
     int shared;
@@ -37,11 +40,14 @@ struct Given {
 template <class Function, class Tile> int launch(const Given &given) {
     const int ways = given.work->ways;
     if (ways < 1 || ways > RNN_MOST_WAYS) return failed("rnn_walk", "there are not so many ways at once");
-    if (given.stage_count != Function::stages || given.spot_count != ways * Function::spots)
-        return failed("rnn_walk", "the numbers of stages or spots are not the function's");
+    if (given.stage_count != Function::stages || given.source_count != ways * Function::sources ||
+        given.spot_count != ways * Function::spots)
+        return failed("rnn_walk", "the numbers of stages, sources or spots are not the function's");
     Call<Function> call = {};
     call.work = *given.work;
     for (int i = 0; i < Function::stages; ++i) call.stages[i] = given.stages[i];
+    for (int way = 0; way < ways; ++way)
+        for (int i = 0; i < Function::sources; ++i) call.sources[way][i] = given.sources[way * Function::sources + i];
     for (int i = 0; i < given.spot_count; ++i) call.spots[i / Function::spots][i % Function::spots] = given.spots[i];
     const auto kernel = walk<Number, Tile, Function>;
     const int teams = (call.work.rows + call.work.team_rows - 1) / call.work.team_rows;
@@ -92,10 +98,22 @@ int rnn_meetings(int device, void *stream, int blocks, int count, uint32_t *arri
     return 0;
 }
 
-int rnn_walk(int device, void *stream, int function, int tile, const rnn_work *work,
-             const rnn_stage *stages, int stage_count, const rnn_spot *spots, int spot_count, int shared) {
+int rnn_store(int device, void *stream, const void *from, int64_t rows, int width, void *to, int row) {
     TRY(cudaSetDevice, device);
-    const Given given = {device, static_cast<cudaStream_t>(stream), work, stages, stage_count, spots, spot_count, shared};
+    const int blocks = int(std::min<int64_t>((rows * row + THREADS - 1) / THREADS, 1024));
+    Storing what = {from, to, rows, width, row, blocks};
+    void *arguments[] = {&what};
+    const auto kernel = store<Number, Many::Stored>;
+    TRY(cudaLaunchKernel, kernel, dim3(blocks), dim3(THREADS), arguments, 0, static_cast<cudaStream_t>(stream));
+    return 0;
+}
+
+int rnn_walk(int device, void *stream, int function, int tile, const rnn_work *work,
+             const rnn_stage *stages, int stage_count, const rnn_source *sources, int source_count,
+             const rnn_spot *spots, int spot_count, int shared) {
+    TRY(cudaSetDevice, device);
+    const Given given = {device, static_cast<cudaStream_t>(stream), work, stages, stage_count, sources, source_count,
+                         spots, spot_count, shared};
     switch (function) {
         case 0: return launch<Train>(tile, given);
         case 1: return launch<Infer>(tile, given);

@@ -20,10 +20,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .tiles import AT_ONCE, TILES, VECTOR, Tile
+from .tiles import RING, TILES, Tile
 
-DEPTHS = (1024, 512, 256, 128, 64, 32)  # numbers of a row that come at a time, where not all come at once
-STREAM_DEPTH = 256  # the most of them where weights are streamed
+DEPTHS = (1024, 512, 256, 128, 64, 32, 16, 8)  # numbers of a row that come at a time, where not all come at once
+LEAST_DEPTH = 32  # of them, if there is room
+PART = 16384  # bytes of a source that come at a time, about: RING - 1 of them on their way keep a multiprocessor busy
 PASS_ROWS = 32  # rows of a team at least that streams weights: they are read again for each pass
 UNITS_EACH = 8  # a member's units, where there are blocks enough: 32 bytes of float32, what memory moves at least
 
@@ -53,7 +54,7 @@ class Load:
 class Regime:
     """The choice, and where things lie in a block's shared memory. See rnn_work; tile: its number; shared: in bytes.
 
-    ways: that run at once.
+    weights: for each stage. kept: for each product of all stages, where its source lies. ways: that run at once.
     """
 
     tile: int
@@ -64,6 +65,8 @@ class Regime:
     resident: bool
     depth: int
     weights: tuple[int, ...]
+    kept: tuple[int, ...]
+    kept_rows: int
     source: int
     sums: int
     shared: int
@@ -126,32 +129,43 @@ def _tile(products: str, rows: int) -> int:
 def laid_out(
     room: Room, loads: Sequence[Load], products: str, tile: int, members: int, team_rows: int, resident: bool
 ) -> Regime | None:
-    """The layout of a block's shared memory: weights, rows of a source, sums. None where there is too little of it."""
+    """The layout of a block's shared memory: weights, sources, sums. None where there is too little of it.
+
+    Sources are kept by a team of one that keeps its weights, if there is room; if not they come in parts.
+    """
     shape: Tile = TILES[products][tile]
     units = max(load.units for load in loads)
     bits = min(shape.most_bits(room.threads), max(shape.least_bits, (_up(units, members) - 1).bit_length()))
     row_bits = shape.row_bits(room.threads, bits, team_rows)
     width, pass_rows = 1 << bits, shape.pass_rows(row_bits)
 
-    weights, kept = [], 0
+    weights, resident_bytes = [], 0
     for load in loads:
-        weights.append(kept)
+        weights.append(resident_bytes)
         own_tiles = _up(_up(load.units, width), members)
-        kept += sum(count * own_tiles * width * shape.row(k) for count, k in load.products) * shape.size
+        resident_bytes += sum(count * own_tiles * width * shape.row(k) for count, k in load.products) * shape.size
     sums = max(load.results for load in loads) * pass_rows * (width + 1) * shape.slices(room.threads, bits, row_bits)
-    item = 8 if products == "float64" else 4  # bytes of a number in memory, and of a sum
-    sums *= item
-    gates = max((count for load in loads for count, _ in load.products), default=0)
-    deepest = shape.filled(max((k for load in loads for _, k in load.products), default=1))
-    at_once = AT_ONCE * room.threads * VECTOR // item // pass_rows  # that come while those before are multiplied
-    most = max(DEPTHS[-1], min(at_once, deepest if resident else STREAM_DEPTH))
-    for depth in dict.fromkeys((deepest, *DEPTHS)):
-        if depth > most:
-            continue
-        source = kept if resident else gates * width * shape.row(depth) * shape.size
-        at = source, source + pass_rows * shape.row(depth) * shape.size
-        if at[1] + sums <= room.shared:
-            return Regime(tile, members, team_rows, bits, row_bits, resident, depth, tuple(weights), *at, at[1] + sums)
+    sums *= 8 if products == "float64" else 4  # bytes of a number
+    common = tile, members, team_rows, bits, row_bits, resident
+    widths = [k for load in loads for _, k in load.products]
+    deepest = shape.filled(max(widths, default=1))
+
+    if resident and members == 1:
+        kept_rows, kept, end = _up(team_rows, pass_rows) * pass_rows, [], resident_bytes
+        for k in widths:
+            kept.append(end)
+            end += 2 * kept_rows * shape.row(k) * shape.size
+        if end + sums <= room.shared:
+            return Regime(*common, deepest, tuple(weights), tuple(kept), kept_rows, end, end, end + sums)
+
+    gates = 0 if resident else max((count for load in loads for count, _ in load.products), default=0)
+    most = max(LEAST_DEPTH, PART // (pass_rows * shape.size))
+    for depth in (depth for depth in (deepest, *DEPTHS) if depth <= most and shape.filled(depth) == depth):
+        parts = min(RING, _up(deepest, depth))
+        source = resident_bytes if resident else parts * gates * width * shape.row(depth) * shape.size
+        end = source + parts * pass_rows * shape.row(depth) * shape.size
+        if end + sums <= room.shared:
+            return Regime(*common, depth, tuple(weights), (0,) * len(widths), 0, source, end, end + sums)
     return None
 
 

@@ -33,7 +33,10 @@ struct Team {
           end(min(first + w.team_rows, w.rows)), reverse(w.reverse >> way & 1),
           counter(w.arrived + (blockIdx.y * w.ways + way) * COUNTER_WORDS) {}
 
-    __device__ int length(int r) const { return work.lengths ? work.lengths[work.order[r]] : work.steps; }
+    __device__ int length(int r) const { return work.lengths ? work.lengths[r] : work.steps; }
+
+    /* Whether the r-th row has a k-th step. */
+    __device__ bool at_work(int r, int k) const { return r < end && k < length(r); }
 
     /* How many steps the longest of the team's rows has. */
     __device__ int steps() const { return length(first); }

@@ -6,17 +6,16 @@
    a tile. All tiles have the same words:
 
        Stored, row(width)   what a number is in shared memory, and how many there are from one row to the next
-       filled(width)        how many numbers of a row are read: past its end there have to be zeros
+       filled(width)        how many numbers of a row are read: past its end there are zeros in memory too
        rows, units, slices  of a pass, of the tile, and how many threads' sums are still to be added up
        Sums<G>              a thread's sums, for G weights that are multiplied with one source
        multiply, put        add products to them; put them where the pointwise work finds them
 
    The order of additions is fixed, and so are the bits of the result. */
 #pragma once
-#include <cstring>
 #include "team.cuh"
 
-constexpr int AT_ONCE = RNN_AT_ONCE;  /* vectors that a thread has on their way, as the generated file says */
+constexpr int RING = RNN_RING;  /* places for what comes from memory in parts, as the generated file says */
 
 /* Sixteen bytes, the most that one instruction moves. */
 template <class T> struct alignas(16) Vector {
@@ -183,94 +182,14 @@ template <class Rounded, int BLOCKS> struct MatrixTile {
     }
 };
 
-/* Rows on their way to shared memory, by all threads of the block: `count` rows, `row` numbers apart, rounded as they
-   are stored. spot: where they are; from(row): the address of a row, or a null pointer for zeros.
-
-   `begin` sends for what comes first, `finish` puts it there and brings the rest: between the two there is time for
-   other work, as it takes hundreds of cycles to come. A row is the work of some lanes of a warp, and a thread sends at
-   once for a few vectors of a few rows, so that an address is looked up for several vectors. Where rows do not begin at
-   whole vectors, or end in a part of one, they come number by number, all in `finish`. */
-template <class Stored, class T, class From> class Bringing {
-    static constexpr int SIZE = Vector<T>::size, LANES = 16, TOGETHER = THREADS / LANES, ROWS = 2, EACH = AT_ONCE / ROWS;
-    struct alignas(sizeof(Stored) * SIZE) Rounded {
-        Stored at[SIZE];
-    };
-    Stored *const to;
-    const int row, count;
-    const From from;
-    const bool aligned;              /* all rows, so that vectors can be read */
-    int start, span, filled;         /* the numbers of a row that are brought now, and how many places they fill */
-    int first_row, first;            /* of what is sent for next, for all lanes alike */
-    Vector<T> found[ROWS][EACH];     /* on their way */
-
-    __device__ __forceinline__ bool whole() const { return aligned && span % SIZE == 0; }
-    __device__ __forceinline__ int own_row(int m) const { return first_row + threadIdx.x / LANES + m * TOGETHER; }
-    __device__ __forceinline__ int own_place(int n) const { return first + (threadIdx.x % LANES + n * LANES) * SIZE; }
-
-    __device__ __forceinline__ void fetch() {
-#pragma unroll
-        for (int m = 0; m < ROWS; ++m) {
-            if (own_row(m) >= count) continue;
-            const T *const source = from(own_row(m));
-#pragma unroll
-            for (int n = 0; n < EACH; ++n) {
-                int4 bits = {};
-                if (source && own_place(n) < span)
-                    bits = read_shared_by_all(reinterpret_cast<const int4 *>(source + start + own_place(n)));
-                memcpy(&found[m][n], &bits, sizeof bits);
-            }
-        }
+/* Send for rows, by all threads of the block: they come to shared memory, `row` numbers apart. from(r): the address of the
+   r-th of `count`, `span` numbers in whole vectors, or a null pointer if nobody looks at what lies in its place. */
+template <class Stored, class From>
+__device__ __forceinline__ void send_for(Stored *to, int row, int count, int span, From from) {
+    constexpr int LANES = 16, SIZE = Vector<Stored>::size;
+    for (int r = threadIdx.x / LANES; r < count; r += THREADS / LANES) {
+        const Stored *const source = from(r);
+        if (!source) continue;
+        for (int k = threadIdx.x % LANES * SIZE; k < span; k += LANES * SIZE) copy_later(to + r * row + k, source + k);
     }
-
-    __device__ __forceinline__ void put() const {
-#pragma unroll
-        for (int m = 0; m < ROWS; ++m) {
-            if (own_row(m) >= count) continue;
-#pragma unroll
-            for (int n = 0; n < EACH; ++n) {
-                if (own_place(n) >= filled) continue;
-                Rounded rounded;
-#pragma unroll
-                for (int j = 0; j < SIZE; ++j) rounded.at[j] = Stored(found[m][n].at[j]);
-                *reinterpret_cast<Rounded *>(to + own_row(m) * row + own_place(n)) = rounded;
-            }
-        }
-    }
-
-    __device__ __forceinline__ void number_by_number() const {
-        for (int r = threadIdx.x / LANES; r < count; r += TOGETHER) {
-            const T *const source = from(r);
-#pragma unroll 4
-            for (int k = threadIdx.x % LANES; k < filled; k += LANES)
-                to[r * row + k] = Stored(source && k < span ? read_shared_by_all(source + start + k) : T(0));
-        }
-    }
-
-public:
-    __device__ __forceinline__ Bringing(Stored *to_, int row_, int count_, const rnn_spot &spot, From from_)
-        : to(to_), row(row_), count(count_), from(from_),
-          aligned((reinterpret_cast<uintptr_t>(spot.data) | spot.row * sizeof(T)) % sizeof(Vector<T>) == 0) {}
-
-    /* `span_` numbers of each row, from the one numbered start_ on; zeros up to `filled_`. */
-    __device__ __forceinline__ void begin(int start_, int span_, int filled_) {
-        start = start_;
-        span = span_;
-        filled = filled_;
-        first_row = first = not_known_before(0);  // or addresses are worked out for all products of a cell at the start
-        if (whole()) fetch();
-    }
-
-    __device__ __forceinline__ void finish() {
-        if (!whole()) return number_by_number();
-        for (;;) {
-            put();
-            first += EACH * LANES * SIZE;
-            if (first >= filled) {
-                first = 0;
-                first_row += ROWS * TOGETHER;
-            }
-            if (first_row >= count) return;
-            fetch();
-        }
-    }
-};
+}

@@ -112,8 +112,16 @@ TILES: dict[str, tuple[Tile, Tile]] = {
 THREADS = dict.fromkeys(TILES, 256)
 """Threads of a block, for each kind of products."""
 
-AT_ONCE = 8
-"""Vectors of a product's source that a thread has on their way to shared memory while it multiplies those before."""
+RING = 4
+"""Parts of a product's source that there is room for in shared memory: one is multiplied while the others come."""
+
+STORED = {"float32": "float32", "float64": "float64", "tf32": "uint32", "bf16": "uint16"}
+"""For each kind of products a dtype of the size in which its factors are stored."""
+
+
+def filled(products: str, width: int) -> int:
+    """Numbers of a row of factors in memory: so many, and zeros up to whole vectors."""
+    return TILES[products][0].filled(width)
 
 
 def set_float32_matmul_precision(precision: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from collections.abc import Sequence as Ordered
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,21 +13,30 @@ from ..plan import NEXT, Multiplication, Plan, Stage
 from ..program import Step
 from ..sequence import Sequence
 from . import build, emit, regime
-from .arrays import Device, Spot, address, device_of, namespace, table
-from .tiles import THREADS, products_of
+from .arrays import SOURCE, Device, Spot, address, device_of, namespace, table
+from .tiles import STORED, THREADS, VECTOR, filled, products_of
 
 Array = Any
+
+SHARED_OUT = ("team_rows", "members", "tile_bits", "row_bits", "resident", "kept_rows", "depth", "source", "sums")
+"""What rnn_work of interface.h has of a Regime."""
 
 
 @dataclass(eq=False)
 class Layer:
-    """A sequence with a step's plan: sizes, the array library, and the rows by falling length."""
+    """A sequence with a step's plan: sizes, the array library, the device and what its products are of.
+
+    order: the rows by falling length; lengths: those of all rows; falling: in that order.
+    """
 
     plan: Plan
     seq: Sequence
     xp: Any = field(init=False)
+    device: Device = field(init=False)
+    products: str = field(init=False)
     order: Array = None
     lengths: Array = None
+    falling: Array = None
 
     def __post_init__(self) -> None:
         seq, self.xp = self.seq, namespace(self.seq.x)
@@ -36,13 +46,25 @@ class Layer:
         self.T, self.N, self.I = seq.x.shape
         self.H = seq.weight_ih.shape[0] // len(self.step.input_gates)
         self.P = seq.initial[0].shape[1]
+        self.device, self.products = device_of(seq.x), products_of(self.dtype.name)
         if seq.lengths is not None:
-            self.order = self.xp.asarray(np.argsort(-seq.lengths, kind="stable").astype(np.int32))
-            self.lengths = self.xp.asarray(seq.lengths.astype(np.int32))
+            order = np.argsort(-seq.lengths, kind="stable")
+            self.order, self.lengths, self.falling = (
+                self.xp.asarray(a.astype(np.int32)) for a in (order, seq.lengths, seq.lengths[order])
+            )
 
     @property
     def step(self) -> Step:
         return self.plan.step
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to run over."""
+        return self.T == 0 or self.N == 0
+
+    @property
+    def code(self) -> build.Library:
+        return build.library(self.plan, self.products, self.device.target)
 
     @property
     def weight_hh(self) -> Array:
@@ -57,6 +79,25 @@ class Layer:
     def make(self, *shape: int) -> Array:
         """An array that the kernel fills, with zeros where rows have no step."""
         return (self.xp.empty if self.lengths is None else self.xp.zeros)(shape, self.dtype)
+
+    def store(self, matrix: Array, to: Array) -> None:
+        """Put a matrix where products read it."""
+        if not self.empty:
+            self.code.store(self.device, self.xp.ascontiguousarray(matrix), to)
+
+    def stored(self, matrix: Array) -> Array:
+        """A matrix as products read it: itself, if it is such a one."""
+        kind, row = np.dtype(STORED[self.products]), filled(self.products, matrix.shape[1])
+        whole = self.xp.ascontiguousarray(matrix)
+        if (kind, row) == (self.dtype, matrix.shape[1]) and address(whole) % VECTOR == 0:
+            return whole
+        found = self.xp.empty((len(matrix), row), kind)
+        self.store(whole, found)
+        return found
+
+    def source(self, width: int) -> Array:
+        """A source of products, so many numbers wide; see rnn_source of interface.h."""
+        return self.xp.zeros((2, self.N, filled(self.products, width)), STORED[self.products])
 
     def steps_of_zeros(self, columns: int) -> Array:
         """[T + 1, N, columns] for what is read at the next step too: the place before the first to be written is 0."""
@@ -94,12 +135,28 @@ class Layer:
 
 @dataclass
 class Walk:
-    """A function of the kernel over a sequence: where its stages find their values, and the weights of each gate."""
+    """A function of the kernel over a sequence: where its stages find their values, and the weights of each gate.
+
+    start: the h that its products begin with, if not zeros.
+    """
 
     at: Layer
     function: str
     values: dict[str, Spot]
     weights: dict[str, Spot]
+    start: InitVar[Array | None] = None
+    sources: dict[str, Array] = field(init=False)
+
+    def __post_init__(self, start: Array | None) -> None:
+        at, stages = self.at, self.at.plan.stages(self.function)
+        units = {name: at.units(stage) for stage in stages for name, _ in stage.program.outputs}
+        self.sources = {
+            name: at.source(sum(units[output] for output in source.outputs))
+            for name, source in emit.sources(at.plan, self.function).items()
+        }
+        first = self.sources.get("s." + at.step.states[0])
+        if start is not None and first is not None:
+            at.store(start if at.order is None else start[at.order], first[0])
 
     def _own_weights(self, product: Multiplication) -> list[Spot]:
         return [self.weights[gate] for gate in ((NEXT,) if product.source == NEXT else product.gates)]
@@ -109,9 +166,15 @@ class Walk:
         found = list[Spot]()
         for stage in self.at.plan.stages(self.function):
             for product in stage.products:
-                found += [self.values[product.source], *self._own_weights(product)]
+                found += self._own_weights(product)
             found += [self.values[name] for name in (*emit.inputs(stage), *(name for name, _ in stage.program.outputs))]
         return found
+
+    def placed(self, kept: Ordered[int]) -> list[tuple[int, ...]]:
+        """Its sources as rnn_source; kept: for each product, where the source is in shared memory."""
+        products = [product.source for stage in self.at.plan.stages(self.function) for product in stage.products]
+        of = {name: self.sources[name] for name in products}
+        return [(address(a), a.shape[1] * a.shape[2], a.shape[2], kept[products.index(name)]) for name, a in of.items()]
 
     def loads(self) -> tuple[regime.Load, ...]:
         """The sizes of its stages."""
@@ -128,45 +191,44 @@ def run(walks: list[Walk], steps: list[slice] | None = None) -> None:
     steps: those of each that are run now, of all whose earlier steps have been run (in a backward: later ones).
     """
     at = walks[0].at
-    if at.T == 0 or at.N == 0:
+    if at.empty:
         return
-    device = device_of(at.seq.x)
-    code, chosen = _prepared(walks, device)
+    code, chosen = _prepared(walks)
     steps = steps or [slice(0, at.T)] * len(walks)
     for i in range(0, len(walks), chosen.ways):
         now = slice(i, i + chosen.ways)
-        _launch(walks[now], steps[now], code, device, chosen)
+        _launch(walks[now], steps[now], code, chosen)
 
 
 def at_once(walks: list[Walk]) -> int:
     """How many of the walks would run at once."""
     at = walks[0].at
-    return _prepared(walks, device_of(at.seq.x))[1].ways if at.N else 1
+    return 1 if at.empty else _prepared(walks)[1].ways
 
 
-def _prepared(walks: list[Walk], device: Device) -> tuple[build.Library, regime.Regime]:
+def _prepared(walks: list[Walk]) -> tuple[build.Library, regime.Regime]:
     """The code that runs walks, and how it is to share out the work."""
     at = walks[0].at
-    products = products_of(at.dtype.name)
-    code = build.library(at.plan, products, device.target)
-    facts = code.facts(device.number)
-    room = regime.Room(facts.blocks, facts.shared, THREADS[products])
-    return code, _chosen(room, walks[0].loads(), at.N, products, min(len(walks), code.most_ways))
+    code = at.code
+    facts = code.facts(at.device.number)
+    room = regime.Room(facts.blocks, facts.shared, THREADS[at.products])
+    return code, _chosen(room, walks[0].loads(), at.N, at.products, min(len(walks), code.most_ways))
 
 
-def _launch(ways: list[Walk], steps: list[slice], code: build.Library, device: Device, chosen: regime.Regime) -> None:
+def _launch(ways: list[Walk], steps: list[slice], code: build.Library, chosen: regime.Regime) -> None:
     at, function, ffi = ways[0].at, ways[0].function, code.ffi
     units = [at.units(stage) for stage in at.plan.stages(function)]
     stages = ffi.new("rnn_stage[]", list(zip(units, chosen.weights)))
     arrived = at.xp.empty((-(-at.N // chosen.team_rows), len(ways), 32), np.uint32)
-    pointers = [ffi.cast("void *", 0 if a is None else address(a)) for a in (at.order, at.lengths, arrived)]
+    pointers = [ffi.cast("void *", 0 if a is None else address(a)) for a in (at.order, at.falling, arrived)]
     reverse = sum(way.at.seq.reverse << i for i, way in enumerate(ways))
-    shared_out = chosen.team_rows, chosen.members, chosen.tile_bits, chosen.row_bits, chosen.resident, chosen.depth
     begin, end = [part.start for part in steps], [part.stop for part in steps]
-    numbers = at.T, at.N, len(ways), reverse, begin, end, *pointers, *shared_out, chosen.source, chosen.sums
-    work = ffi.new("rnn_work *", numbers)
+    work = ffi.new("rnn_work *", (at.T, at.N, len(ways), reverse, begin, end, *pointers))
+    for name in SHARED_OUT:
+        setattr(work, name, getattr(chosen, name))
+    sources = np.array([source for way in ways for source in way.placed(chosen.kept)], SOURCE)
     spots = table(spot for way in ways for spot in way.spots())
-    code.walk(device, function, chosen.tile, work, stages, spots, chosen.shared)
+    code.walk(at.device, function, chosen.tile, work, stages, sources, spots, chosen.shared)
 
 
 @functools.lru_cache(256)

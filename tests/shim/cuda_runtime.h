@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -62,6 +63,11 @@ struct Block {
     std::vector<Warp> warps;
 };
 
+struct Copy {
+    void *to;
+    const void *from;
+};
+
 struct Fiber {
     Block *block;
     dim3 thread;
@@ -69,6 +75,8 @@ struct Fiber {
     ucontext_t start;
     std::unique_ptr<unsigned char[]> stack;
     bool begun = false, done = false;
+    std::vector<Copy> sent;                  /* on their way to shared memory: since the last batch was closed, */
+    std::deque<std::vector<Copy>> batches;   /* and in batches */
 };
 
 inline Fiber *self;
@@ -147,6 +155,8 @@ inline bool run_blocks(std::vector<std::unique_ptr<Block>> &blocks, std::vector<
         fiber.block = blocks[i / threads].get();
         fiber.thread = dim3(i % threads, 0, 0);
         fiber.begun = fiber.done = false;
+        fiber.sent.clear();
+        fiber.batches.clear();
         if (!fiber.stack) fiber.stack.reset(new unsigned char[STACK]);
     }
     return run(fibers);
