@@ -57,14 +57,20 @@ def launches() -> Iterator[list[tuple[str, list[tuple[int, int]]]]]:
 
 
 @contextmanager
-def way(name: str, tile: int, team_rows: int = 4) -> Iterator[None]:
-    """One of the regimes, whatever the size: so many rows to a team, if as many teams can be at work as that takes."""
+def way(name: str, tile: int, team_rows: int = 4, keeps: bool = True) -> Iterator[None]:
+    """One of the regimes, whatever the size: so many rows to a team, if as many teams can be at work as that takes.
+
+    keeps: whether a team of one has room for its sources.
+    """
 
     def choose(room, loads, rows, products, ways=1):
         members = WAYS[name]["members"]
         at_most = team_rows if members == 1 else max(team_rows, -(-rows // (room.blocks // ways // members)))
         found = regime.laid_out(room, loads, products, tile, team_rows=at_most, **WAYS[name])
-        assert found is not None and found.name == name
+        if not keeps:
+            room = dataclasses.replace(room, shared=found.shared - 1)
+            found = regime.laid_out(room, loads, products, tile, team_rows=at_most, **WAYS[name])
+        assert found is not None and found.name == name and bool(found.kept_rows) == (keeps and name == "alone")
         return dataclasses.replace(found, ways=ways)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -61,6 +61,18 @@ def test_projected(name):
             check(case, regimes=REGIMES[proj % 2 :: 2])
 
 
+@pytest.mark.parametrize("tile", (0, 1))
+@pytest.mark.parametrize("name", ["lstm", "gru_reset_before", "several_products"])
+def test_a_team_of_one_without_room_for_its_sources(name, tile):
+    for shape, lengths in (((5, 9, 3, 17), some_lengths(5, 9)), ((3, 5, 2, 100), None)):
+        case = example(name, *shape, lengths=lengths, reverse=lengths is not None)
+        with way("alone", tile, keeps=False):
+            found, inferred = everything(driver, *case), of_inference(driver, *case[:2])
+        expected = everything(reference, *case)
+        agree(found, expected, TOLERANCE["float32"])
+        agree(inferred, expected, TOLERANCE["float32"])
+
+
 @pytest.mark.parametrize("name", ["lstm", "gru", "ind_rnn"])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_no_steps_and_no_rows(name, reverse):

@@ -151,45 +151,108 @@ template <class T, class Stage, class Tile> struct StageRun {
         }
     }
 
-    /* The P-th product and those after it, for the rows of a pass and a tile of units: results lie in shared memory,
-       from `done` on, for whoever comes after the next __syncthreads. */
-    template <int P = 0> __device__ void multiply_all(int k, int first_row, int tile_number, int done) const {
-        if constexpr (P < Stage::products) {
-            constexpr int G = Stage::count(P), number = Stage::source(P).number;
-            const int place = (k + Stage::source(P).shift) & 1, width = weights<P>()->row;
-            const bool kept = work.kept_rows;
-            const int depth = kept ? width : work.depth, row = Tile::row(depth), first_unit = tile_number << work.tile_bits;
-            const bool again = Stage::products == 1 && width <= RING * depth && tile_number != team.member;  // it is there
-            Stored *const source = kept ? sources.kept(number, place, first_row) : reinterpret_cast<Stored *>(shared + work.source);
-            Stored *const passing = reinterpret_cast<Stored *>(shared);
-            const auto from = [&](int r) { return team.at_work(first_row + r, k) ? sources.row(number, place, first_row + r) : nullptr; };
-            const auto send = [&](int at, int slot) {
-                const int span = min(depth, width - at);
-                if (span > 0 && !again)
-                    send_for(source + slot * tile.rows * row, row, tile.rows, span, [&](int r) { const Stored *f = from(r); return f ? f + at : f; });
-                if (span > 0 && !work.resident) send_for_weights<P>(passing + slot * G * tile.units * row, row, first_unit, at, span);
-                close_batch();
-            };
-            if (P > 0 && !kept) __syncthreads();  // all are done with what lies in the ring
+    /* Where a product is: at the k-th step, at the pass and the tile that begin with this row and this unit. */
+    struct At {
+        int k, row, unit;
+    };
+
+    /* The first of a member's tiles, and the one after another: tile by tile, pass by pass. */
+    __device__ At first(int k) const { return {k, team.first, team.member << work.tile_bits}; }
+    __device__ At after(At at) const {
+        at.unit += team.members << work.tile_bits;
+        return at.unit < stage.units ? at : At{at.k, at.row + tile.rows, team.member << work.tile_bits};
+    }
+    __device__ bool is_there(At at) const {
+        return at.unit < stage.units && team.at_work(at.row, at.k);
+    }
+
+    /* The P-th product's source, if it stays in shared memory. */
+    template <int P> __device__ const Stored *kept(At at) const {
+        constexpr Source what = Stage::source(P);
+        return sources.kept(what.number, (at.k + what.shift) & 1, at.row);
+    }
+
+    /* Where parts lie in the ring; one has `depth` numbers of each row, from `from` on. */
+    template <int P> __device__ Stored *weights_slot(int slot) const {
+        return reinterpret_cast<Stored *>(shared) + slot * Stage::count(P) * tile.units * Tile::row(work.depth);
+    }
+    __device__ Stored *source_slot(int slot) const {
+        return reinterpret_cast<Stored *>(shared + work.source) + slot * tile.rows * Tile::row(work.depth);
+    }
+
+    /* Send for a part of the P-th product's weights, if they do not stay. */
+    template <int P> __device__ void send_weights(At at, int from, int slot) const {
+        const int span = min(work.depth, weights<P>()->row - from);
+        if (span > 0 && !work.resident) send_for_weights<P>(weights_slot<P>(slot), Tile::row(work.depth), at.unit, from, span);
+    }
+
+    /* Send for a part of what it multiplies, if that is not there still, from the tile before. */
+    template <int P> __device__ void send_source(At at, int from, int slot) const {
+        constexpr Source what = Stage::source(P);
+        const int width = weights<P>()->row, span = min(work.depth, width - from), place = (at.k + what.shift) & 1;
+        const bool again = Stage::products == 1 && width <= RING * work.depth && at.unit >> work.tile_bits != team.member;
+        const auto row = [&](int r) -> const Stored * {
+            return team.at_work(at.row + r, at.k) ? sources.row(what.number, place, at.row + r) + from : nullptr;
+        };
+        if (span > 0 && !again) send_for(source_slot(slot), Tile::row(work.depth), tile.rows, span, row);
+    }
+
+    /* All parts but one of a ring. The weights do not depend on what others do, so they may be sent for before. */
+    template <int P> __device__ void begin_weights(At at) const {
 #pragma unroll 1
-            for (int i = 0; i < RING - 1 && !kept; ++i) send(i * depth, i);
+        for (int i = 0; i < RING - 1; ++i) send_weights<P>(at, i * work.depth, i);
+    }
+    template <int P> __device__ void begin_source(At at) const {
+#pragma unroll 1
+        for (int i = 0; i < RING - 1; ++i) {
+            send_source<P>(at, i * work.depth, i);
+            close_batch();
+        }
+    }
+
+    /* The P-th product and those after it: results lie in shared memory, from `done` on, for whoever comes after the
+       next __syncthreads. The first has begun already. */
+    template <int P = 0> __device__ void multiply_all(At at, int done) const {
+        if constexpr (P < Stage::products) {
+            constexpr int G = Stage::count(P);
+            const int width = weights<P>()->row, depth = work.kept_rows ? width : work.depth;
+            if (P > 0 && !work.kept_rows) {
+                __syncthreads();  // all are done with what lies in the ring
+                begin_weights<P>(at);
+                begin_source<P>(at);
+            }
             typename Tile::template Sums<G> sum = {};
             int slot = 0;
 #pragma unroll 1
-            for (int at = 0; at < width; at += depth) {
-                if (!kept) {
+            for (int k = 0; k < width; k += depth, slot = (slot + 1) % RING) {
+                if (!work.kept_rows) {
+                    const int next = k + (RING - 1) * depth, place = (slot + RING - 1) % RING;
                     wait_for_all_but<RING - 2>();
                     __syncthreads();
-                    send(at + (RING - 1) * depth, (slot + RING - 1) % RING);
+                    send_weights<P>(at, next, place);
+                    send_source<P>(at, next, place);
+                    close_batch();
                 }
-                const Stored *const factors = work.resident ? resident<P>((tile_number - team.member) / team.members) + at
-                                                            : passing + slot * G * tile.units * row;
-                const int factors_row = work.resident ? Tile::row(width) : row;
-                tile.template multiply<G>(sum, source + slot * tile.rows * row, row, factors, factors_row, min(depth, width - at));
-                slot = (slot + 1) % RING;
+                const Stored *const source = work.kept_rows ? kept<P>(at) : source_slot(slot);
+                const int own_tile = ((at.unit >> work.tile_bits) - team.member) / team.members;
+                const Stored *const factors = work.resident ? resident<P>(own_tile) + k : weights_slot<P>(slot);
+                const int factors_row = Tile::row(work.resident ? width : depth);
+                tile.template multiply<G>(sum, source, Tile::row(depth), factors, factors_row, min(depth, width - k));
             }
             tile.template put<G>(sum, reinterpret_cast<T *>(shared + work.sums), Stage::results, done);
-            multiply_all<P + 1>(k, first_row, tile_number, done + G);
+            multiply_all<P + 1>(at, done + G);
+        }
+    }
+
+    /* The results of all products for a row of the pass and a unit of the tile: what the slices hold, added up. */
+    __device__ void collect(int row, int unit, T *sum) const {
+        const int slice = Stage::results * tile.rows * sums_row(tile.units);
+#pragma unroll
+        for (int i = 0; i < Stage::results; ++i) {
+            const T *from = reinterpret_cast<const T *>(shared + work.sums);
+            from += (i * tile.rows + row) * sums_row(tile.units) + unit;
+            sum[i] = *from;
+            for (int s = 1; s < tile.slices; ++s) sum[i] += *(from += slice);
         }
     }
 
@@ -197,41 +260,44 @@ template <class T, class Stage, class Tile> struct StageRun {
     __device__ void operator()(int k) const {
         const int own_row = threadIdx.x >> work.tile_bits, own_unit = threadIdx.x & (tile.units - 1);
         const rnn_spot *const inputs = spots + Stage::results, *const outputs = inputs + Stage::inputs;
-        bool to_meet = Stage::products > 0;
-        for (int first = team.first; first < team.end && k < team.length(first); first += tile.rows) {
-            for (int j = team.member; j << work.tile_bits < stage.units; j += team.members) {
-                const int r = own_row < tile.rows ? first + own_row : team.end;
-                const Row row = team.row(r, k);
-                const int unit = (j << work.tile_bits) + own_unit;
-                const bool mine = row.at_work && unit < stage.units;
-                T in[Stage::inputs + 1], out[Stage::outputs + 1], sum[Stage::results + 1];
-                if (mine) {
+        constexpr bool multiplies = Stage::products > 0;
+        const bool comes = multiplies && !work.kept_rows;  // the source, in parts
+        At at = first(k);
+        if (comes && is_there(at)) begin_weights<0>(at);
+        bool met = !multiplies;
+        while (is_there(at)) {
+            const int r = own_row < tile.rows ? at.row + own_row : team.end, unit = at.unit + own_unit;
+            const Row row = team.row(r, k);
+            const bool mine = row.at_work && unit < stage.units;
+            T in[Stage::inputs + 1], out[Stage::outputs + 1], sum[Stage::results + 1];
+            if (mine) {
 #pragma unroll
-                    for (int i = 0; i < Stage::inputs; ++i) in[i] = place<const T>(inputs[i], row)[unit];
-                }
-                if (to_meet) team.wait();
-                else if (Stage::products > 0) __syncthreads();  // all are done with the ring and the sums
-                to_meet = false;
-                multiply_all(k, first, j, 0);
-                if (Stage::products > 0) __syncthreads();
-                if (!mine) continue;
-#pragma unroll
-                for (int i = 0; i < Stage::results; ++i) {
-                    const T *slice = reinterpret_cast<const T *>(shared + work.sums);
-                    slice += (i * tile.rows + own_row) * sums_row(tile.units) + own_unit;
-                    sum[i] = *slice;
-                    for (int s = 1; s < tile.slices; ++s)
-                        sum[i] += *(slice += Stage::results * tile.rows * sums_row(tile.units));
-                }
-                Stage::run(in, sum, out);
-#pragma unroll
-                for (int i = 0; i < Stage::outputs; ++i) place<T>(outputs[i], row)[unit] = out[i];
-#pragma unroll
-                for (int i = 0; i < Stage::passes; ++i)
-                    sources.pass(Stage::passed(i), k, r, stage.units, unit, out[Stage::passed(i).output]);
+                for (int i = 0; i < Stage::inputs; ++i) in[i] = place<const T>(inputs[i], row)[unit];
             }
+            if (!met) {
+                team.wait();
+                if (comes) begin_source<0>(at);
+            } else if (multiplies) {
+                __syncthreads();  // all are done with the sums
+            }
+            met = true;
+            multiply_all(at, 0);
+            at = after(at);
+            if (multiplies) __syncthreads();
+            if (comes && is_there(at)) {  // it comes while the Program runs
+                begin_weights<0>(at);
+                begin_source<0>(at);
+            }
+            if (!mine) continue;
+            collect(own_row, own_unit, sum);
+            Stage::run(in, sum, out);
+#pragma unroll
+            for (int i = 0; i < Stage::outputs; ++i) place<T>(outputs[i], row)[unit] = out[i];
+#pragma unroll
+            for (int i = 0; i < Stage::passes; ++i)
+                sources.pass(Stage::passed(i), k, r, stage.units, unit, out[Stage::passed(i).output]);
         }
-        if (to_meet) team.wait();  // one who has no tile here goes to the meetings all the same
+        if (!met) team.wait();  // one who has no tile here goes to the meetings all the same
     }
 };
 
