@@ -1,7 +1,9 @@
 /* CUDA on the host, as much of it as the kernels use: the same sources, built as C++, run on this.
 
-   A block's threads are fibers that take turns on one thread of the host, in a fixed order, forwards or backwards, so
-   that a barrier that is missing shows: results then depend on the order. Shared memory holds NaN when a block begins.
+   A block's threads are fibers that take turns on one thread of the host, warp by warp, of which each goes on as far as
+   it can, in a fixed order, forwards or backwards, so that a barrier that is missing shows: results then depend on the
+   order. Shared memory holds NaN when a block begins. What is copied later is read at once if the order is backwards,
+   and otherwise as late as can be.
    Blocks of an ordinary launch run one after the other; those of a cooperative one all at once. Where all fibers wait
    and none can go on, the launch fails: some barrier is not reached by all. */
 #pragma once
@@ -66,6 +68,7 @@ struct Block {
 struct Copy {
     void *to;
     const void *from;
+    unsigned char read[16];
 };
 
 struct Fiber {
@@ -108,31 +111,42 @@ inline void meet(int &come, int &meeting, int all) {
     while (meeting == now) give_way();
 }
 
-/* Let every fiber run until all are done. False where none gets any further. */
+/* Let a fiber run until it gives way. */
+inline void give_turn(Fiber &fiber) {
+    static ucontext_t here;
+    self = &fiber;
+    if (_setjmp(scheduler)) return;
+    if (fiber.begun) _longjmp(fiber.at, 1);
+    fiber.begun = true;
+    getcontext(&fiber.start);
+    fiber.start.uc_stack.ss_sp = fiber.stack.get();
+    fiber.start.uc_stack.ss_size = STACK;
+    fiber.start.uc_link = &here;
+    makecontext(&fiber.start, enter, 0);
+    setcontext(&fiber.start);
+}
+
+/* Let every fiber run until all are done, each warp as far as it gets. False where none gets any further. */
 inline bool run(std::vector<Fiber> &fibers) {
-    ucontext_t here;
-    size_t left = fibers.size();
-    while (left) {
+    const size_t warps = fibers.size() / 32;
+    for (;;) {
         const long before = moves;
-        for (size_t i = 0; i < fibers.size(); ++i) {
-            Fiber &fiber = fibers[backwards ? fibers.size() - 1 - i : i];
-            if (fiber.done) continue;
-            self = &fiber;
-            if (!_setjmp(scheduler)) {
-                if (fiber.begun) _longjmp(fiber.at, 1);
-                fiber.begun = true;
-                getcontext(&fiber.start);
-                fiber.start.uc_stack.ss_sp = fiber.stack.get();
-                fiber.start.uc_stack.ss_size = STACK;
-                fiber.start.uc_link = &here;
-                makecontext(&fiber.start, enter, 0);
-                setcontext(&fiber.start);
-            }
+        size_t done = 0;
+        for (size_t i = 0; i < warps; ++i) {
+            Fiber *const warp = &fibers[(backwards ? warps - 1 - i : i) * 32];
+            long moved;
+            do {
+                moved = moves;
+                for (int lane = 0; lane < 32; ++lane) {
+                    Fiber &fiber = warp[backwards ? 31 - lane : lane];
+                    if (!fiber.done) give_turn(fiber);
+                }
+            } while (moves != moved);
+            done += std::count_if(warp, warp + 32, [](const Fiber &f) { return f.done; });
         }
+        if (done == fibers.size()) return true;
         if (moves == before) return false;
-        left = std::count_if(fibers.begin(), fibers.end(), [](const Fiber &f) { return !f.done; });
     }
-    return true;
 }
 
 inline std::unique_ptr<Block> make_block(dim3 index, int threads, size_t shared) {

@@ -8,8 +8,10 @@
 /* What is sent for comes when it is waited for, and not before: until then its place holds NaN. */
 inline void copy_later(void *to, const void *from) {
     if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16) abort();
+    shim::Copy copy = {to, from, {}};
+    memcpy(copy.read, from, 16);
     memset(to, 0xff, 16);
-    shim::self->sent.push_back({to, from});
+    shim::self->sent.push_back(copy);
 }
 
 inline void close_batch() {
@@ -20,7 +22,7 @@ inline void close_batch() {
 template <int BATCHES> inline void wait_for_all_but() {
     auto &batches = shim::self->batches;
     for (; batches.size() > BATCHES; batches.pop_front())
-        for (const shim::Copy &copy : batches.front()) memcpy(copy.to, copy.from, 16);
+        for (const shim::Copy &copy : batches.front()) memcpy(copy.to, shim::backwards ? copy.read : copy.from, 16);
 }
 
 inline uint32_t float_bits(float x) {
