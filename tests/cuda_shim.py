@@ -23,6 +23,7 @@ BACKWARDS = "RNN_SHIM_BACKWARDS"  # in the environment: threads take turns in th
 
 WAYS = {
     "alone": {"members": 1, "resident": True},
+    "cluster": {"members": 3, "resident": True, "cluster": True},
     "together": {"members": 3, "resident": True},
     "streamed": {"members": 2, "resident": False},
 }
@@ -70,7 +71,11 @@ def way(name: str, tile: int, team_rows: int = 4, keeps: bool = True) -> Iterato
         if not keeps:
             room = dataclasses.replace(room, shared=found.shared - 1)
             found = regime.laid_out(room, loads, products, tile, team_rows=at_most, **WAYS[name])
-        assert found is not None and found.name == name and bool(found.kept_rows) == (keeps and name == "alone")
+        assert (
+            found is not None
+            and found.name == name
+            and bool(found.kept_rows) == (keeps and name in ("alone", "cluster"))
+        )
         return dataclasses.replace(found, ways=ways)
 
     with pytest.MonkeyPatch.context() as patch:

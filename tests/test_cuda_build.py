@@ -89,15 +89,17 @@ def gates(count, units):
     return (regime.Load(units, ((count, units),)),)
 
 
-H200 = regime.Room(132, 232448, 256)
+H200, A100 = regime.Room(132, 232448, 256, 8), regime.Room(108, 166912, 256)
 
 
 @pytest.mark.parametrize(
     ("count", "units", "rows", "products", "name"),
     [
-        (4, 64, 32, "float32", "alone"), (3, 128, 64, "float32", "alone"), (1, 200, 1, "float32", "alone"),
-        (4, 128, 16, "float32", "together"), (4, 512, 64, "float32", "together"), (4, 1024, 1, "float32", "together"),
-        (4, 1024, 128, "float32", "together"), (3, 1024, 32, "float32", "together"), (4, 128, 64, "bf16", "alone"),
+        (4, 64, 32, "float32", "alone"), (3, 64, 64, "bf16", "alone"), (1, 128, 1, "float32", "alone"),
+        (4, 128, 16, "float32", "cluster"), (4, 256, 1, "float32", "cluster"), (4, 256, 128, "float32", "cluster"),
+        (3, 256, 64, "tf32", "cluster"), (4, 256, 64, "bf16", "cluster"),
+        (4, 512, 64, "float32", "together"), (4, 1024, 1, "float32", "together"),
+        (4, 1024, 128, "float32", "together"), (3, 1024, 32, "float32", "together"), (4, 128, 64, "bf16", "cluster"),
         (4, 1024, 128, "bf16", "together"), (4, 1024, 128, "tf32", "together"), (4, 2048, 64, "float32", "streamed"),
         (4, 1024, 8, "float64", "streamed"),
     ],
@@ -106,7 +108,18 @@ def test_size_chooses_the_regime(count, units, rows, products, name):
     assert regime.choose(H200, gates(count, units), rows, products).name == name
 
 
-@pytest.mark.parametrize("room", [H200, regime.Room(46, 101376, 256), regime.Room(6, 65536, 256)])
+def test_where_there_are_no_clusters():
+    assert regime.choose(A100, gates(4, 128), 16, "float32").name == "together"
+    assert regime.choose(A100, gates(3, 128), 16, "bf16").name == "alone"
+
+
+@pytest.mark.parametrize(("rows", "members"), [(1, 8), (16, 8), (64, 8), (1000, 2)])
+def test_a_cluster_is_of_the_size_whose_members_have_least_to_do(rows, members):
+    found = regime.choose(H200, gates(4, 128), rows, "float32")
+    assert (found.name, found.members) == ("cluster", members)
+
+
+@pytest.mark.parametrize("room", [H200, A100, regime.Room(46, 101376, 256, 8), regime.Room(6, 65536, 256)])
 @pytest.mark.parametrize("products", tiles.TILES)
 def test_what_meets_runs_at_once_and_fits(room, products):
     for units in (1, 17, 64, 128, 650, 1024, 3000):
@@ -161,7 +174,9 @@ class TestLibraries:
         assert arrived[0] == 5 * 7 and not arrived[1:].any()
 
     def test_what_does_not_fit_the_function_is_refused(self):
-        with pytest.raises(RuntimeError, match="rnn_walk: the numbers of stages, sources or spots are not the function's"):
+        with pytest.raises(
+            RuntimeError, match="rnn_walk: the numbers of stages, sources or spots are not the function's"
+        ):
             self.walk(spots=3)
         with pytest.raises(RuntimeError, match="rnn_walk: there is no tile of this number"):
             self.walk(tile=2)

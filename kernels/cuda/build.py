@@ -117,17 +117,31 @@ class Library:
         return found
 
     def walk(
-        self, at: Device, function: str, tile: int, work: Any, stages: Any, sources: np.ndarray, spots: np.ndarray, shared: int
+        self,
+        at: Device,
+        function: str,
+        tile: int,
+        work: Any,
+        stages: Any,
+        sources: np.ndarray,
+        spots: np.ndarray,
+        shared: int,
     ) -> None:
         """rnn_walk of interface.h. RuntimeError with the name of the call that failed and what CUDA says of it."""
         stream, number = self.ffi.cast("void *", at.stream), emit.FUNCTIONS.index(function)
-        tables = [self.ffi.cast(f"const {kind} *", table.ctypes.data) for kind, table in (("rnn_source", sources), ("rnn_spot", spots))]
+        tables = [
+            self.ffi.cast(f"const {kind} *", table.ctypes.data)
+            for kind, table in (("rnn_source", sources), ("rnn_spot", spots))
+        ]
         arguments = work, stages, len(stages), tables[0], len(sources), tables[1], len(spots), shared
         self._check(self.code.rnn_walk(at.number, stream, number, tile, *arguments))
 
     def store(self, at: Device, matrix: Any, to: Any) -> None:
         """rnn_store of interface.h, of a matrix that is contiguous."""
-        stream, pointers = self.ffi.cast("void *", at.stream), [self.ffi.cast("void *", address(a)) for a in (matrix, to)]
+        stream, pointers = (
+            self.ffi.cast("void *", at.stream),
+            [self.ffi.cast("void *", address(a)) for a in (matrix, to)],
+        )
         self._check(self.code.rnn_store(at.number, stream, pointers[0], *matrix.shape, pointers[1], to.shape[1]))
 
     def meetings(self, at: Device, blocks: int, count: int, arrived: int) -> None:

@@ -32,6 +32,29 @@ __device__ inline uint32_t look_at(const uint32_t *counter) {
     return count;
 }
 
+/* All threads of a cluster arrive and wait; between the two there is time for what does not depend on others. What any of
+   them wrote before it arrived, all see after they have waited. */
+__device__ inline void arrive_at_cluster() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("barrier.cluster.arrive.release;" ::: "memory");
+#endif
+}
+
+__device__ inline void wait_for_cluster() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
+#endif
+}
+
+/* The same place in the shared memory of a block of the cluster, by its number there. */
+template <class T> __device__ inline T *of_block(T *own, int number) {
+#if __CUDA_ARCH__ >= 900
+    return static_cast<T *>(__cluster_map_shared_rank(own, number));
+#else
+    return own;  /* there are no clusters */
+#endif
+}
+
 /* The value of the lane whose number differs in these bits; all 32 lanes take part. */
 template <class T> __device__ inline T of_lane_across(T value, int bits) {
     return __shfl_xor_sync(0xffffffffu, value, bits);

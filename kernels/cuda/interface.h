@@ -49,11 +49,12 @@ enum { RNN_MOST_WAYS = 4 };
 
    The rows fall to teams of blocks, team_rows to each, and every team walks through time by itself. The units of a
    stage fall to the team's members in tiles of 1 << tile_bits, tile j to member j % members; a member goes through the
-   rows in passes, of 1 << row_bits times as many as a thread has, where the product tile leaves a choice. After each stage that
-   another's product reads, the members meet. resident: each member keeps the weights of its tiles in shared memory
-   for all steps; if not, they come through it in every step, from where it begins. kept_rows: rows that it has room for in
-   each place of the sources, where a team has one member, which keeps those as well; or 0, and they come through it,
-   `depth` numbers of a row at a time. source and sums: where what comes and the sums begin in shared memory, in bytes. */
+   rows in passes, of 1 << row_bits times as many as a thread has, where the product tile leaves a choice. After each
+   stage that another's product reads, the members meet. resident: each member keeps the weights of its tiles in shared
+   memory for all steps; if not, they come through it in every step, from where it begins. kept_rows: rows that it has room
+   for in each place of the sources, where members keep those of their team as well; or 0, and they come through it, `depth`
+   numbers of a row at a time. cluster: whether a team is a cluster, whose members write to each other's shared memory and
+   meet by a barrier of their own. source and sums: where what comes and the sums begin in shared memory, in bytes. */
 typedef struct {
     int32_t steps, rows;      /* T, N */
     int32_t ways, reverse;    /* how many; of each a bit, the first the lowest: from a sequence's last step to its first */
@@ -61,12 +62,13 @@ typedef struct {
     const int32_t *order;     /* [N] the rows by falling length; NULL: as they are */
     const int32_t *lengths;   /* [N] their lengths in that order, 0 to T; NULL: all T */
     uint32_t *arrived;        /* [teams, ways, 32] scratch: the first of each 32 counts a team's arrivals */
-    int32_t team_rows, members, tile_bits, row_bits, resident, kept_rows, depth, source, sums;
+    int32_t team_rows, members, tile_bits, row_bits, resident, cluster, kept_rows, depth, source, sums;
 } rnn_work;
 
-/* What a device has: blocks that run at once for certain, and bytes of shared memory for each. */
+/* What a device has: blocks that run at once for certain, bytes of shared memory for each, and how many of them may be a
+   cluster, 1 where there are no clusters. */
 typedef struct {
-    int32_t blocks, shared;
+    int32_t blocks, shared, cluster;
 } rnn_device;
 
 /* Facts of a device, by its number. Returns 0, or another number where a call failed: see rnn_error. */

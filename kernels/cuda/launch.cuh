@@ -7,6 +7,8 @@
 
 namespace {
 
+constexpr int CLUSTER = 8;  /* blocks that every device with clusters allows in one */
+
 thread_local char message[256] = "";
 
 int failed(const char *call, const char *reason) {
@@ -62,6 +64,21 @@ template <class Function, class Tile> int launch(const Given &given) {
         TRY(cudaLaunchKernel, kernel, grid, block, arguments, given.shared, given.stream);
         return 0;
     }
+    if (call.work.cluster) {
+        cudaLaunchAttribute cluster = {};
+        cluster.id = cudaLaunchAttributeClusterDimension;
+        cluster.val.clusterDim.x = call.work.members;
+        cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+        cudaLaunchConfig_t config = {};
+        config.gridDim = grid;
+        config.blockDim = block;
+        config.dynamicSmemBytes = given.shared;
+        config.stream = given.stream;
+        config.attrs = &cluster;
+        config.numAttrs = 1;
+        TRY(cudaLaunchKernelEx, &config, kernel, call);
+        return 0;
+    }
     const size_t counters = sizeof(uint32_t) * COUNTER_WORDS * teams * ways;
     TRY(cudaMemsetAsync, call.work.arrived, 0, counters, given.stream);
     TRY(cudaLaunchCooperativeKernel, kernel, grid, block, arguments, given.shared, given.stream);
@@ -83,6 +100,9 @@ const char *rnn_error(void) { return message; }
 int rnn_facts(int device, rnn_device *facts) {
     TRY(cudaDeviceGetAttribute, &facts->blocks, cudaDevAttrMultiProcessorCount, device);
     TRY(cudaDeviceGetAttribute, &facts->shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    int clusters;
+    TRY(cudaDeviceGetAttribute, &clusters, cudaDevAttrClusterLaunch, device);
+    facts->cluster = clusters ? CLUSTER : 1;
     return 0;
 }
 

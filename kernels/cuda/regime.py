@@ -1,9 +1,11 @@
 """How a layer's work is shared out among the blocks of a device: the one place that decides it.
 
-The rows of the batch fall to teams of blocks and the units of a row to the members of a team (see interface.h). Three
+The rows of the batch fall to teams of blocks and the units of a row to the members of a team (see interface.h). Four
 regimes come of that, by size:
 
   alone     one block has all units of its rows and keeps all recurrent weights: no block waits for another. Small H.
+  cluster   a few blocks that a device runs side by side keep them, and write to each other's shared memory: what they
+            wait for is near. Where the device has clusters.
   together  the members of a team keep the weights of their units, and meet in every step.
   streamed  as together, but the weights are too many to be kept, and come from the second-level cache in every step.
             Any size.
@@ -26,16 +28,22 @@ DEPTHS = (1024, 512, 256, 128, 64, 32, 16, 8)  # numbers of a row that come at a
 LEAST_DEPTH = 32  # of them, if there is room
 PART = 16384  # bytes of a source that come at a time, about: RING - 1 of them on their way keep a multiprocessor busy
 PASS_ROWS = 32  # rows of a team at least that streams weights: they are read again for each pass
+CLUSTERS = (1, 2, 4, 8)  # blocks
+CLUSTER_MEETING = 65536  # as long as it takes, about, to read so many bytes of shared memory; not measured yet
 UNITS_EACH = 8  # a member's units, where there are blocks enough: 32 bytes of float32, what memory moves at least
 
 
 @dataclass(frozen=True)
 class Room:
-    """What a device has: blocks that run at once for certain, bytes of shared memory and threads of each."""
+    """What a device has: blocks that run at once for certain, bytes of shared memory and threads of each.
+
+    cluster: how many of them a cluster may have.
+    """
 
     blocks: int
     shared: int
     threads: int
+    cluster: int = 1
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,7 @@ class Regime:
     tile_bits: int
     row_bits: int
     resident: bool
+    cluster: bool
     depth: int
     weights: tuple[int, ...]
     kept: tuple[int, ...]
@@ -76,6 +85,8 @@ class Regime:
     def name(self) -> str:
         if not self.resident:
             return "streamed"
+        if self.cluster:
+            return "cluster"
         return "alone" if self.members == 1 else "together"
 
 
@@ -90,13 +101,13 @@ def choose(room: Room, loads: Sequence[Load], rows: int, products: str, ways: in
 
 
 def _of_one_way(room: Room, loads: Sequence[Load], rows: int, products: str) -> Regime:
+    if near := _near(room, loads, rows, products):
+        return near
     units = max(load.units for load in loads)
-    for members in range(1, min(room.blocks, max(1, _up(units, UNITS_EACH))) + 1):
+    for members in range(2, min(room.blocks, _up(units, UNITS_EACH)) + 1):
         found = _resident(room, loads, rows, products, members)
         if found is None:
             continue
-        if members == 1:
-            return found
         # Members meet in any case: as many as there are blocks for have the fewest weights to go through each.
         teams = _up(rows, found.team_rows)
         more = min(room.blocks // teams, _up(units, UNITS_EACH))
@@ -104,11 +115,28 @@ def _of_one_way(room: Room, loads: Sequence[Load], rows: int, products: str) -> 
     return _streamed(room, loads, rows, products, units)
 
 
-def _resident(room: Room, loads: Sequence[Load], rows: int, products: str, members: int) -> Regime | None:
+def _near(room: Room, loads: Sequence[Load], rows: int, products: str) -> Regime | None:
+    """Alone or a cluster: that with the fewest bytes of weights for a member to go through, and a meeting, in a step."""
+    size = TILES[products][0].size
+
+    def cost(found: Regime) -> int:
+        times = _up(found.team_rows, TILES[products][found.tile].rows)
+        numbers = sum(_up(load.units, found.members) * count * k for load in loads for count, k in load.products)
+        return times * numbers * size + (found.cluster and CLUSTER_MEETING)
+
+    members = (n for n in CLUSTERS if n <= min(room.cluster, room.blocks))
+    found = [_resident(room, loads, rows, products, n, cluster=n > 1) for n in members]
+    return min((each for each in found if each), key=cost, default=None)
+
+
+def _resident(
+    room: Room, loads: Sequence[Load], rows: int, products: str, members: int, cluster: bool = False
+) -> Regime | None:
     """All weights kept by so many members, and as many teams as there are blocks for."""
-    most = min(room.blocks // members, rows if members == 1 else _up(rows, TILES[products][1].rows))
+    near = members == 1 or cluster  # and so rows that share a tile need not share a team: nobody brings them
+    most = min(room.blocks // members, rows if near else _up(rows, TILES[products][1].rows))
     team_rows = _up(rows, max(1, most))
-    return laid_out(room, loads, products, _tile(products, team_rows), members, team_rows, resident=True)
+    return laid_out(room, loads, products, _tile(products, team_rows), members, team_rows, True, cluster)
 
 
 def _streamed(room: Room, loads: Sequence[Load], rows: int, products: str, units: int) -> Regime:
@@ -127,11 +155,18 @@ def _tile(products: str, rows: int) -> int:
 
 
 def laid_out(
-    room: Room, loads: Sequence[Load], products: str, tile: int, members: int, team_rows: int, resident: bool
+    room: Room,
+    loads: Sequence[Load],
+    products: str,
+    tile: int,
+    members: int,
+    team_rows: int,
+    resident: bool,
+    cluster: bool = False,
 ) -> Regime | None:
     """The layout of a block's shared memory: weights, sources, sums. None where there is too little of it.
 
-    Sources are kept by a team of one that keeps its weights, if there is room; if not they come in parts.
+    Sources are kept by a cluster, and by a team of one that keeps its weights, if there is room; if not they come in parts.
     """
     shape: Tile = TILES[products][tile]
     units = max(load.units for load in loads)
@@ -146,17 +181,19 @@ def laid_out(
         resident_bytes += sum(count * own_tiles * width * shape.row(k) for count, k in load.products) * shape.size
     sums = max(load.results for load in loads) * pass_rows * (width + 1) * shape.slices(room.threads, bits, row_bits)
     sums *= 8 if products == "float64" else 4  # bytes of a number
-    common = tile, members, team_rows, bits, row_bits, resident
+    common = tile, members, team_rows, bits, row_bits, resident, cluster
     widths = [k for load in loads for _, k in load.products]
     deepest = shape.filled(max(widths, default=1))
 
-    if resident and members == 1:
+    if resident and (members == 1 or cluster):
         kept_rows, kept, end = _up(team_rows, pass_rows) * pass_rows, [], resident_bytes
         for k in widths:
             kept.append(end)
             end += 2 * kept_rows * shape.row(k) * shape.size
         if end + sums <= room.shared:
             return Regime(*common, deepest, tuple(weights), tuple(kept), kept_rows, end, end, end + sums)
+        if cluster:
+            return None
 
     gates = 0 if resident else max((count for load in loads for count, _ in load.products), default=0)
     most = max(LEAST_DEPTH, PART // (pass_rows * shape.size))

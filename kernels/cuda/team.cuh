@@ -52,6 +52,7 @@ struct Team {
        What any thread of a member wrote before it arrived, every thread of every member sees after it has waited.
        Counters only grow, so nobody has to set them back between two meetings. */
     __device__ void arrive() {
+        if (work.cluster) return arrive_at_cluster();
         ++meetings;
         if (members == 1) return;
         __syncthreads();
@@ -59,9 +60,23 @@ struct Team {
     }
 
     __device__ void wait() const {
+        if (work.cluster) return wait_for_cluster();
         if (members > 1 && threadIdx.x == 0)
             while (int32_t(look_at(counter) - meetings * members) < 0) {  /* counts may begin again at 0 */
             }
         __syncthreads();
+    }
+
+    /* The members of a cluster write to each other's shared memory, which has to be there from before the first step
+       until after the last. meets: whether they meet before the first stage, so that one has arrived for that. */
+    __device__ void enter(bool meets) {
+        if (!work.cluster) return;
+        arrive();
+        if (!meets) wait();
+    }
+    __device__ void leave(bool meets) {
+        if (!work.cluster) return;
+        if (!meets) arrive();
+        wait();
     }
 };

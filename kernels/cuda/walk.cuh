@@ -20,8 +20,9 @@
    stage to stage or step to step of one unit need no meeting. Sources have two places in turn: who writes the second
    again has met those who read the first since.
 
-   A source comes from memory in parts, a ring of which is on its way while others are multiplied. A team of one has its
-   sources in shared memory all the time; in memory they are all the same, for a run that goes on where this one ends. */
+   A source comes from memory in parts, a ring of which is on its way while others are multiplied. Each member of a cluster,
+   and a team of one, has all its team's sources in shared memory all the time; in memory they are all the same, for a run
+   that goes on where this one ends. */
 #pragma once
 #include <type_traits>
 #include "tile.cuh"
@@ -90,7 +91,10 @@ template <class Tile> struct Sources {
         const Stored stored(value);
         const int place = (k + passed.shift) & 1, at = passed.part * units + u;
         row(passed.number, place, r)[at] = stored;
-        if (team.work.kept_rows) kept(passed.number, place, r)[at] = stored;
+        if (!team.work.kept_rows) return;
+        Stored *const own = kept(passed.number, place, r) + at;
+        if (!team.work.cluster) *own = stored;
+        else for (int member = 0; member < team.members; ++member) *of_block(own, member) = stored;
     }
 };
 
@@ -325,12 +329,14 @@ __device__ __forceinline__ void steps(const Call<Function<BACKWARD, SOURCES, Sta
     if (call.work.kept_rows) sources.load(SOURCES);
     close_batch();
     wait_for_all_but<0>();  // and before anyone looks at it there is a barrier
+    team.enter(F::meets(0));
     const int begin = call.work.begin[team.way], end = min(call.work.end[team.way], team.steps());
     for (int i = begin; i < end; ++i)
         visit([&](const auto &stage, auto meets) {
             stage(BACKWARD ? begin + end - 1 - i : i);
             if constexpr (decltype(meets)::value) team.arrive();
         });
+    team.leave(F::meets(0));
 }
 
 /* The meetings of a walk, and no work: grid [members]. */
@@ -342,7 +348,7 @@ __global__ void __launch_bounds__(THREADS, 1) meet(const __grid_constant__ rnn_w
     }
 }
 
-/* Grid [members, teams, ways]; all members of a team have to run at once. */
+/* Grid [members, teams, ways]; all members of a team have to run at once, as those of a cluster do. */
 template <class T, class Tile, class Function>
 __global__ void __launch_bounds__(THREADS, 1) walk(const __grid_constant__ Call<Function> call) {
     SHARED_MEMORY(memory);

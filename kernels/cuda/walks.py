@@ -18,7 +18,18 @@ from .tiles import STORED, THREADS, VECTOR, filled, products_of
 
 Array = Any
 
-SHARED_OUT = ("team_rows", "members", "tile_bits", "row_bits", "resident", "kept_rows", "depth", "source", "sums")
+SHARED_OUT = (
+    "team_rows",
+    "members",
+    "tile_bits",
+    "row_bits",
+    "resident",
+    "cluster",
+    "kept_rows",
+    "depth",
+    "source",
+    "sums",
+)
 """What rnn_work of interface.h has of a Regime."""
 
 
@@ -211,7 +222,7 @@ def _prepared(walks: list[Walk]) -> tuple[build.Library, regime.Regime]:
     at = walks[0].at
     code = at.code
     facts = code.facts(at.device.number)
-    room = regime.Room(facts.blocks, facts.shared, THREADS[at.products])
+    room = regime.Room(facts.blocks, facts.shared, THREADS[at.products], facts.cluster)
     return code, _chosen(room, walks[0].loads(), at.N, at.products, min(len(walks), code.most_ways))
 
 

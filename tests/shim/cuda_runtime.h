@@ -17,6 +17,7 @@
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 #define __global__
@@ -41,9 +42,29 @@ struct alignas(16) uint4 {
 };
 
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorCooperativeLaunchTooLarge = 720, cudaErrorLaunchFailure = 719 };
-enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16, cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };
+enum cudaDeviceAttr {
+    cudaDevAttrMultiProcessorCount = 16,
+    cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
+    cudaDevAttrClusterLaunch = 120
+};
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 typedef void *cudaStream_t;
+enum cudaLaunchAttributeID { cudaLaunchAttributeClusterDimension = 4 };
+struct cudaLaunchAttribute {
+    cudaLaunchAttributeID id;
+    union {
+        struct {
+            unsigned x, y, z;
+        } clusterDim;
+    } val;
+};
+struct cudaLaunchConfig_t {
+    dim3 gridDim, blockDim;
+    size_t dynamicSmemBytes;
+    cudaStream_t stream;
+    cudaLaunchAttribute *attrs;
+    unsigned numAttrs;
+};
 
 namespace shim {
 
@@ -57,11 +78,20 @@ struct Warp {
     int come = 0, meeting = 0;
 };
 
+struct Block;
+
+struct Cluster {
+    std::vector<Block *> blocks;
+    int come = 0, meeting = 0, threads = 0;
+};
+
 struct Block {
     dim3 index;
+    Cluster *cluster = nullptr;
     std::unique_ptr<unsigned char[]> memory;
     unsigned char *shared;
     int come = 0, meeting = 0, threads = 0;
+    int at_work = 0;  /* threads that have begun and not ended */
     std::vector<Warp> warps;
 };
 
@@ -78,6 +108,7 @@ struct Fiber {
     ucontext_t start;
     std::unique_ptr<unsigned char[]> stack;
     bool begun = false, done = false;
+    int arrived = 0;                         /* at which meeting of the cluster */
     std::vector<Copy> sent;                  /* on their way to shared memory: since the last batch was closed, */
     std::deque<std::vector<Copy>> batches;   /* and in batches */
 };
@@ -89,8 +120,12 @@ inline void (*body)(void *);  /* the kernel and its argument */
 inline void *argument;
 inline bool backwards;        /* the order of turns: RNN_SHIM_BACKWARDS in the environment */
 
+inline bool wrong;            /* whether a thread has done what a device does not allow: the launch fails */
+
 inline void enter() {
+    ++self->block->at_work;
     body(argument);
+    --self->block->at_work;
     self->done = true;
     ++moves;
     _longjmp(scheduler, 1);
@@ -144,7 +179,7 @@ inline bool run(std::vector<Fiber> &fibers) {
             } while (moves != moved);
             done += std::count_if(warp, warp + 32, [](const Fiber &f) { return f.done; });
         }
-        if (done == fibers.size()) return true;
+        if (done == fibers.size()) return !wrong;
         if (moves == before) return false;
     }
 }
@@ -176,13 +211,18 @@ inline bool run_blocks(std::vector<std::unique_ptr<Block>> &blocks, std::vector<
     return run(fibers);
 }
 
+/* cluster: how many blocks are one, or 0; at_once: whether all blocks run at once, as those of a cluster do. */
 template <class Argument>
-cudaError_t launch(void (*kernel)(Argument), dim3 grid, dim3 block, void **arguments, size_t shared, bool at_once) {
+cudaError_t launch(void (*kernel)(Argument), dim3 grid, dim3 block, void **arguments, size_t shared, bool at_once,
+                   unsigned cluster = 0) {
     struct Both {
         void (*kernel)(Argument);
         Argument *argument;
     } both = {kernel, static_cast<Argument *>(arguments[0])};
     if (!grid.x || !grid.y || !grid.z || shared > allowed || block.x % 32) return cudaErrorInvalidValue;
+    if (cluster && (cluster > 8 || grid.x % cluster)) return cudaErrorInvalidValue;
+    Cluster current;
+    wrong = false;
     if (at_once && grid.x * grid.y * grid.z > BLOCKS) return cudaErrorCooperativeLaunchTooLarge;
     body = [](void *p) { static_cast<Both *>(p)->kernel(*static_cast<Both *>(p)->argument); };
     argument = &both;
@@ -192,9 +232,15 @@ cudaError_t launch(void (*kernel)(Argument), dim3 grid, dim3 block, void **argum
     for (unsigned i = 0; i < grid.x * grid.y * grid.z; ++i) {
         const dim3 index(i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y);
         blocks.push_back(make_block(index, block.x, shared));
-        if (at_once) continue;
+        if (cluster) {
+            current.blocks.push_back(blocks.back().get());
+            current.threads += block.x;
+            blocks.back()->cluster = &current;
+        }
+        if (at_once || blocks.size() < cluster) continue;
         if (!run_blocks(blocks, fibers)) return cudaErrorLaunchFailure;
         blocks.clear();
+        current = Cluster();
     }
     return !at_once || run_blocks(blocks, fibers) ? cudaSuccess : cudaErrorLaunchFailure;
 }
@@ -223,8 +269,12 @@ inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline cudaError_t cudaSetDevice(int device) { return device ? cudaErrorInvalidValue : cudaSuccess; }
 
 inline cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int) {
-    *value = attribute == cudaDevAttrMultiProcessorCount ? shim::BLOCKS : shim::SHARED;
-    return cudaSuccess;
+    switch (attribute) {
+        case cudaDevAttrMultiProcessorCount: *value = shim::BLOCKS; return cudaSuccess;
+        case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = shim::SHARED; return cudaSuccess;
+        case cudaDevAttrClusterLaunch: *value = 1; return cudaSuccess;
+    }
+    return cudaErrorInvalidValue;
 }
 
 template <class Kernel> cudaError_t cudaFuncSetAttribute(Kernel, cudaFuncAttribute, int bytes) {
@@ -247,4 +297,13 @@ template <class Kernel>
 cudaError_t cudaLaunchCooperativeKernel(Kernel kernel, dim3 grid, dim3 block, void **arguments, size_t shared,
                                         cudaStream_t) {
     return shim::launch(kernel, grid, block, arguments, shared, true);
+}
+
+template <class Argument>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(Argument),
+                               std::remove_cv_t<Argument> argument) {
+    if (config->numAttrs != 1 || config->attrs->id != cudaLaunchAttributeClusterDimension) return cudaErrorInvalidValue;
+    void *arguments[] = {&argument};
+    return shim::launch(kernel, config->gridDim, config->blockDim, arguments, config->dynamicSmemBytes, false,
+                        config->attrs->val.clusterDim.x);
 }

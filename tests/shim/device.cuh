@@ -7,7 +7,7 @@
 
 /* What is sent for comes when it is waited for, and not before: until then its place holds NaN. */
 inline void copy_later(void *to, const void *from) {
-    if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16) abort();
+    shim::wrong |= (reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16 != 0;
     shim::Copy copy = {to, from, {}};
     memcpy(copy.read, from, 16);
     memset(to, 0xff, 16);
@@ -56,6 +56,27 @@ inline void count_up(uint32_t *counter) {
 inline uint32_t look_at(const uint32_t *counter) {
     shim::give_way();
     return *counter;
+}
+
+inline void arrive_at_cluster() {
+    shim::Cluster &cluster = *shim::self->block->cluster;
+    shim::self->arrived = cluster.meeting;
+    ++shim::moves;
+    if (++cluster.come < cluster.threads) return;
+    cluster.come = 0;
+    ++cluster.meeting;
+}
+
+inline void wait_for_cluster() {
+    const shim::Cluster &cluster = *shim::self->block->cluster;
+    while (cluster.meeting == shim::self->arrived) shim::give_way();
+}
+
+/* A block's shared memory is there only while all its threads are at work. */
+template <class T> inline T *of_block(T *own, int number) {
+    shim::Block &block = *shim::self->block->cluster->blocks[number];
+    shim::wrong |= block.at_work < block.threads;
+    return reinterpret_cast<T *>(block.shared + (reinterpret_cast<unsigned char *>(own) - shim::self->block->shared));
 }
 
 template <class T> inline T of_lane_across(T value, int bits) {
