@@ -67,10 +67,10 @@ def way(name: str, tile: int, team_rows: int = 4, keeps: bool = True) -> Iterato
     def choose(room, loads, rows, products, ways=1):
         members = WAYS[name]["members"]
         at_most = team_rows if members == 1 else max(team_rows, -(-rows // (room.blocks // ways // members)))
-        found = regime.laid_out(room, loads, products, tile, team_rows=at_most, **WAYS[name])
+        sharing = regime.Sharing(tile=tile, team_rows=at_most, **WAYS[name])
+        found = regime.laid_out(room, loads, products, sharing)
         if not keeps:
-            room = dataclasses.replace(room, shared=found.shared - 1)
-            found = regime.laid_out(room, loads, products, tile, team_rows=at_most, **WAYS[name])
+            found = regime.laid_out(dataclasses.replace(room, shared=found.shared - 1), loads, products, sharing)
         assert (
             found is not None
             and found.name == name

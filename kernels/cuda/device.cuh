@@ -9,7 +9,8 @@
    from the second-level cache, which all blocks share. Both addresses are multiples of 16. */
 __device__ inline void copy_later(void *to, const void *from) {
     const uint32_t place = uint32_t(__cvta_generic_to_shared(to));
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(place), "l"(__cvta_generic_to_global(from)) : "memory");
+    const size_t source = __cvta_generic_to_global(from);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(place), "l"(source) : "memory");
 }
 
 /* What this thread has sent for since the last call is a batch; it may be empty. */
@@ -32,8 +33,8 @@ __device__ inline uint32_t look_at(const uint32_t *counter) {
     return count;
 }
 
-/* All threads of a cluster arrive and wait; between the two there is time for what does not depend on others. What any of
-   them wrote before it arrived, all see after they have waited. */
+/* All threads of a cluster arrive and wait; between the two there is time for what does not depend on others. What any
+   of them wrote before it arrived, all see after they have waited. */
 __device__ inline void arrive_at_cluster() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("barrier.cluster.arrive.release;" ::: "memory");

@@ -1,13 +1,12 @@
-/* The C interface (interface.h) of one cell: what its generated file includes last, with `Number`,
-   `Few` and `Many` (tiles), `Train`, `Infer` and `Backward` defined. Every call into CUDA is checked, and one that fails is kept with its name for rnn_error. */
+/* The C interface (interface.h) of one cell: what its generated file includes last, with `Number`, `Few` and `Many`
+   (tiles), `Train`, `Infer` and `Backward` defined. Every call into CUDA is checked, and one that fails is kept with
+   its name for rnn_error. */
 #pragma once
 #include <algorithm>
 #include <cstdio>
 #include "walk.cuh"
 
 namespace {
-
-constexpr int CLUSTER = 8;  /* blocks that every device with clusters allows in one */
 
 thread_local char message[256] = "";
 
@@ -39,6 +38,56 @@ struct Given {
     int shared;
 };
 
+/* A launch of clusters, of grid.x blocks each. */
+struct Clusters {
+    cudaLaunchAttribute size = {};
+    cudaLaunchConfig_t config = {};
+    Clusters(dim3 grid, int shared, cudaStream_t stream) {
+        size.id = cudaLaunchAttributeClusterDimension;
+        size.val.clusterDim.x = grid.x;
+        size.val.clusterDim.y = size.val.clusterDim.z = 1;
+        config.gridDim = grid;
+        config.blockDim = dim3(THREADS);
+        config.dynamicSmemBytes = shared;
+        config.stream = stream;
+        config.attrs = &size;
+        config.numAttrs = 1;
+    }
+    Clusters(const Clusters &) = delete;  /* config knows where size is */
+};
+
+/* Bytes of shared memory that a block may have. */
+int most_shared(int device, int *bytes) {
+    TRY(cudaDeviceGetAttribute, bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    return 0;
+}
+
+/* Let a kernel have all the shared memory of the device, and not what one launch takes: another thread of the host may
+   be about to launch it with more. */
+template <class Kernel> int allow_all_shared(int device, Kernel kernel) {
+    int bytes;
+    if (most_shared(device, &bytes)) return 1;
+    TRY(cudaFuncSetAttribute, kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    return 0;
+}
+
+/* How many blocks, each with all the shared memory, may be a cluster. 8 are the most that all devices with clusters
+   allow; a part of one may have fewer side by side. */
+int largest_cluster(int device, int *blocks) {
+    const auto kernel = walk<Number, Many, Train>;
+    int clusters = 0, shared;
+    TRY(cudaDeviceGetAttribute, &clusters, cudaDevAttrClusterLaunch, device);
+    *blocks = 1;
+    if (!clusters) return 0;
+    if (most_shared(device, &shared) || allow_all_shared(device, kernel)) return 1;
+    for (*blocks = 8; *blocks > 1; *blocks /= 2) {
+        const Clusters of(dim3(*blocks), shared, nullptr);
+        if (cudaOccupancyMaxActiveClusters(&clusters, kernel, &of.config) == cudaSuccess && clusters > 0) return 0;
+        (void)cudaGetLastError(); /* so many are not allowed */
+    }
+    return 0;
+}
+
 template <class Function, class Tile> int launch(const Given &given) {
     const int ways = given.work->ways;
     if (ways < 1 || ways > RNN_MOST_WAYS) return failed("rnn_walk", "there are not so many ways at once");
@@ -55,28 +104,14 @@ template <class Function, class Tile> int launch(const Given &given) {
     const int teams = (call.work.rows + call.work.team_rows - 1) / call.work.team_rows;
     const dim3 grid(call.work.members, teams, ways), block(THREADS);
     void *arguments[] = {&call};
-    /* All that the device has, and not what this launch takes: it holds for the kernel, which another thread of the host
-       may be about to launch with more. */
-    rnn_device facts;
-    if (rnn_facts(given.device, &facts)) return 1;
-    TRY(cudaFuncSetAttribute, kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, facts.shared);
+    if (allow_all_shared(given.device, kernel)) return 1;
     if (call.work.members == 1) {
         TRY(cudaLaunchKernel, kernel, grid, block, arguments, given.shared, given.stream);
         return 0;
     }
     if (call.work.cluster) {
-        cudaLaunchAttribute cluster = {};
-        cluster.id = cudaLaunchAttributeClusterDimension;
-        cluster.val.clusterDim.x = call.work.members;
-        cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
-        cudaLaunchConfig_t config = {};
-        config.gridDim = grid;
-        config.blockDim = block;
-        config.dynamicSmemBytes = given.shared;
-        config.stream = given.stream;
-        config.attrs = &cluster;
-        config.numAttrs = 1;
-        TRY(cudaLaunchKernelEx, &config, kernel, call);
+        const Clusters clusters(grid, given.shared, given.stream);
+        TRY(cudaLaunchKernelEx, &clusters.config, kernel, call);
         return 0;
     }
     const size_t counters = sizeof(uint32_t) * COUNTER_WORDS * teams * ways;
@@ -99,11 +134,8 @@ const char *rnn_error(void) { return message; }
 
 int rnn_facts(int device, rnn_device *facts) {
     TRY(cudaDeviceGetAttribute, &facts->blocks, cudaDevAttrMultiProcessorCount, device);
-    TRY(cudaDeviceGetAttribute, &facts->shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-    int clusters;
-    TRY(cudaDeviceGetAttribute, &clusters, cudaDevAttrClusterLaunch, device);
-    facts->cluster = clusters ? CLUSTER : 1;
-    return 0;
+    TRY(cudaSetDevice, device);
+    return most_shared(device, &facts->shared) || largest_cluster(device, &facts->cluster);
 }
 
 int rnn_meetings(int device, void *stream, int blocks, int count, uint32_t *arrived) {
@@ -114,7 +146,8 @@ int rnn_meetings(int device, void *stream, int blocks, int count, uint32_t *arri
     work.arrived = arrived;
     void *arguments[] = {&work};
     TRY(cudaMemsetAsync, arrived, 0, sizeof(uint32_t) * COUNTER_WORDS, static_cast<cudaStream_t>(stream));
-    TRY(cudaLaunchCooperativeKernel, meet, dim3(blocks), dim3(THREADS), arguments, 0, static_cast<cudaStream_t>(stream));
+    const auto queue = static_cast<cudaStream_t>(stream);
+    TRY(cudaLaunchCooperativeKernel, meet, dim3(blocks), dim3(THREADS), arguments, 0, queue);
     return 0;
 }
 

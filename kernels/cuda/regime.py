@@ -19,8 +19,9 @@ part of the blocks could not.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from .tiles import RING, TILES, Tile
 
@@ -58,20 +59,26 @@ class Load:
         return sum(count for count, _ in self.products)
 
 
-@dataclass(frozen=True)
-class Regime:
-    """The choice, and where things lie in a block's shared memory. See rnn_work; tile: its number; shared: in bytes.
-
-    weights: for each stage. kept: for each product of all stages, where its source lies. ways: that run at once.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Sharing:
+    """How rows and units are shared out. See rnn_work of interface.h; tile: its number."""
 
     tile: int
     members: int
     team_rows: int
+    resident: bool = True
+    cluster: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regime(Sharing):
+    """The choice, and where things lie in a block's shared memory. See rnn_work of interface.h; shared: in bytes.
+
+    weights: for each stage. kept: for each product of all stages, where its source lies. ways: that run at once.
+    """
+
     tile_bits: int
     row_bits: int
-    resident: bool
-    cluster: bool
     depth: int
     weights: tuple[int, ...]
     kept: tuple[int, ...]
@@ -111,12 +118,13 @@ def _of_one_way(room: Room, loads: Sequence[Load], rows: int, products: str) -> 
         # Members meet in any case: as many as there are blocks for have the fewest weights to go through each.
         teams = _up(rows, found.team_rows)
         more = min(room.blocks // teams, _up(units, UNITS_EACH))
-        return laid_out(room, loads, products, found.tile, more, found.team_rows, resident=True) or found
+        shared_out = Sharing(tile=found.tile, members=more, team_rows=found.team_rows)
+        return laid_out(room, loads, products, shared_out) or found
     return _streamed(room, loads, rows, products, units)
 
 
 def _near(room: Room, loads: Sequence[Load], rows: int, products: str) -> Regime | None:
-    """Alone or a cluster: that with the fewest bytes of weights for a member to go through, and a meeting, in a step."""
+    """Alone or a cluster: where a member has the fewest bytes of weights to go through, and to wait, in a step."""
     size = TILES[products][0].size
 
     def cost(found: Regime) -> int:
@@ -136,14 +144,15 @@ def _resident(
     near = members == 1 or cluster  # and so rows that share a tile need not share a team: nobody brings them
     most = min(room.blocks // members, rows if near else _up(rows, TILES[products][1].rows))
     team_rows = _up(rows, max(1, most))
-    return laid_out(room, loads, products, _tile(products, team_rows), members, team_rows, True, cluster)
+    shared_out = Sharing(tile=_tile(products, team_rows), members=members, team_rows=team_rows, cluster=cluster)
+    return laid_out(room, loads, products, shared_out)
 
 
 def _streamed(room: Room, loads: Sequence[Load], rows: int, products: str, units: int) -> Regime:
-    tile = _tile(products, rows)
     members = min(room.blocks, _up(units, UNITS_EACH))
     teams = max(1, min(room.blocks // members, _up(rows, PASS_ROWS)))
-    found = laid_out(room, loads, products, tile, members, _up(rows, teams), resident=False)
+    shared_out = Sharing(tile=_tile(products, rows), members=members, team_rows=_up(rows, teams), resident=False)
+    found = laid_out(room, loads, products, shared_out)
     if found is None:
         raise ValueError(f"cuda: expected more shared memory for a block, got {room.shared} bytes")
     return found
@@ -154,55 +163,58 @@ def _tile(products: str, rows: int) -> int:
     return int(rows > TILES[products][0].enough)
 
 
-def laid_out(
-    room: Room,
-    loads: Sequence[Load],
-    products: str,
-    tile: int,
-    members: int,
-    team_rows: int,
-    resident: bool,
-    cluster: bool = False,
-) -> Regime | None:
+def laid_out(room: Room, loads: Sequence[Load], products: str, sharing: Sharing) -> Regime | None:
     """The layout of a block's shared memory: weights, sources, sums. None where there is too little of it.
 
-    Sources are kept by a cluster, and by a team of one that keeps its weights, if there is room; if not they come in parts.
+    Sources are kept by a cluster, and by a team of one that keeps its weights, if there is room; if not they come in
+    parts.
     """
-    shape: Tile = TILES[products][tile]
-    units = max(load.units for load in loads)
+    shape: Tile = TILES[products][sharing.tile]
+    units, members = max(load.units for load in loads), sharing.members
     bits = min(shape.most_bits(room.threads), max(shape.least_bits, (_up(units, members) - 1).bit_length()))
-    row_bits = shape.row_bits(room.threads, bits, team_rows)
+    row_bits = shape.row_bits(room.threads, bits, sharing.team_rows)
     width, pass_rows = 1 << bits, shape.pass_rows(row_bits)
 
-    weights, resident_bytes = [], 0
+    weights, resident = [], 0
     for load in loads:
-        weights.append(resident_bytes)
+        weights.append(resident)
         own_tiles = _up(_up(load.units, width), members)
-        resident_bytes += sum(count * own_tiles * width * shape.row(k) for count, k in load.products) * shape.size
+        resident += sum(count * own_tiles * width * shape.row(k) for count, k in load.products) * shape.size
     sums = max(load.results for load in loads) * pass_rows * (width + 1) * shape.slices(room.threads, bits, row_bits)
     sums *= 8 if products == "float64" else 4  # bytes of a number
-    common = tile, members, team_rows, bits, row_bits, resident, cluster
     widths = [k for load in loads for _, k in load.products]
     deepest = shape.filled(max(widths, default=1))
 
-    if resident and (members == 1 or cluster):
-        kept_rows, kept, end = _up(team_rows, pass_rows) * pass_rows, [], resident_bytes
-        for k in widths:
-            kept.append(end)
-            end += 2 * kept_rows * shape.row(k) * shape.size
+    def regime(depth: int, kept: Sequence[int], kept_rows: int, source: int, end: int) -> Regime:
+        return Regime(
+            **asdict(sharing),
+            tile_bits=bits,
+            row_bits=row_bits,
+            depth=depth,
+            weights=tuple(weights),
+            kept=tuple(kept),
+            kept_rows=kept_rows,
+            source=source,
+            sums=end,
+            shared=end + sums,
+        )
+
+    if sharing.resident and (members == 1 or sharing.cluster):
+        kept_rows = _up(sharing.team_rows, pass_rows) * pass_rows
+        *kept, end = itertools.accumulate((2 * kept_rows * shape.row(k) * shape.size for k in widths), initial=resident)
         if end + sums <= room.shared:
-            return Regime(*common, deepest, tuple(weights), tuple(kept), kept_rows, end, end, end + sums)
-        if cluster:
+            return regime(deepest, kept, kept_rows, end, end)
+        if sharing.cluster:
             return None
 
-    gates = 0 if resident else max((count for load in loads for count, _ in load.products), default=0)
+    gates = 0 if sharing.resident else max((count for load in loads for count, _ in load.products), default=0)
     most = max(LEAST_DEPTH, PART // (pass_rows * shape.size))
     for depth in (depth for depth in (deepest, *DEPTHS) if depth <= most and shape.filled(depth) == depth):
-        parts = min(RING, _up(deepest, depth))
-        source = resident_bytes if resident else parts * gates * width * shape.row(depth) * shape.size
-        end = source + parts * pass_rows * shape.row(depth) * shape.size
+        part = min(RING, _up(deepest, depth)) * shape.row(depth) * shape.size
+        source = resident if sharing.resident else gates * width * part
+        end = source + pass_rows * part
         if end + sums <= room.shared:
-            return Regime(*common, depth, tuple(weights), (0,) * len(widths), 0, source, end, end + sums)
+            return regime(depth, [0] * len(widths), 0, source, end)
     return None
 
 

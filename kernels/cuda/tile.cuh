@@ -2,8 +2,8 @@
 
        sum[g][r][u] = sum over k of source[r][k] * weights[g][u][k]
 
-   A tile says how the numbers are stored in shared memory, and how threads share out the rows of a pass and the units of
-   a tile. All tiles have the same words:
+   A tile says how the numbers are stored in shared memory, and how threads share out the rows of a pass and the units
+   of a tile. All tiles have the same words:
 
        Stored, row(width)   what a number is in shared memory, and how many there are from one row to the next
        filled(width)        how many numbers of a row are read: past its end there are zeros in memory too
@@ -14,8 +14,6 @@
    The order of additions is fixed, and so are the bits of the result. */
 #pragma once
 #include "team.cuh"
-
-constexpr int RING = RNN_RING;  /* places for what comes from memory in parts, as the generated file says */
 
 /* Sixteen bytes, the most that one instruction moves. */
 template <class T> struct alignas(16) Vector {
@@ -123,8 +121,8 @@ struct Bf16 {
    have the same eight split k among them: each is a slice.
 
    A lane takes sixteen bytes of a row at a time: four words, of which the first two are its part of one product of
-   matrices, the other two of the next. Which k that makes is the same in both factors, so the sum over k is whole. Eight
-   lanes then read from two rows, which meet in no bank if rows are an odd number of 64 bytes apart. */
+   matrices, the other two of the next. Which k that makes is the same in both factors, so the sum over k is whole.
+   Eight lanes then read from two rows, which meet in no bank if rows are an odd number of 64 bytes apart. */
 template <class Rounded, int BLOCKS> struct MatrixTile {
     using Stored = Rounded;
     template <int G> struct Sums {
@@ -137,7 +135,8 @@ template <class Rounded, int BLOCKS> struct MatrixTile {
     const int units, rows = ROWS * BLOCKS, slices;
 
     __device__ MatrixTile(int bits, int)
-        : first_unit((threadIdx.x / 32 & ((1 << bits) / UNITS - 1)) * UNITS), slice(threadIdx.x / 32 / ((1 << bits) / UNITS)),
+        : first_unit((threadIdx.x / 32 & ((1 << bits) / UNITS - 1)) * UNITS),
+          slice(threadIdx.x / 32 / ((1 << bits) / UNITS)),
           units(1 << bits), slices(THREADS / 32 / ((1 << bits) / UNITS)) {}
 
     __device__ static int row(int width) { return filled(width) % (2 * STEP) ? filled(width) : filled(width) + STEP; }
@@ -181,15 +180,3 @@ template <class Rounded, int BLOCKS> struct MatrixTile {
                 }
     }
 };
-
-/* Send for rows, by all threads of the block: they come to shared memory, `row` numbers apart. from(r): the address of the
-   r-th of `count`, `span` numbers in whole vectors, or a null pointer if nobody looks at what lies in its place. */
-template <class Stored, class From>
-__device__ __forceinline__ void send_for(Stored *to, int row, int count, int span, From from) {
-    constexpr int LANES = 16, SIZE = Vector<Stored>::size;
-    for (int r = threadIdx.x / LANES; r < count; r += THREADS / LANES) {
-        const Stored *const source = from(r);
-        if (!source) continue;
-        for (int k = threadIdx.x % LANES * SIZE; k < span; k += LANES * SIZE) copy_later(to + r * row + k, source + k);
-    }
-}

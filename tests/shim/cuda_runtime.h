@@ -41,7 +41,12 @@ struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorCooperativeLaunchTooLarge = 720, cudaErrorLaunchFailure = 719 };
+enum cudaError_t {
+    cudaSuccess = 0,
+    cudaErrorInvalidValue = 1,
+    cudaErrorLaunchFailure = 719,
+    cudaErrorCooperativeLaunchTooLarge = 720
+};
 enum cudaDeviceAttr {
     cudaDevAttrMultiProcessorCount = 16,
     cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
@@ -73,7 +78,7 @@ constexpr size_t STACK = 64 << 10;
 inline size_t allowed;  /* bytes of shared memory that a kernel may have */
 
 struct Warp {
-    double values[2][32];  /* what lanes show each other; two in turn, so that nobody overwrites what others still read */
+    double values[2][32];  /* what lanes show each other; two in turn, that nobody overwrites what others still read */
     uint32_t words[2][32][6];
     int come = 0, meeting = 0;
 };
@@ -297,6 +302,12 @@ template <class Kernel>
 cudaError_t cudaLaunchCooperativeKernel(Kernel kernel, dim3 grid, dim3 block, void **arguments, size_t shared,
                                         cudaStream_t) {
     return shim::launch(kernel, grid, block, arguments, shared, true);
+}
+
+template <class Kernel>
+cudaError_t cudaOccupancyMaxActiveClusters(int *clusters, Kernel, const cudaLaunchConfig_t *config) {
+    *clusters = shim::BLOCKS / config->attrs->val.clusterDim.x;
+    return *clusters ? cudaSuccess : cudaErrorInvalidValue;
 }
 
 template <class Argument>

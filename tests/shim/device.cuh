@@ -88,7 +88,9 @@ template <class T> inline T of_lane_across(T value, int bits) {
     return T(shown[lane ^ bits]);
 }
 
-inline double number_of(uint32_t word, int K, int part) { return float_of(K == 8 ? word : part ? word & 0xffff0000u : word << 16); }
+inline double number_of(uint32_t word, int K, int part) {
+    return float_of(K == 8 ? word : part ? word & 0xffff0000u : word << 16);
+}
 
 template <int K>
 inline void multiply_matrices(float (&sum)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,

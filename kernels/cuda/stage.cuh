@@ -1,0 +1,230 @@
+/* One stage at one step: its products, and the Program on them.
+
+   A stage is a type, written by emit.py:
+
+       inputs, outputs   how many values the Program reads and writes, beside the products' results
+       products, results how many matrix products there are, and how many results they have together
+       count(p)          how many results the p-th product has
+       source(p)         what it multiplies
+       passes, passed(i) how many outputs are parts of what products multiply, and the i-th of them
+       run(in, sum, out) the Program for one row and unit: in [inputs], sum [results]: read; out [outputs]: written
+
+   A member of a team goes through its tiles of units and, pass by pass, through the team's rows:
+
+       read the inputs, of which none depends on what others do in this stage
+       meet the team, if this is the first pass and there are products: their sources are written
+       multiply: source rows and weights in shared memory, sums in registers, then back in shared memory
+       run the Program, a thread for each row and unit, and write its outputs
+
+   The thread of a row and unit is the same in all stages over as many units and in all steps, so values that pass from
+   stage to stage or step to step of one unit need no meeting. */
+#pragma once
+#include "sources.cuh"
+
+/* One stage at one step, for one member of a team. */
+template <class T, class Stage, class Tile> struct StageRun {
+    const Team &team;
+    const rnn_work &work;
+    const rnn_stage &stage;
+    const Sources<Tile> &sources;
+    const rnn_spot *const spots;
+    unsigned char *const shared;
+    const Tile tile;
+    using Stored = typename Tile::Stored;
+
+    __device__ StageRun(const Sources<Tile> &all, const rnn_stage &s, const rnn_spot *p)
+        : team(all.team), work(team.work), stage(s), sources(all), spots(p), shared(all.shared),
+          tile(work.tile_bits, work.row_bits) {}
+
+    /* Tiles of units that a member has at most: what its resident weights make room for. */
+    __device__ int own_tiles() const {
+        const int tiles = (stage.units + tile.units - 1) >> work.tile_bits;
+        return (tiles + team.members - 1) / team.members;
+    }
+
+    /* The spots of the P-th product's weights. */
+    template <int P> __device__ const rnn_spot *weights() const {
+        int before = 0;
+#pragma unroll
+        for (int p = 0; p < P; ++p) before += Stage::count(p);
+        return spots + before;
+    }
+
+    /* Where the P-th product's weights of a tile lie in shared memory if they stay there: [G, units, Tile::row(K)]. */
+    template <int P> __device__ Stored *resident(int own_tile) const {
+        Stored *found = reinterpret_cast<Stored *>(shared + stage.weights);
+        if constexpr (P > 0) found = resident<P - 1>(own_tiles());
+        return found + own_tile * Stage::count(P) * tile.units * Tile::row(weights<P>()->row);
+    }
+
+    /* Send for `span` numbers from `at` on of the weights of a tile, units first_unit on: to [G, units, row]. */
+    template <int P> __device__ void send_for_weights(Stored *to, int row, int first_unit, int at, int span) const {
+        for (int g = 0; g < Stage::count(P); ++g) {
+            const rnn_spot &weight = weights<P>()[g];
+            const auto from = [&](int unit) {
+                return static_cast<const Stored *>(weight.data) + int64_t(first_unit + unit) * weight.row + at;
+            };
+            send_for(to + g * tile.units * row, row, min(tile.units, stage.units - first_unit), span, from);
+        }
+    }
+
+    /* Before the first step: all weights that stay. */
+    template <int P = 0> __device__ void load() const {
+        if constexpr (P < Stage::products) {
+            const int width = weights<P>()->row;
+            int own_tile = 0;
+            for (int j = team.member; j << work.tile_bits < stage.units; j += team.members)
+                send_for_weights<P>(resident<P>(own_tile++), Tile::row(width), j << work.tile_bits, 0, width);
+            load<P + 1>();
+        }
+    }
+
+    /* Where a product is: at the k-th step, at the pass and the tile that begin with this row and this unit. */
+    struct At {
+        int k, row, unit;
+    };
+
+    /* The first of a member's tiles, and the one after another: tile by tile, pass by pass. */
+    __device__ At first(int k) const { return {k, team.first, team.member << work.tile_bits}; }
+    __device__ At after(At at) const {
+        at.unit += team.members << work.tile_bits;
+        return at.unit < stage.units ? at : At{at.k, at.row + tile.rows, team.member << work.tile_bits};
+    }
+    __device__ bool is_there(At at) const { return at.unit < stage.units && team.at_work(at.row, at.k); }
+
+    /* The P-th product's source, if it stays in shared memory. */
+    template <int P> __device__ const Stored *kept(At at) const {
+        constexpr Source what = Stage::source(P);
+        return sources.kept(what.number, (at.k + what.shift) & 1, at.row);
+    }
+
+    /* Where parts lie in the ring; one has `depth` numbers of each row, from `from` on. */
+    template <int P> __device__ Stored *weights_slot(int slot) const {
+        return reinterpret_cast<Stored *>(shared) + slot * Stage::count(P) * tile.units * Tile::row(work.depth);
+    }
+    __device__ Stored *source_slot(int slot) const {
+        return reinterpret_cast<Stored *>(shared + work.source) + slot * tile.rows * Tile::row(work.depth);
+    }
+
+    /* Send for a part of the P-th product's weights, if they do not stay. */
+    template <int P> __device__ void send_weights(At at, int from, int slot) const {
+        const int span = min(work.depth, weights<P>()->row - from);
+        if (work.resident || span <= 0) return;
+        send_for_weights<P>(weights_slot<P>(slot), Tile::row(work.depth), at.unit, from, span);
+    }
+
+    /* Send for a part of what it multiplies, if that is not there still, from the tile before. */
+    template <int P> __device__ void send_source(At at, int from, int slot) const {
+        constexpr Source what = Stage::source(P);
+        const int width = weights<P>()->row, span = min(work.depth, width - from), place = (at.k + what.shift) & 1;
+        const bool all_stays = Stage::products == 1 && width <= RING * work.depth;
+        if (span <= 0 || (all_stays && at.unit >> work.tile_bits != team.member)) return;
+        const auto row = [&](int r) -> const Stored * {
+            return team.at_work(at.row + r, at.k) ? sources.row(what.number, place, at.row + r) + from : nullptr;
+        };
+        send_for(source_slot(slot), Tile::row(work.depth), tile.rows, span, row);
+    }
+
+    /* All parts but one of a ring. The weights do not depend on what others do, so they may be sent for before. */
+    template <int P> __device__ void begin_weights(At at) const {
+#pragma unroll 1
+        for (int i = 0; i < RING - 1; ++i) send_weights<P>(at, i * work.depth, i);
+    }
+    template <int P> __device__ void begin_source(At at) const {
+#pragma unroll 1
+        for (int i = 0; i < RING - 1; ++i) {
+            send_source<P>(at, i * work.depth, i);
+            close_batch();
+        }
+    }
+
+    /* The P-th product and those after it: results lie in shared memory, from `done` on, for whoever comes after the
+       next __syncthreads. The first has begun already. */
+    template <int P = 0> __device__ void multiply_all(At at, int done) const {
+        if constexpr (P < Stage::products) {
+            constexpr int G = Stage::count(P);
+            const int width = weights<P>()->row, depth = work.kept_rows ? width : work.depth;
+            if (P > 0 && !work.kept_rows) {
+                __syncthreads();  // all are done with what lies in the ring
+                begin_weights<P>(at);
+                begin_source<P>(at);
+            }
+            typename Tile::template Sums<G> sum = {};
+            int slot = 0;
+#pragma unroll 1
+            for (int k = 0; k < width; k += depth, slot = (slot + 1) % RING) {
+                if (!work.kept_rows) {
+                    const int next = k + (RING - 1) * depth, place = (slot + RING - 1) % RING;
+                    wait_for_all_but<RING - 2>();
+                    __syncthreads();
+                    send_weights<P>(at, next, place);
+                    send_source<P>(at, next, place);
+                    close_batch();
+                }
+                const Stored *const source = work.kept_rows ? kept<P>(at) : source_slot(slot);
+                const int own_tile = ((at.unit >> work.tile_bits) - team.member) / team.members;
+                const Stored *const factors = work.resident ? resident<P>(own_tile) + k : weights_slot<P>(slot);
+                const int factors_row = Tile::row(work.resident ? width : depth);
+                tile.template multiply<G>(sum, source, Tile::row(depth), factors, factors_row, min(depth, width - k));
+            }
+            tile.template put<G>(sum, reinterpret_cast<T *>(shared + work.sums), Stage::results, done);
+            multiply_all<P + 1>(at, done + G);
+        }
+    }
+
+    /* The results of all products for a row of the pass and a unit of the tile: what the slices hold, added up. */
+    __device__ void collect(int row, int unit, T *sum) const {
+        const int slice = Stage::results * tile.rows * sums_row(tile.units);
+#pragma unroll
+        for (int i = 0; i < Stage::results; ++i) {
+            const T *from = reinterpret_cast<const T *>(shared + work.sums);
+            from += (i * tile.rows + row) * sums_row(tile.units) + unit;
+            sum[i] = *from;
+            for (int s = 1; s < tile.slices; ++s) sum[i] += *(from += slice);
+        }
+    }
+
+    /* The stage at the k-th step of the walk. */
+    __device__ void operator()(int k) const {
+        const int own_row = threadIdx.x >> work.tile_bits, own_unit = threadIdx.x & (tile.units - 1);
+        const rnn_spot *const inputs = spots + Stage::results, *const outputs = inputs + Stage::inputs;
+        constexpr bool multiplies = Stage::products > 0;
+        const bool comes = multiplies && !work.kept_rows;  // the source, in parts
+        At at = first(k);
+        if (comes && is_there(at)) begin_weights<0>(at);
+        bool met = !multiplies;
+        while (is_there(at)) {
+            const int r = own_row < tile.rows ? at.row + own_row : team.end, unit = at.unit + own_unit;
+            const Row row = team.row(r, k);
+            const bool mine = row.at_work && unit < stage.units;
+            T in[Stage::inputs + 1], out[Stage::outputs + 1], sum[Stage::results + 1];
+            if (mine) {
+#pragma unroll
+                for (int i = 0; i < Stage::inputs; ++i) in[i] = place<const T>(inputs[i], row)[unit];
+            }
+            if (!met) {
+                team.wait();
+                if (comes) begin_source<0>(at);
+            } else if (multiplies) {
+                __syncthreads();  // all are done with the sums
+            }
+            met = true;
+            multiply_all(at, 0);
+            at = after(at);
+            if (multiplies) __syncthreads();
+            if (comes && is_there(at)) {  // it comes while the Program runs
+                begin_weights<0>(at);
+                begin_source<0>(at);
+            }
+            if (!mine) continue;
+            collect(own_row, own_unit, sum);
+            Stage::run(in, sum, out);
+#pragma unroll
+            for (int i = 0; i < Stage::outputs; ++i) place<T>(outputs[i], row)[unit] = out[i];
+#pragma unroll
+            for (int i = 0; i < Stage::passes; ++i)
+                sources.pass(Stage::passed(i), k, r, stage.units, unit, out[Stage::passed(i).output]);
+        }
+        if (!met) team.wait();  // one who has no tile here goes to the meetings all the same
+    }
+};
