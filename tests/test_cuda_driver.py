@@ -1,4 +1,4 @@
-"""The CUDA driver against the reference, on the host: every cell, both directions of time, all three regimes.
+"""The CUDA driver against the reference, on the host: every cell, both directions of time, all regimes.
 
 What only a GPU can show stands in test_cuda_gpu.py.
 """

@@ -18,7 +18,7 @@ What is on the host:
     build.py       libraries: built by nvcc, kept in the cache folder, loaded
     arrays.py      the device's arrays, through whichever library they are of; where values lie in them
     tiles.py       the product tiles that there are, and which precision is asked for
-    regime.py      how work is shared out among blocks, by size: which of the three ways a layer runs
+    regime.py      how work is shared out among blocks, by size: which of the ways there are a layer runs
     walks.py       the kernel run over a layer's sequence, or over those of several ways at once
     forward.py     a layer's forward, ready to be run
     backward.py    a layer's backward, ready to be run

@@ -1,7 +1,6 @@
 """A layer's backward on a GPU, ready to be run: its arrays, where the kernel finds values in them, and what is left.
 
-Time runs as in x. Cotangents that the next step's product reads have a place more than there are steps: for the zeros
-that come before the first step of the backward.
+Time runs as in x.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class Backward:
         self.values = given(self.at, saved.states) | saved.values | _cotangents(self.at, d_outputs, d_final)
         self.direct = _direct_weights(self.at)
         self.walk = Walk(self.at, "backward", self.values, _weights(self.at, self.direct))
-        self.d_projected = self.at.written(self.values["x." + step.input_gates[0]].array)
+        self.d_projected = self.values["x." + step.input_gates[0]].array
 
     def d_x(self, steps: slice = slice(None)) -> Array:
         """The cotangent of x at some steps, once the walk has been there."""
@@ -41,7 +40,7 @@ class Backward:
         at, values, seq, step = self.at, self.values, self.at.seq, self.at.step
         d_projected = at.flat(self.d_projected)
         initial = [values["carry." + name].array for name in step.states]
-        if self.direct is not None and wants_initial:
+        if self.direct is not None and wants_initial and at.T:
             d_direct = values["h." + step.direct_gates[0]].array
             initial[0] = initial[0] + at.xp.matmul(d_direct[_first_step(at)], self.direct)
         d_hh, d_bias = _recurrent_gradients(at, self.saved, values)
@@ -66,7 +65,7 @@ class Backward:
 
 def _cotangents(at: Layer, d_outputs: Ordered[Array | None], d_final: Ordered[Array | None]) -> dict[str, Spot]:
     """Where the backward finds the cotangents that it is given, and puts those that it computes."""
-    step, seq, xp, values = at.step, at.seq, at.xp, dict[str, Spot]()
+    step, _seq, xp, values = at.step, at.seq, at.xp, dict[str, Spot]()
     for i, (name, d_out, d_last) in enumerate(zip(step.states, d_outputs, d_final)):
         width = at.width(i)
         none = d_out is None
@@ -79,9 +78,8 @@ def _cotangents(at: Layer, d_outputs: Ordered[Array | None], d_final: Ordered[Ar
         if prefix == "h." and at.plan.shares:
             values |= {"h." + gate: values["x." + gate] for gate in gates}
         elif gates:
-            joined = at.steps_of_zeros(len(gates) * at.H)
-            spots = [Spot.of_steps(joined, i * at.H, shift=int(seq.reverse)) for i in range(len(gates))]
-            values |= {prefix + gate: spot for gate, spot in zip(gates, spots)}
+            joined = at.make(at.T, at.N, len(gates) * at.H)
+            values |= {prefix + gate: Spot.of_steps(joined, i * at.H) for i, gate in enumerate(gates)}
     for stage in at.plan.adjoint:
         for name, _ in stage.program.outputs:
             if name.startswith("sum."):
@@ -123,10 +121,10 @@ def _product(at: Layer, d: Spot, v: Spot) -> Array:
 
 
 def _first_step(at: Layer) -> Any:
-    """The index of each row's first step among T + 1 places; of a row without one, the place that holds 0."""
+    """The index of each row's first step; of a row without one, a step that holds 0."""
     if not at.seq.reverse:
         return 0
-    return at.T if at.lengths is None else (at.lengths, at.xp.arange(at.N))
+    return -1 if at.lengths is None else (at.lengths - 1, at.xp.arange(at.N))
 
 
 def _recurrent_gradients(at: Layer, saved: Saved, values: dict[str, Spot]) -> tuple[Array | None, Array | None]:
@@ -138,7 +136,7 @@ def _recurrent_gradients(at: Layer, saved: Saved, values: dict[str, Spot]) -> tu
     d_bias = None if seq.bias_hh is None else xp.zeros_like(seq.bias_hh)
     found = list[tuple[tuple[str, ...], Array, Array]]()
     if step.direct_gates:
-        d_direct = at.written(values["h." + step.direct_gates[0]].array)
+        d_direct = values["h." + step.direct_gates[0]].array
         h_before = at.without_padding(saved.states[0][1:] if seq.reverse else saved.states[0][:-1])
         found.append((step.direct_gates, d_direct, h_before))
     named, reached = source_names(step), dict(step.backward.outputs)

@@ -110,16 +110,6 @@ class Layer:
         """A source of products, so many numbers wide; see rnn_source of interface.h."""
         return self.xp.zeros((2, self.N, filled(self.products, width)), STORED[self.products])
 
-    def steps_of_zeros(self, columns: int) -> Array:
-        """[T + 1, N, columns] for what is read at the next step too: the place before the first to be written is 0."""
-        found = self.make(self.T + 1, self.N, columns)
-        found[0 if self.seq.reverse else self.T] = 0
-        return found
-
-    def written(self, array: Array) -> Array:
-        """Of T + 1 places those that steps write."""
-        return array[1:] if self.seq.reverse else array[:-1]
-
     def real(self) -> Array:
         """[T, N, 1] whether there is such a step."""
         return (self.xp.arange(self.T)[:, None] < self.lengths)[:, :, None]
