@@ -69,7 +69,7 @@ def way(name: str, tile: int, team_rows: int = 4, keeps: bool = True) -> Iterato
         at_most = team_rows if members == 1 else max(team_rows, -(-rows // (room.blocks // ways // members)))
         sharing = regime.Sharing(tile=tile, team_rows=at_most, **WAYS[name])
         found = regime.laid_out(room, loads, products, sharing)
-        if not keeps:
+        while found.kept_rows and not keeps:
             found = regime.laid_out(dataclasses.replace(room, shared=found.shared - 1), loads, products, sharing)
         assert (
             found is not None

@@ -50,8 +50,9 @@ enum { RNN_MOST_WAYS = 4 };
 
    The rows fall to teams of blocks, team_rows to each, and every team walks through time by itself. The units of a
    stage fall to the team's members in tiles of 1 << tile_bits, tile j to member j % members; a member goes through the
-   rows in passes, of 1 << row_bits times as many as a thread has, where the product tile leaves a choice. After each
-   stage that another's product reads, the members meet. resident: each member keeps the weights of its tiles in shared
+   rows in passes, of 1 << row_bits times as many as a thread has, where the product tile leaves a choice, and through
+   its tiles in groups of 1 << group_bits, which are multiplied one after the other and then have their pointwise work
+   at once; only where sources are kept is there more than one in a group. After each stage that another's product reads, the members meet. resident: each member keeps the weights of its tiles in shared
    memory for all steps; if not, they come through it in every step, from where it begins. kept_rows: rows that it has
    room for in each place of the sources, where members keep those of their team as well; or 0, and they come through
    it, `depth` numbers of a row at a time. cluster: whether a team is a cluster, whose members write to each other's
@@ -64,7 +65,7 @@ typedef struct {
     const int32_t *order;     /* [N] the rows by falling length; NULL: as they are */
     const int32_t *lengths;   /* [N] their lengths in that order, 0 to T; NULL: all T */
     uint32_t *arrived;        /* [teams, ways, 32] scratch: the first of each 32 counts a team's arrivals */
-    int32_t team_rows, members, tile_bits, row_bits, resident, cluster, kept_rows, depth, source, sums;
+    int32_t team_rows, members, tile_bits, row_bits, group_bits, resident, cluster, kept_rows, depth, source, sums;
 } rnn_work;
 
 /* What a device has: blocks that run at once for certain, bytes of shared memory for each, and how many of them may be

@@ -79,6 +79,7 @@ class Regime(Sharing):
 
     tile_bits: int
     row_bits: int
+    group_bits: int
     depth: int
     weights: tuple[int, ...]
     kept: tuple[int, ...]
@@ -175,35 +176,38 @@ def laid_out(room: Room, loads: Sequence[Load], products: str, sharing: Sharing)
     row_bits = shape.row_bits(room.threads, bits, sharing.team_rows)
     width, pass_rows = 1 << bits, shape.pass_rows(row_bits)
 
-    weights, resident = [], 0
+    weights, resident, own_tiles = [], 0, _up(_up(units, width), members)
     for load in loads:
         weights.append(resident)
-        own_tiles = _up(_up(load.units, width), members)
-        resident += sum(count * own_tiles * width * shape.row(k) for count, k in load.products) * shape.size
+        own = _up(_up(load.units, width), members) * width
+        resident += sum(count * own * shape.row(k) for count, k in load.products) * shape.size
     sums = max(load.results for load in loads) * pass_rows * (width + 1) * shape.slices(room.threads, bits, row_bits)
     sums *= 8 if products == "float64" else 4  # bytes of a number
     widths = [k for load in loads for _, k in load.products]
     deepest = shape.filled(max(widths, default=1))
 
-    def regime(depth: int, kept: Sequence[int], kept_rows: int, source: int, end: int) -> Regime:
+    def regime(depth: int, kept: Sequence[int], kept_rows: int, source: int, end: int, group_bits: int = 0) -> Regime:
         return Regime(
             **asdict(sharing),
             tile_bits=bits,
             row_bits=row_bits,
+            group_bits=group_bits,
             depth=depth,
             weights=tuple(weights),
             kept=tuple(kept),
             kept_rows=kept_rows,
             source=source,
             sums=end,
-            shared=end + sums,
+            shared=end + (sums << group_bits),
         )
 
     if sharing.resident and (members == 1 or sharing.cluster):
         kept_rows = _up(sharing.team_rows, pass_rows) * pass_rows
         *kept, end = itertools.accumulate((2 * kept_rows * shape.row(k) * shape.size for k in widths), initial=resident)
-        if end + sums <= room.shared:
-            return regime(deepest, kept, kept_rows, end, end)
+        free = room.threads // min(pass_rows, _power_of_two(sharing.team_rows)) // width  # tiles that threads are for
+        for group in range(min(free, _power_of_two(own_tiles)).bit_length() - 1, -1, -1):
+            if end + (sums << group) <= room.shared:
+                return regime(deepest, kept, kept_rows, end, end, group)
         if sharing.cluster:
             return None
 
@@ -221,3 +225,8 @@ def laid_out(room: Room, loads: Sequence[Load], products: str, sharing: Sharing)
 def _up(a: int, b: int) -> int:
     """a / b, rounded up."""
     return -(-a // b)
+
+
+def _power_of_two(n: int) -> int:
+    """n, rounded up to one."""
+    return 1 << (n - 1).bit_length()

@@ -9,7 +9,7 @@
        passes, passed(i) how many outputs are parts of what products multiply, and the i-th of them
        run(in, sum, out) the Program for one row and unit: in [inputs], sum [results]: read; out [outputs]: written
 
-   A member of a team goes through its tiles of units and, pass by pass, through the team's rows:
+   A member of a team goes through its tiles of units, a group at a time, and, pass by pass, through the team's rows:
 
        read the inputs, of which none depends on what others do in this stage
        meet the team, if this is the first pass and there are products: their sources are written
@@ -84,12 +84,21 @@ template <class T, class Stage, class Tile> struct StageRun {
         int k, row, unit;
     };
 
-    /* The first of a member's tiles, and the one after another: tile by tile, pass by pass. */
+    /* The first of a member's groups of tiles, and the one after another: group by group, pass by pass. */
     __device__ At first(int k) const { return {k, team.first, team.member << work.tile_bits}; }
     __device__ At after(At at) const {
-        at.unit += team.members << work.tile_bits;
+        at.unit += (team.members << work.tile_bits) << work.group_bits;
         return at.unit < stage.units ? at : At{at.k, at.row + tile.rows, team.member << work.tile_bits};
     }
+
+    /* The first unit of the g-th tile of a group, which may be past the last unit. */
+    __device__ int unit_of_tile(At at, int g) const { return at.unit + g * (team.members << work.tile_bits); }
+
+    /* Where the sums of the g-th tile of a group are: [slices, results, rows, units + 1]. */
+    __device__ T *sums(int g) const {
+        return reinterpret_cast<T *>(shared + work.sums) + g * tile.slices * slice_size();
+    }
+    __device__ int slice_size() const { return Stage::results * tile.rows * sums_row(tile.units); }
     __device__ bool is_there(At at) const { return at.unit < stage.units && team.at_work(at.row, at.k); }
 
     /* The P-th product's source, if it stays in shared memory. */
@@ -138,9 +147,9 @@ template <class T, class Stage, class Tile> struct StageRun {
         }
     }
 
-    /* The P-th product and those after it: results lie in shared memory, from `done` on, for whoever comes after the
-       next __syncthreads. The first has begun already. */
-    template <int P = 0> __device__ void multiply_all(At at, int done) const {
+    /* The P-th product and those after it, of one tile: results lie in `sums`, from `done` on, for whoever comes after
+       the next __syncthreads. The first has begun already. */
+    template <int P = 0> __device__ void multiply_all(At at, T *sums, int done = 0) const {
         if constexpr (P < Stage::products) {
             constexpr int G = Stage::count(P);
             const int width = weights<P>()->row, depth = work.kept_rows ? width : work.depth;
@@ -167,26 +176,26 @@ template <class T, class Stage, class Tile> struct StageRun {
                 const int factors_row = Tile::row(work.resident ? width : depth);
                 tile.template multiply<G>(sum, source, Tile::row(depth), factors, factors_row, min(depth, width - k));
             }
-            tile.template put<G>(sum, reinterpret_cast<T *>(shared + work.sums), Stage::results, done);
-            multiply_all<P + 1>(at, done + G);
+            tile.template put<G>(sum, sums, Stage::results, done);
+            multiply_all<P + 1>(at, sums, done + G);
         }
     }
 
-    /* The results of all products for a row of the pass and a unit of the tile: what the slices hold, added up. */
-    __device__ void collect(int row, int unit, T *sum) const {
-        const int slice = Stage::results * tile.rows * sums_row(tile.units);
+    /* The results of all products for a row of the pass and a unit of a tile: what the slices hold, added up. */
+    __device__ void collect(const T *sums, int row, int unit, T *sum) const {
 #pragma unroll
         for (int i = 0; i < Stage::results; ++i) {
-            const T *from = reinterpret_cast<const T *>(shared + work.sums);
-            from += (i * tile.rows + row) * sums_row(tile.units) + unit;
+            const T *from = sums + (i * tile.rows + row) * sums_row(tile.units) + unit;
             sum[i] = *from;
-            for (int s = 1; s < tile.slices; ++s) sum[i] += *(from += slice);
+            for (int s = 1; s < tile.slices; ++s) sum[i] += *(from += slice_size());
         }
     }
 
     /* The stage at the k-th step of the walk. */
     __device__ void operator()(int k) const {
-        const int own_row = threadIdx.x >> work.tile_bits, own_unit = threadIdx.x & (tile.units - 1);
+        const int own_unit = threadIdx.x & (tile.units - 1), group = 1 << work.group_bits;
+        const int own_tile = threadIdx.x >> work.tile_bits & (group - 1);
+        const int own_row = threadIdx.x >> work.tile_bits >> work.group_bits;
         const rnn_spot *const inputs = spots + Stage::results, *const outputs = inputs + Stage::inputs;
         constexpr bool multiplies = Stage::products > 0;
         const bool comes = multiplies && !work.kept_rows;  // the source, in parts
@@ -194,7 +203,7 @@ template <class T, class Stage, class Tile> struct StageRun {
         if (comes && is_there(at)) begin_weights<0>(at);
         bool met = !multiplies;
         while (is_there(at)) {
-            const int r = own_row < tile.rows ? at.row + own_row : team.end, unit = at.unit + own_unit;
+            const int r = own_row < tile.rows ? at.row + own_row : team.end, unit = unit_of_tile(at, own_tile) + own_unit;
             const Row row = team.row(r, k);
             const bool mine = row.at_work && unit < stage.units;
             T in[Stage::inputs + 1], out[Stage::outputs + 1], sum[Stage::results + 1];
@@ -209,7 +218,8 @@ template <class T, class Stage, class Tile> struct StageRun {
                 __syncthreads();  // all are done with the sums
             }
             met = true;
-            multiply_all(at, 0);
+            for (int g = 0; multiplies && g < group && unit_of_tile(at, g) < stage.units; ++g)
+                multiply_all(At{k, at.row, unit_of_tile(at, g)}, sums(g));
             at = after(at);
             if (multiplies) __syncthreads();
             if (comes && is_there(at)) {  // it comes while the Program runs
@@ -217,7 +227,7 @@ template <class T, class Stage, class Tile> struct StageRun {
                 begin_source<0>(at);
             }
             if (!mine) continue;
-            collect(own_row, own_unit, sum);
+            collect(sums(own_tile), own_row, own_unit, sum);
             Stage::run(in, sum, out);
 #pragma unroll
             for (int i = 0; i < Stage::outputs; ++i) place<T>(outputs[i], row)[unit] = out[i];

@@ -23,6 +23,7 @@ SHARED_OUT = (
     "members",
     "tile_bits",
     "row_bits",
+    "group_bits",
     "resident",
     "cluster",
     "kept_rows",
