@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,15 +43,20 @@ class Problem:
         x = rng.standard_normal((self.T, self.N, self.I), np.float32)
         return x, rng.standard_normal((self.T, self.N, self.H * self.directions), np.float32)
 
-    def weights(self) -> dict[str, np.ndarray]:
-        """Under PyTorch's names, drawn from U(-1/sqrt(H), 1/sqrt(H))."""
-        rng, rows, found = np.random.default_rng(1), GATES[self.kind] * self.H, dict[str, np.ndarray]()
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the weights, under PyTorch's names."""
+        rows, found = GATES[self.kind] * self.H, dict[str, tuple[int, ...]]()
         for suffix in self.suffixes:
             below = self.I if suffix.startswith("_l0") else self.H * self.directions
             shapes = {"weight_ih": (rows, below), "weight_hh": (rows, self.H), "bias_ih": (rows,), "bias_hh": (rows,)}
-            for name, shape in shapes.items():
-                found[name + suffix] = ((2 * rng.random(shape, np.float32) - 1) / self.H**0.5).astype(np.float32)
+            found |= {name + suffix: shape for name, shape in shapes.items()}
         return found
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Under PyTorch's names, drawn from U(-1/sqrt(H), 1/sqrt(H))."""
+        rng = np.random.default_rng(1)
+        drawn = lambda shape: ((2 * rng.random(shape, np.float32) - 1) / self.H**0.5).astype(np.float32)
+        return {name: drawn(shape) for name, shape in self.shapes().items()}
 
     def states(self) -> list[np.ndarray]:
         """Initial states [layers * directions, N, H]: h, and for an LSTM c."""
@@ -67,11 +73,11 @@ class Problem:
 
     def flops(self, task: str) -> float:
         """Of the matrix products over all real steps; the backward has twice the forward's."""
-        columns = sum(a.shape[1] for name, a in self.weights().items() if name.startswith("weight"))
+        columns = sum(shape[1] for name, shape in self.shapes().items() if name.startswith("weight"))
         return (6.0 if task == "train" else 2.0) * float(self.steps().sum()) * columns * GATES[self.kind] * self.H
 
     def bytes(self, task: str) -> float:
         """Weights, input and output once each in float32; in training their gradients too."""
-        weights = sum(a.size for a in self.weights().values())
+        weights = sum(map(math.prod, self.shapes().values()))
         moved = weights + self.steps().sum() * (self.I + self.H * self.directions)
         return (8.0 if task == "train" else 4.0) * float(moved)

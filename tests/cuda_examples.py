@@ -31,8 +31,9 @@ def example(name: str, T: int, N: int, I: int, H: int, dtype: str = "float32", *
     """A step, a sequence for it, and cotangents of its outputs and last states."""
     drawn = random_sequence(CELLS[name], T, N, I, H, dtype=dtype, requires_grad=False, **options)
     seq = mapped(drawn, lambda t: t.data)
-    if seq.weight_hh is not None:
-        seq.weight_hh[...] *= min(1, 4 / H**0.5)  # long sums stay about as large as short ones
+    for weight in (seq.weight_hh, seq.weight_hr):
+        if weight is not None:  # long sums stay about as large as short ones, and errors do not grow from step to step
+            weight[...] *= min(1, 2 / H**0.5)
     if name == "slstm":  # what it divides by is to be away from 0
         seq.initial[2][...] = 1 + np.abs(seq.initial[2])
     rng = np.random.default_rng(1)

@@ -71,6 +71,8 @@ class Ufunc:
         if others:
             raise TypeError(f"Wrong arguments {others}")
         values = [bare(a) for a in args]
+        if self.__name__ == "sign" and values[0].dtype == bool:
+            values = [values[0].astype(np.int8)]  # CuPy has it for conditions, which it takes for numbers
         if out is None:
             return computed(self.function, *values, dtype=dtype)
         with np.errstate(all="ignore"):

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 from cuda_shim import needs_compiler, on_the_host
-from tinygrad_rnn.bench import cuda
+from tinygrad_rnn.bench import cuda, peers
 from tinygrad_rnn.bench.problem import Problem
 from tinygrad_rnn.bench.record import OURS
 from tinygrad_rnn.bench.results import Result, Results, Spread, load, save
@@ -57,6 +57,11 @@ def test_the_work_that_is_timed_runs(name, layers, monkeypatch):
     with on_the_host():
         arrays = cuda.ours(name, p, "train")()
         np.testing.assert_allclose(cuda.ours(name, p, "infer")()[0], arrays[0], 1e-6, 1e-6)
+        if name in ("lstm", "gru") and not peers.lacking("torch"):
+            theirs = cuda.theirs(p, "train", "fp32")()
+            assert cuda.disagreement(arrays, theirs, 1e-5) == ""
+            assert cuda.disagreement(arrays, [theirs[0] + 1, *theirs[1:]], 1e-5).startswith("array 0: 1 apart")
+            assert cuda.disagreement(cuda.ours(name, p, "infer")(), cuda.theirs(p, "infer", "fp32")(), 1e-5) == ""
     rows = cuda.GATES[p.kind] * 5
     assert [a.shape for a in arrays] == [(3, 2, 5)] * 2 + [(rows, 5), (rows, 5), (rows,), (rows,)] * layers
     assert all(np.isfinite(a).all() and a.any() for a in arrays)

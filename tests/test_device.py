@@ -287,7 +287,8 @@ def test_results_of_cupy_have_the_dtypes_of_numpys() -> None:
             wanted = ours.resolve_dtypes((dtype,) * ours.nin + (None,))
         except TypeError:  # NumPy refuses
             continue
-        fitting = (t.split("->") for t in theirs.types if all(np.can_cast(dtype, c) for c in t.split("->")[0]))
+        types = (t.split("->") for t in theirs.types if "E" not in t)  # bfloat16, which NumPy has no letter for
+        fitting = (t for t in types if all(np.can_cast(dtype, c) for c in t[0]))
         found = np.dtype(next(fitting)[1])
         assert found == wanted[-1] or dtype.itemsize < 4, (name, dtype)  # functions of small integers take float32
 
@@ -302,7 +303,8 @@ def test_the_stand_in_is_strict(cupy: Any) -> None:
     for call in refused:
         with pytest.raises((TypeError, ValueError, AttributeError)):
             call()
-    assert a.sum().shape == () and isinstance(a[0], cupy.ndarray) and np.exp(a).get().tolist() == np.exp(n).tolist()
+    assert a.sum().shape == () and isinstance(a[0], cupy.ndarray)
+    np.testing.assert_allclose(np.exp(a).get(), np.exp(n), 1e-15)
     assert a[cupy.asarray(np.array([4]))].item() == 1.0
 
 

@@ -162,6 +162,7 @@ def interface() -> Any:
 
 
 _lock = threading.Lock()
+_locks: dict[tuple[Step, bool, str, str], threading.Lock] = {}
 _loaded: dict[tuple[Step, bool, str, str], Library] = {}
 
 
@@ -172,6 +173,8 @@ def library(plan: Plan, products: str, target: str) -> Library:
     """
     key = plan.step, plan.projected, products, target  # a step is found by identity, a plan by all that is in it
     with _lock:
+        own = _locks.setdefault(key, threading.Lock())
+    with own:  # others may be built meanwhile
         if key not in _loaded:
             _loaded[key] = Library(interface(), interface().dlopen(str(_path(plan, products, target))))
         return _loaded[key]

@@ -48,6 +48,11 @@ def _power(x: Any, y: Any) -> Any:
     return x**y
 
 
+def _sign(x: Any) -> Any:
+    """-1, 0 or 1; of conditions, which NumPy refuses and CuPy takes for numbers, themselves."""
+    return x.copy() if x.dtype == bool else np.sign(x)
+
+
 def _slope(x: Any, y: Any) -> Any:
     """y x^(y-1), the slope of x^y; 0 for y = 0, also where x^-1 is no number."""
     if isinstance(y, (int, float)):
@@ -125,7 +130,7 @@ exp = _floating("exp", lambda x: np.exp(x), lambda g, out: g * out)
 log = _floating("log", lambda x: np.log(x), lambda g, x: g / x)
 sqrt = _floating("sqrt", lambda x: np.sqrt(x), lambda g, out: g * 0.5 / out)
 abs = _pointwise("abs", lambda x: np.abs(x), lambda g, x: g * sign(x))
-sign: Callable[..., Any] = _pointwise("sign", lambda x: np.sign(x), lambda g: g * 0.0)
+sign: Callable[..., Any] = _pointwise("sign", lambda x: _sign(x), lambda g: g * 0.0)
 sin = _floating("sin", lambda x: np.sin(x), lambda g, x: g * cos(x))
 cos: Callable[..., Any] = _floating("cos", lambda x: np.cos(x), lambda g, x: -g * sin(x))
 tanh = _floating("tanh", lambda x: np.tanh(x), lambda g, out: g * (1.0 - out * out))
