@@ -102,7 +102,7 @@ def test_one_after_the_other_where_both_do_not_fit():
         agree(got, wanted, TOLERANCE["float32"])
 
 
-H200 = regime.Room(132, 232448, 256, 8)
+H200 = regime.Room(132, 232448, 256, (66, 32, 15))
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,9 @@ BUILT = HERE / "built"
 """Where libraries that were built ahead of time lie, for all of ARCHITECTURES."""
 
 ARCHITECTURES = (80, 86, 89, 90, 100, 120)
+FIRST_OF_CLUSTERS = 90
+"""Of it there is PTX too: that of older ones would do nothing where clusters meet."""
+
 EVERY = "every"
 """The target of a library for all architectures that nvcc has, and PTX for those to come."""
 
@@ -61,7 +64,9 @@ def architectures(nvcc: str, target: str) -> list[str]:
     listed = subprocess.run([nvcc, "--list-gpu-arch"], check=True, capture_output=True, text=True).stdout.split()
     known = [a for a in ARCHITECTURES if f"compute_{a}" in listed]
     real = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in known]
-    return [*real, f"-gencode=arch=compute_{known[-1]},code=compute_{known[-1]}", "--threads=0"]
+    virtual = [a for a in known if a in (FIRST_OF_CLUSTERS, known[-1])]
+    ptx = [f"-gencode=arch=compute_{a},code=compute_{a}" for a in virtual]
+    return [*real, *ptx, "--threads=0"]
 
 
 @functools.cache

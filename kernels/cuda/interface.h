@@ -68,10 +68,10 @@ typedef struct {
     int32_t team_rows, members, tile_bits, row_bits, group_bits, resident, cluster, kept_rows, depth, source, sums;
 } rnn_work;
 
-/* What a device has: blocks that run at once for certain, bytes of shared memory for each, and how many of them may be
-   a cluster, 1 where there are no clusters. */
+/* What a device has: blocks that run at once for certain, bytes of shared memory for each, and how many clusters of 2, 4
+   and 8 such blocks run side by side. */
 typedef struct {
-    int32_t blocks, shared, cluster;
+    int32_t blocks, shared, clusters[3];
 } rnn_device;
 
 /* Facts of a device, by its number. Returns 0, or another number where a call failed: see rnn_error. */

@@ -38,7 +38,7 @@ struct Given {
     int shared;
 };
 
-/* A launch of clusters, of grid.x blocks each. */
+/* A launch of clusters, of grid.x blocks each, with so much shared memory that each has a multiprocessor. */
 struct Clusters {
     cudaLaunchAttribute size = {};
     cudaLaunchConfig_t config = {};
@@ -71,19 +71,19 @@ template <class Kernel> int allow_all_shared(int device, Kernel kernel) {
     return 0;
 }
 
-/* How many blocks, each with all the shared memory, may be a cluster. 8 are the most that all devices with clusters
-   allow; a part of one may have fewer side by side. */
-int largest_cluster(int device, int *blocks) {
+/* How many clusters of 2, 4 and 8 blocks run side by side: none where there are no clusters. The blocks of one are on
+   multiprocessors near each other, of which some are left over. */
+int count_clusters(int device, int *counts) {
     const auto kernel = walk<Number, Many, Train>;
-    int clusters = 0, shared;
-    TRY(cudaDeviceGetAttribute, &clusters, cudaDevAttrClusterLaunch, device);
-    *blocks = 1;
-    if (!clusters) return 0;
+    int possible, shared;
+    TRY(cudaDeviceGetAttribute, &possible, cudaDevAttrClusterLaunch, device);
     if (most_shared(device, &shared) || allow_all_shared(device, kernel)) return 1;
-    for (*blocks = 8; *blocks > 1; *blocks /= 2) {
-        const Clusters of(dim3(*blocks), shared, nullptr);
-        if (cudaOccupancyMaxActiveClusters(&clusters, kernel, &of.config) == cudaSuccess && clusters > 0) return 0;
-        (void)cudaGetLastError(); /* so many are not allowed */
+    for (int i = 0, size = 2; i < 3; ++i, size *= 2) {
+        const Clusters of(dim3(size), shared, nullptr);
+        counts[i] = 0;
+        if (!possible || cudaOccupancyMaxActiveClusters(&counts[i], kernel, &of.config) == cudaSuccess) continue;
+        (void)cudaGetLastError(); /* so many blocks are not allowed */
+        counts[i] = 0;
     }
     return 0;
 }
@@ -110,7 +110,9 @@ template <class Function, class Tile> int launch(const Given &given) {
         return 0;
     }
     if (call.work.cluster) {
-        const Clusters clusters(grid, given.shared, given.stream);
+        int most;
+        if (most_shared(given.device, &most)) return 1;
+        const Clusters clusters(grid, std::max(given.shared, most / 2 + 1), given.stream);
         TRY(cudaLaunchKernelEx, &clusters.config, kernel, call);
         return 0;
     }
@@ -135,7 +137,7 @@ const char *rnn_error(void) { return message; }
 int rnn_facts(int device, rnn_device *facts) {
     TRY(cudaDeviceGetAttribute, &facts->blocks, cudaDevAttrMultiProcessorCount, device);
     TRY(cudaSetDevice, device);
-    return most_shared(device, &facts->shared) || largest_cluster(device, &facts->cluster);
+    return most_shared(device, &facts->shared) || count_clusters(device, facts->clusters);
 }
 
 int rnn_meetings(int device, void *stream, int blocks, int count, uint32_t *arrived) {

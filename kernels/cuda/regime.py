@@ -29,7 +29,7 @@ DEPTHS = (1024, 512, 256, 128, 64, 32, 16, 8)  # numbers of a row that come at a
 LEAST_DEPTH = 32  # of them, if there is room
 PART = 16384  # bytes of a source that come at a time, about: RING - 1 of them on their way keep a multiprocessor busy
 PASS_ROWS = 32  # rows of a team at least that streams weights: they are read again for each pass
-CLUSTERS = (1, 2, 4, 8)  # blocks
+CLUSTERS = (2, 4, 8)  # blocks
 CLUSTER_MEETING = 65536  # as long as it takes, about, to read so many bytes of shared memory; not measured yet
 UNITS_EACH = 8  # a member's units, where there are blocks enough: 32 bytes of float32, what memory moves at least
 
@@ -38,13 +38,22 @@ UNITS_EACH = 8  # a member's units, where there are blocks enough: 32 bytes of f
 class Room:
     """What a device has: blocks that run at once for certain, bytes of shared memory and threads of each.
 
-    cluster: how many of them a cluster may have.
+    clusters: how many of 2, 4 and 8 blocks run side by side.
     """
 
     blocks: int
     shared: int
     threads: int
-    cluster: int = 1
+    clusters: tuple[int, ...] = ()
+
+    def part(self, count: int) -> Room:
+        """What each of so many ways has that run at once."""
+        clusters = tuple(number // count for number in self.clusters)
+        return replace(self, blocks=self.blocks // count, clusters=clusters)
+
+    def teams(self, members: int, cluster: bool) -> int:
+        """How many teams of so many blocks run at once."""
+        return dict(zip(CLUSTERS, self.clusters)).get(members, 0) if cluster else self.blocks // members
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,7 @@ def choose(room: Room, loads: Sequence[Load], rows: int, products: str, ways: in
     """The regime of a function over so many rows of the batch, in at most so many ways; products: a key of TILES."""
     whole = _of_one_way(room, loads, rows, products)
     for count in range(min(ways, room.blocks), 1, -1):
-        part = _of_one_way(replace(room, blocks=room.blocks // count), loads, rows, products)
+        part = _of_one_way(room.part(count), loads, rows, products)
         if part.resident or not whole.resident:
             return replace(part, ways=count)
     return whole
@@ -133,8 +142,8 @@ def _near(room: Room, loads: Sequence[Load], rows: int, products: str) -> Regime
         numbers = sum(_up(load.units, found.members) * count * k for load in loads for count, k in load.products)
         return times * numbers * size + (found.cluster and CLUSTER_MEETING)
 
-    members = (n for n in CLUSTERS if n <= min(room.cluster, room.blocks))
-    found = [_resident(room, loads, rows, products, n, cluster=n > 1) for n in members]
+    found = [_resident(room, loads, rows, products, 1)]
+    found += [_resident(room, loads, rows, products, n, cluster=True) for n in CLUSTERS if room.teams(n, True)]
     return min((each for each in found if each), key=cost, default=None)
 
 
@@ -143,7 +152,7 @@ def _resident(
 ) -> Regime | None:
     """All weights kept by so many members, and as many teams as there are blocks for."""
     near = members == 1 or cluster  # and so rows that share a tile need not share a team: nobody brings them
-    most = min(room.blocks // members, rows if near else _up(rows, TILES[products][1].rows))
+    most = min(room.teams(members, cluster), rows if near else _up(rows, TILES[products][1].rows))
     team_rows = _up(rows, max(1, most))
     shared_out = Sharing(tile=_tile(products, team_rows), members=members, team_rows=team_rows, cluster=cluster)
     return laid_out(room, loads, products, shared_out)
@@ -178,7 +187,7 @@ def laid_out(room: Room, loads: Sequence[Load], products: str, sharing: Sharing)
 
     weights, resident, own_tiles = [], 0, _up(_up(units, width), members)
     for load in loads:
-        weights.append(resident)
+        weights.append(resident if sharing.resident else 0)
         own = _up(_up(load.units, width), members) * width
         resident += sum(count * own * shape.row(k) for count, k in load.products) * shape.size
     sums = max(load.results for load in loads) * pass_rows * (width + 1) * shape.slices(room.threads, bits, row_bits)

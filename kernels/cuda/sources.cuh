@@ -1,9 +1,9 @@
 /* What products multiply weights with, in memory and in shared memory.
 
    A source comes from memory in parts, a ring of which is on its way while others are multiplied. Each member of a
-   cluster, and a team of one, has all its team's sources in shared memory all the time; in memory they are all the
-   same, for a run that goes on where this one ends. A source has two places in turn: who writes the second again has
-   met those who read the first since. */
+   cluster, and a team of one, has all its team's sources in shared memory all the time; at the end they are in memory
+   too, for a run that goes on there. A source has two places in turn: who writes the second again has met those who
+   read the first since. */
 #pragma once
 #include "tile.cuh"
 
@@ -34,7 +34,7 @@ struct Passed {
 /* The sources of one way, for one member of a team. */
 template <class Tile> struct Sources {
     using Stored = typename Tile::Stored;
-    const Team &team;
+    Team &team;
     const rnn_source *const all;
     unsigned char *const shared;
 
@@ -61,11 +61,12 @@ template <class Tile> struct Sources {
             }
     }
 
-    /* Write the u-th number of a row's part, `units` wide, at step k. */
-    template <class T> __device__ void pass(const Passed &passed, int k, int r, int units, int u, T value) const {
+    /* Write the u-th number of a row's part, `units` wide, at step k. last: whether it is the last of the run. */
+    template <class T>
+    __device__ void pass(const Passed &passed, int k, bool last, int r, int units, int u, T value) const {
         const Stored stored(value);
         const int place = (k + passed.shift) & 1, at = passed.part * units + u;
-        row(passed.number, place, r)[at] = stored;
+        if (last || !team.work.kept_rows) row(passed.number, place, r)[at] = stored;
         if (!team.work.kept_rows) return;
         Stored *const own = kept(passed.number, place, r) + at;
         if (!team.work.cluster) *own = stored;

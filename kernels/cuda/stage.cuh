@@ -19,11 +19,12 @@
    The thread of a row and unit is the same in all stages over as many units and in all steps, so values that pass from
    stage to stage or step to step of one unit need no meeting. */
 #pragma once
+#include <type_traits>
 #include "sources.cuh"
 
 /* One stage at one step, for one member of a team. */
 template <class T, class Stage, class Tile> struct StageRun {
-    const Team &team;
+    Team &team;
     const rnn_work &work;
     const rnn_stage &stage;
     const Sources<Tile> &sources;
@@ -191,8 +192,10 @@ template <class T, class Stage, class Tile> struct StageRun {
         }
     }
 
-    /* The stage at the k-th step of the walk. */
-    __device__ void operator()(int k) const {
+    /* The stage at the k-th step of the walk. last: whether it is the last of the run. meets: whether the members meet
+       before the next stage; who arrives for that has passed on its results, but may not have written the others, which
+       only the same thread reads. */
+    template <bool MEETS> __device__ void operator()(int k, bool last, std::bool_constant<MEETS>) const {
         const int own_unit = threadIdx.x & (tile.units - 1), group = 1 << work.group_bits;
         const int own_tile = threadIdx.x >> work.tile_bits & (group - 1);
         const int own_row = threadIdx.x >> work.tile_bits >> work.group_bits;
@@ -201,8 +204,12 @@ template <class T, class Stage, class Tile> struct StageRun {
         const bool comes = multiplies && !work.kept_rows;  // the source, in parts
         At at = first(k);
         if (comes && is_there(at)) begin_weights<0>(at);
-        bool met = !multiplies;
-        while (is_there(at)) {
+        bool met = !multiplies, more = is_there(at);
+        if (!more) {  // one who has no tile here goes to the meetings all the same
+            if (multiplies) team.wait();
+            if (MEETS) team.arrive();
+        }
+        while (more) {
             const int r = own_row < tile.rows ? at.row + own_row : team.end, unit = unit_of_tile(at, own_tile) + own_unit;
             const Row row = team.row(r, k);
             const bool mine = row.at_work && unit < stage.units;
@@ -221,20 +228,24 @@ template <class T, class Stage, class Tile> struct StageRun {
             for (int g = 0; multiplies && g < group && unit_of_tile(at, g) < stage.units; ++g)
                 multiply_all(At{k, at.row, unit_of_tile(at, g)}, sums(g));
             at = after(at);
+            more = is_there(at);
             if (multiplies) __syncthreads();
-            if (comes && is_there(at)) {  // it comes while the Program runs
+            if (comes && more) {  // it comes while the Program runs
                 begin_weights<0>(at);
                 begin_source<0>(at);
             }
-            if (!mine) continue;
-            collect(sums(own_tile), own_row, own_unit, sum);
-            Stage::run(in, sum, out);
+            if (mine) {
+                collect(sums(own_tile), own_row, own_unit, sum);
+                Stage::run(in, sum, out);
 #pragma unroll
-            for (int i = 0; i < Stage::outputs; ++i) place<T>(outputs[i], row)[unit] = out[i];
+                for (int i = 0; i < Stage::passes; ++i)
+                    sources.pass(Stage::passed(i), k, last, r, stage.units, unit, out[Stage::passed(i).output]);
+            }
+            if (MEETS && !more) team.arrive();
+            if (mine) {
 #pragma unroll
-            for (int i = 0; i < Stage::passes; ++i)
-                sources.pass(Stage::passed(i), k, r, stage.units, unit, out[Stage::passed(i).output]);
+                for (int i = 0; i < Stage::outputs; ++i) place<T>(outputs[i], row)[unit] = out[i];
+            }
         }
-        if (!met) team.wait();  // one who has no tile here goes to the meetings all the same
     }
 };

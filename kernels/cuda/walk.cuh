@@ -1,6 +1,5 @@
 /* The one kernel: a cell's stages, step after step, over whole sequences, forward or backward. */
 #pragma once
-#include <type_traits>
 #include "stage.cuh"
 
 /* A function: how many sources it has, and its stages in order. */
@@ -45,14 +44,12 @@ __device__ __forceinline__ void steps(const Call<Function<BACKWARD, SOURCES, Sta
     if (call.work.resident) visit([](const auto &stage, auto) { stage.load(); });
     if (call.work.kept_rows) sources.load(SOURCES);
     close_batch();
-    wait_for_all_but<0>();  // and before anyone looks at it there is a barrier
+    wait_for_all_but<0>();
+    __syncthreads();  // all has come, and may be read and written
     team.enter(F::meets(0));
     const int begin = call.work.begin[team.way], end = min(call.work.end[team.way], team.steps());
     for (int i = begin; i < end; ++i)
-        visit([&](const auto &stage, auto meets) {
-            stage(BACKWARD ? begin + end - 1 - i : i);
-            if constexpr (decltype(meets)::value) team.arrive();
-        });
+        visit([&](const auto &stage, auto meets) { stage(BACKWARD ? begin + end - 1 - i : i, i == end - 1, meets); });
     team.leave(F::meets(0));
 }
 

@@ -213,7 +213,7 @@ def _prepared(walks: list[Walk]) -> tuple[build.Library, regime.Regime]:
     at = walks[0].at
     code = at.code
     facts = code.facts(at.device.number)
-    room = regime.Room(facts.blocks, facts.shared, THREADS[at.products], facts.cluster)
+    room = regime.Room(facts.blocks, facts.shared, THREADS[at.products], tuple(facts.clusters))
     return code, _chosen(room, walks[0].loads(), at.N, at.products, min(len(walks), code.most_ways))
 
 

@@ -306,8 +306,9 @@ cudaError_t cudaLaunchCooperativeKernel(Kernel kernel, dim3 grid, dim3 block, vo
 
 template <class Kernel>
 cudaError_t cudaOccupancyMaxActiveClusters(int *clusters, Kernel, const cudaLaunchConfig_t *config) {
-    *clusters = shim::BLOCKS / config->attrs->val.clusterDim.x;
-    return *clusters ? cudaSuccess : cudaErrorInvalidValue;
+    const unsigned size = config->attrs->val.clusterDim.x;
+    *clusters = shim::BLOCKS / size;
+    return size > shim::BLOCKS ? cudaErrorInvalidValue : cudaSuccess;
 }
 
 template <class Argument>

@@ -21,6 +21,8 @@ inline void close_batch() {
 
 template <int BATCHES> inline void wait_for_all_but() {
     auto &batches = shim::self->batches;
+    ++shim::moves;
+    shim::give_way();  /* another thread may go on before this one's come */
     for (; batches.size() > BATCHES; batches.pop_front())
         for (const shim::Copy &copy : batches.front()) memcpy(copy.to, shim::backwards ? copy.read : copy.from, 16);
 }
