@@ -23,7 +23,7 @@ BACKWARDS = "RNN_SHIM_BACKWARDS"  # in the environment: threads take turns in th
 
 WAYS = {
     "alone": {"members": 1, "resident": True},
-    "cluster": {"members": 3, "resident": True, "cluster": True},
+    "cluster": {"members": 2, "resident": True, "cluster": True},
     "together": {"members": 3, "resident": True},
     "streamed": {"members": 2, "resident": False},
 }
