@@ -65,7 +65,7 @@ class Backward:
 
 def _cotangents(at: Layer, d_outputs: Ordered[Array | None], d_final: Ordered[Array | None]) -> dict[str, Spot]:
     """Where the backward finds the cotangents that it is given, and puts those that it computes."""
-    step, _seq, xp, values = at.step, at.seq, at.xp, dict[str, Spot]()
+    step, xp, values = at.step, at.xp, dict[str, Spot]()
     for i, (name, d_out, d_last) in enumerate(zip(step.states, d_outputs, d_final)):
         width = at.width(i)
         none = d_out is None

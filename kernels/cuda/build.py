@@ -109,6 +109,9 @@ class Library:
         if failed:
             raise RuntimeError(self.ffi.string(self.code.rnn_error()).decode())
 
+    def _pointers(self, *arrays: Any) -> list[Any]:
+        return [self.ffi.cast("void *", address(a)) for a in arrays]
+
     @property
     def most_ways(self) -> int:
         """RNN_MOST_WAYS of interface.h."""
@@ -134,20 +137,14 @@ class Library:
     ) -> None:
         """rnn_walk of interface.h. RuntimeError with the name of the call that failed and what CUDA says of it."""
         stream, number = self.ffi.cast("void *", at.stream), emit.FUNCTIONS.index(function)
-        tables = [
-            self.ffi.cast(f"const {kind} *", table.ctypes.data)
-            for kind, table in (("rnn_source", sources), ("rnn_spot", spots))
-        ]
-        arguments = work, stages, len(stages), tables[0], len(sources), tables[1], len(spots), shared
-        self._check(self.code.rnn_walk(at.number, stream, number, tile, *arguments))
+        source_table, spot_table = self._pointers(sources, spots)
+        tables = stages, len(stages), source_table, len(sources), spot_table, len(spots)
+        self._check(self.code.rnn_walk(at.number, stream, number, tile, work, *tables, shared))
 
     def store(self, at: Device, matrix: Any, to: Any) -> None:
         """rnn_store of interface.h, of a matrix that is contiguous."""
-        stream, pointers = (
-            self.ffi.cast("void *", at.stream),
-            [self.ffi.cast("void *", address(a)) for a in (matrix, to)],
-        )
-        self._check(self.code.rnn_store(at.number, stream, pointers[0], *matrix.shape, pointers[1], to.shape[1]))
+        stream, (source, goal) = self.ffi.cast("void *", at.stream), self._pointers(matrix, to)
+        self._check(self.code.rnn_store(at.number, stream, source, *matrix.shape, goal, to.shape[1]))
 
     def meetings(self, at: Device, blocks: int, count: int, arrived: int) -> None:
         """rnn_meetings of interface.h; arrived: an address."""

@@ -67,7 +67,7 @@ class Source:
     later: bool
 
 
-def sources(plan: Plan, function: str) -> dict[str, Source]:
+def product_sources(plan: Plan, function: str) -> dict[str, Source]:
     """The sources of a function's products, in the order of their numbers."""
     found, h = dict[str, Source](), plan.step.states[0]
     for product in (product for stage in plan.stages(function) for product in stage.products):
@@ -85,7 +85,7 @@ def source(plan: Plan, products: str) -> str:
     """The file of a step's library; products: a key of TILES."""
     stages, functions = list[str](), list[str]()
     for function in FUNCTIONS:
-        title, own = function.capitalize(), sources(plan, function)
+        title, own = function.capitalize(), product_sources(plan, function)
         names = [f"{title}{i}" for i in range(len(plan.stages(function)))]
         stages += [_stage(name, stage, own, function) for name, stage in zip(names, plan.stages(function))]
         backward = str(function == "backward").lower()

@@ -154,7 +154,7 @@ class Walk:
         units = {name: at.units(stage) for stage in stages for name, _ in stage.program.outputs}
         self.sources = {
             name: at.source(sum(units[output] for output in source.outputs))
-            for name, source in emit.sources(at.plan, self.function).items()
+            for name, source in emit.product_sources(at.plan, self.function).items()
         }
         first = self.sources.get("s." + at.step.states[0])
         if start is not None and first is not None:
