@@ -24,7 +24,7 @@ from .memory import LINE
 from .vector import declared
 
 WORD = ir.IntType(64)
-SPINS = 300  # looks at a counter before a waiting thread offers its core to others
+SPINS = 4000  # looks at a counter, some 60 us, before a waiting thread offers its core: who takes it keeps it for ms
 
 
 def require_literals(given: tuple[Any, ...]) -> None:

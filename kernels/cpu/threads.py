@@ -19,7 +19,7 @@ import numpy as np
 
 VARIABLE = "TINYGRAD_RNN_THREADS"
 QUOTA = "/sys/fs/cgroup/cpu.max"  # where Linux tells a container its share of the cores' time
-PATIENCE = 30_000  # looks for new work before a member sleeps: 0.5 to 1.5 ms
+PATIENCE = 60_000  # looks for new work before a member sleeps: about 1 ms
 WORTH = 1.5e6  # flops a list of jobs must have for the team to be worth its meetings, about 20 us of one core
 WORTH_WAKING = 2e7  # ... and to be worth waking those who sleep
 
@@ -73,7 +73,7 @@ def serve(team, thread, seen, patience):
     while idle < patience:
         now = look(team + 8 * {CALLS})
         if now == seen:
-            relax(idle % 1024)
+            relax(0)
             idle += 1
             continue
         seen = now
