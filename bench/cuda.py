@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tinygrad_rnn.kernels.program import Step
 from tinygrad_rnn.kernels.sequence import Sequence as Arguments
 
 from tinygrad_rnn.cells import find_cell
@@ -90,12 +91,26 @@ def weights_of(p: Problem) -> dict[str, np.ndarray]:
     return p.weights()
 
 
+def step_of(name: str) -> Step:
+    return trace(slstm if name == "slstm" else find_cell(name))
+
+
+def library_of(name: str) -> Any:
+    """A cell's compiled functions for this GPU, in the numbers that were set."""
+    import cupy
+    from tinygrad_rnn.kernels.cuda import arrays, build, tiles
+    from tinygrad_rnn.kernels.plan import plan
+
+    target = arrays.device_of(cupy.zeros(1)).target
+    return build.library(plan(step_of(name), False), tiles.products_of("float32"), target)
+
+
 def ours(name: str, p: Problem, task: str) -> Work:
     """This library's driver on CuPy's arrays: the output, and in training all gradients, layer after layer."""
     import cupy
     from tinygrad_rnn.kernels.cuda import driver
 
-    step = trace(slstm if name == "slstm" else find_cell(name))
+    step = step_of(name)
     rng, H = np.random.default_rng(3), p.H
     if name.upper() in GATES:
         weights = [cupy.asarray(a) for a in weights_of(p).values()]
@@ -244,25 +259,17 @@ def breakdown(r: Result, whole: Results) -> dict[str, Any]:
 
 def build_all(names: Sequence[str]) -> None:
     """All libraries that are wanted, at once: each takes nvcc some seconds."""
-    import cupy
-    from tinygrad_rnn.kernels.cuda import arrays, build, tiles
-    from tinygrad_rnn.kernels.plan import plan
-
-    target, products = arrays.device_of(cupy.zeros(1)).target, tiles.products_of("float32")
-    plans = [plan(trace(slstm if name == "slstm" else find_cell(name)), False) for name in names]
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda each: build.library(each, products, target), plans))
+        list(pool.map(library_of, names))
 
 
 def meeting() -> float:
     """Seconds of one meeting of as many blocks as there are multiprocessors."""
     import cupy
-    from tinygrad_rnn.kernels.cuda import arrays, build
-    from tinygrad_rnn.kernels.plan import plan
+    from tinygrad_rnn.kernels.cuda import arrays
 
     counter = cupy.zeros(32, np.uint32)
-    at = arrays.device_of(counter)
-    library = build.library(plan(trace(find_cell("rnn_tanh")), False), "float32", at.target)
+    at, library = arrays.device_of(counter), library_of("lstm")  # all have it, and this one is built already
     blocks = library.facts(at.number).blocks
     run = lambda: library.meetings(at, blocks, MEETINGS, arrays.address(counter))
     return min(milliseconds(run) for _ in range(5)) / 1e3 / MEETINGS

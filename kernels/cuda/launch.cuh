@@ -56,28 +56,19 @@ struct Clusters {
     Clusters(const Clusters &) = delete;  /* config knows where size is */
 };
 
-/* Bytes of shared memory that a block may have. */
-int most_shared(int device, int *bytes) {
-    TRY(cudaDeviceGetAttribute, bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-    return 0;
-}
-
 /* Let a kernel have all the shared memory of the device, and not what one launch takes: another thread of the host may
-   be about to launch it with more. */
-template <class Kernel> int allow_all_shared(int device, Kernel kernel) {
-    int bytes;
-    if (most_shared(device, &bytes)) return 1;
-    TRY(cudaFuncSetAttribute, kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+   be about to launch it with more. bytes: how much that is for a block. */
+template <class Kernel> int allow_all_shared(int device, Kernel kernel, int *bytes) {
+    TRY(cudaDeviceGetAttribute, bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    TRY(cudaFuncSetAttribute, kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, *bytes);
     return 0;
 }
 
-/* How many clusters of 2, 4 and 8 blocks run side by side: none where there are no clusters. The blocks of one are on
-   multiprocessors near each other, of which some are left over. */
-int count_clusters(int device, int *counts) {
-    const auto kernel = walk<Number, Many, Train>;
-    int possible, shared;
+/* How many clusters of 2, 4 and 8 blocks, each with so much shared memory, run side by side: none where there are no
+   clusters. The blocks of one are on multiprocessors near each other, of which some are left over. */
+template <class Kernel> int count_clusters(int device, Kernel kernel, int shared, int *counts) {
+    int possible;
     TRY(cudaDeviceGetAttribute, &possible, cudaDevAttrClusterLaunch, device);
-    if (most_shared(device, &shared) || allow_all_shared(device, kernel)) return 1;
     for (int i = 0, size = 2; i < 3; ++i, size *= 2) {
         const Clusters of(dim3(size), shared, nullptr);
         counts[i] = 0;
@@ -104,14 +95,13 @@ template <class Function, class Tile> int launch(const Given &given) {
     const int teams = (call.work.rows + call.work.team_rows - 1) / call.work.team_rows;
     const dim3 grid(call.work.members, teams, ways), block(THREADS);
     void *arguments[] = {&call};
-    if (allow_all_shared(given.device, kernel)) return 1;
+    int most;
+    if (allow_all_shared(given.device, kernel, &most)) return 1;
     if (call.work.members == 1) {
         TRY(cudaLaunchKernel, kernel, grid, block, arguments, given.shared, given.stream);
         return 0;
     }
     if (call.work.cluster) {
-        int most;
-        if (most_shared(given.device, &most)) return 1;
         const Clusters clusters(grid, std::max(given.shared, most / 2 + 1), given.stream);
         TRY(cudaLaunchKernelEx, &clusters.config, kernel, call);
         return 0;
@@ -137,18 +127,20 @@ const char *rnn_error(void) { return message; }
 int rnn_facts(int device, rnn_device *facts) {
     TRY(cudaDeviceGetAttribute, &facts->blocks, cudaDevAttrMultiProcessorCount, device);
     TRY(cudaSetDevice, device);
-    return most_shared(device, &facts->shared) || count_clusters(device, facts->clusters);
+    const auto kernel = walk<Number, Many, Train>;
+    return allow_all_shared(device, kernel, &facts->shared) ||
+           count_clusters(device, kernel, facts->shared, facts->clusters);
 }
 
 int rnn_meetings(int device, void *stream, int blocks, int count, uint32_t *arrived) {
     TRY(cudaSetDevice, device);
+    const auto queue = static_cast<cudaStream_t>(stream);
     rnn_work work = {};
     work.members = blocks;
     work.steps = count;
     work.arrived = arrived;
     void *arguments[] = {&work};
-    TRY(cudaMemsetAsync, arrived, 0, sizeof(uint32_t) * COUNTER_WORDS, static_cast<cudaStream_t>(stream));
-    const auto queue = static_cast<cudaStream_t>(stream);
+    TRY(cudaMemsetAsync, arrived, 0, sizeof(uint32_t) * COUNTER_WORDS, queue);
     TRY(cudaLaunchCooperativeKernel, meet, dim3(blocks), dim3(THREADS), arguments, 0, queue);
     return 0;
 }

@@ -203,11 +203,12 @@ template <class T, class Stage, class Tile> struct StageRun {
         constexpr bool multiplies = Stage::products > 0;
         const bool comes = multiplies && !work.kept_rows;  // the source, in parts
         At at = first(k);
-        if (comes && is_there(at)) begin_weights<0>(at);
-        bool met = !multiplies, more = is_there(at);
+        bool to_meet = multiplies, more = is_there(at);
         if (!more) {  // one who has no tile here goes to the meetings all the same
-            if (multiplies) team.wait();
+            if (to_meet) team.wait();
             if (MEETS) team.arrive();
+        } else if (comes) {
+            begin_weights<0>(at);
         }
         while (more) {
             const int r = own_row < tile.rows ? at.row + own_row : team.end, unit = unit_of_tile(at, own_tile) + own_unit;
@@ -218,13 +219,13 @@ template <class T, class Stage, class Tile> struct StageRun {
 #pragma unroll
                 for (int i = 0; i < Stage::inputs; ++i) in[i] = place<const T>(inputs[i], row)[unit];
             }
-            if (!met) {
+            if (to_meet) {
                 team.wait();
                 if (comes) begin_source<0>(at);
             } else if (multiplies) {
                 __syncthreads();  // all are done with the sums
             }
-            met = true;
+            to_meet = false;
             for (int g = 0; multiplies && g < group && unit_of_tile(at, g) < stage.units; ++g)
                 multiply_all(At{k, at.row, unit_of_tile(at, g)}, sums(g));
             at = after(at);

@@ -5,8 +5,8 @@
    A tile says how the numbers are stored in shared memory, and how threads share out the rows of a pass and the units
    of a tile. All tiles have the same words:
 
-       Stored, row(width)   what a number is in shared memory, and how many there are from one row to the next
-       filled(width)        how many numbers of a row are read: past its end there are zeros in memory too
+       Stored, row(width)   what a number is in shared memory, and how many there are from one row to the next, of rows
+                            that are whole vectors: past the end of what they hold there are zeros in memory too
        rows, units, slices  of a pass, of the tile, and how many threads' sums are still to be added up
        Sums<G>              a thread's sums, for G weights that are multiplied with one source
        multiply, put        add products to them; put them where the pointwise work finds them
@@ -23,8 +23,6 @@ template <class T> struct alignas(16) Vector {
 
 /* Numbers from one row of sums in shared memory to the next: one more than units, so that lanes meet in no bank. */
 __host__ __device__ inline int sums_row(int units) { return units + 1; }
-
-__host__ __device__ constexpr int rounded_up(int n, int to) { return (n + to - 1) / to * to; }
 
 /* Full precision, by fused multiply-add: each unit, with ROWS rows, is the task of a group of lanes of one warp. The
    lanes split k among them, a vector at a time, so that a group reads whole lines of shared memory; then they add up
@@ -49,8 +47,7 @@ template <class T, int LANES, int ROWS> struct LaneTile {
           slice(threadIdx.x / LANES >> bits >> row_bits), units(1 << bits), rows(ROWS << row_bits),
           slices(TASKS >> bits >> row_bits) {}
 
-    __device__ static int row(int width) { return rounded_up(width, V::size); }
-    __device__ static int filled(int width) { return rounded_up(width, V::size); }
+    __device__ static int row(int width) { return width; }
 
     template <int G>
     __device__ __forceinline__ void multiply(Sums<G> &sum, const T *source, int source_row, const T *weights,
@@ -139,8 +136,7 @@ template <class Rounded, int BLOCKS> struct MatrixTile {
           slice(threadIdx.x / 32 / ((1 << bits) / UNITS)),
           units(1 << bits), slices(THREADS / 32 / ((1 << bits) / UNITS)) {}
 
-    __device__ static int row(int width) { return filled(width) % (2 * STEP) ? filled(width) : filled(width) + STEP; }
-    __device__ static int filled(int width) { return rounded_up(width, STEP); }
+    __device__ static int row(int width) { return width % (2 * STEP) ? width : width + STEP; }
 
     template <int G>
     __device__ __forceinline__ void multiply(Sums<G> &sum, const Stored *source, int source_row, const Stored *weights,
