@@ -10,9 +10,10 @@ import cuda_shim
 import pytest
 import strict_cupy
 import strict_cupy_functions
+from tinygrad_rnn.kernels.cpu import threads
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import cli, device
+from tinygrad_rnn import cli, device, kernels
 
 
 @pytest.fixture(params=["stand-in", pytest.param("GPU", marks=pytest.mark.gpu)])
@@ -49,3 +50,16 @@ def sequences(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if device.kernels_lack():
         pytest.skip("; ".join(device.kernels_lack()))
     yield
+
+
+@pytest.fixture
+def every_size_is_worth_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have the kernels use as many threads as `set_num_threads` says for work of any size, on any number of cores.
+
+    Usually small work runs on one thread, so that a test of small arrays would never see a fault of two.
+    """
+    before = threads.get_num_threads()
+    monkeypatch.setattr(threads, "wanted_threads", lambda flops: threads.get_num_threads())
+    monkeypatch.setattr(kernels, "LARGE", 0)
+    yield
+    threads.set_num_threads(before)

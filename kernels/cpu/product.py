@@ -156,14 +156,17 @@ def product(args, thread, threads):
     room += thread * {at once} * most * {size}
     panels_of_all, tiles_of_all = -(-N // {width}), -(-M // {rows})
     by_panels = -(-panels_of_all // threads) * tiles_of_all <= -(-tiles_of_all // threads) * panels_of_all
-    if packs and tiles_of_all >= 4 * threads:  # each would pack all rows
+    if panels_of_all == 0 or packs and tiles_of_all >= 4 * threads:  # each would pack all rows
         by_panels = False
     low, high, first, last = 0, panels_of_all, 0, M
     if by_panels:
         low, high = panels_of_all * thread // threads, panels_of_all * (thread + 1) // threads
+        if low == high:
+            return
     else:
         first = tiles_of_all * thread // threads * {rows}
         last = min(M, tiles_of_all * (thread + 1) // threads * {rows})
+    whole = min(high, N // {width})  # the end of the thread's own full panels: what lies behind is another thread's
     if K == 0 and start != out:
         for r in range(first, last):
             for c in range(low * {width}, min(N, high * {width})):
@@ -172,7 +175,7 @@ def product(args, thread, threads):
     if packs:
         for top in range(first, last, {at once}):
             rows = min({at once}, last - top)
-            row_sums = sums + top * {size} if sums != 0 and low == 0 else edge_at  # one thread sees to each
+            row_sums = sums + top * {size} if sums != 0 and low == 0 else edge_at  # of the threads with a row's panels one
             for r in range(rows):
                 put({bits}, row_sums + r * {size}, 0.0)
             for k in range(0, K, most):
@@ -234,8 +237,8 @@ def products(unit: VectorUnit, bits: int) -> Products:
         "words": ", ".join(["intp"] * 18), "six words": ", ".join(["intp"] * 6), "panel vectors": PANEL_VECTORS,
         "sums": unpacked(SUMS), "arguments": unpacked(PRODUCT),
         "wide sum": sums.replace("VECTORS", str(PANEL_VECTORS)), "sum": sums.replace("VECTORS", "1"),
-        "span of rows": span_choice(unit, PANEL_VECTORS, "rows", f"(N // {width} - p)"),
-        "span of part": span_choice(unit, PANEL_VECTORS, "last - first", f"(N // {width} - p)"),
+        "span of rows": span_choice(unit, PANEL_VECTORS, "rows", "(whole - p)"),
+        "span of part": span_choice(unit, PANEL_VECTORS, "last - first", "(whole - p)"),
         "choice": choice(call(PANEL_VECTORS, "SPAN", "", 0), " " * 12),
         "middle": 3 * lanes, "middle choice": choice(call(3, "1", "", 0), " " * 12, spans=False),
         "narrow": 2 * lanes, "narrow choice": choice(narrow, " " * 12, spans=False),

@@ -1,0 +1,37 @@
+"""Random cases for the fuzzers: a fresh seed for each run, a fixed small budget, and a longer form by one variable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+
+VARIABLE = "TINYGRAD_RNN_FUZZ"
+"""Environment variable that multiplies the budget of every fuzzer: `TINYGRAD_RNN_FUZZ=50 pytest tests/fuzz`."""
+
+SEED = "TINYGRAD_RNN_FUZZ_SEED"
+"""Environment variable that repeats a run: its seed is part of every failure's message."""
+
+
+def budget(cases: int) -> int:
+    """Return how many cases to try where the short form tries so many."""
+    return max(1, round(cases * float(os.environ.get(VARIABLE) or 1)))
+
+
+def run_seed() -> int:
+    """Return the seed of this run: that of the environment, or a fresh one."""
+    given = os.environ.get(SEED)
+    return int(given) if given else int.from_bytes(os.urandom(4), "little")
+
+
+def generators(cases: int) -> Iterator[tuple[str, np.random.Generator]]:
+    """Yield a label and a generator of random numbers for each case within the budget."""
+    seed = run_seed()
+    for case in range(budget(cases)):
+        yield f"{SEED}={seed}, case {case}", np.random.default_rng([seed, case])
+
+
+def log_uniform(rng: np.random.Generator, low: int, high: int) -> int:
+    """Draw a whole number from low to high, small ones as often as large ones."""
+    return min(high, int(np.exp(rng.uniform(np.log(low), np.log(high + 1)))))
