@@ -11,6 +11,7 @@ go out, and it knows of no tensor, tape or layer.
     gradients.py   what is done with whole gradients outside the layers, in NumPy
     recompute.py   the sequence driver with less memory: what the backward wants is computed again, piece by piece
     plan.py        a step's Programs cut into stages of products and pointwise work, for the compiled drivers
+    locks.py       the locks of the library, and what a fork does to them
     cache.py       the folder where generated code is kept
     cpu/           the compiled driver: vector code for this host, generated and built by Numba
     cuda/          the driver for GPUs: CUDA C++, generated, built by nvcc and called through cffi
@@ -30,6 +31,7 @@ from types import ModuleType
 
 import numpy as np
 
+from . import locks
 from .program import Program, Step
 from .sequence import Array, Sequence
 
@@ -53,17 +55,10 @@ def wanted_driver() -> str:
 
 
 @functools.cache
-def _compiled() -> ModuleType:
-    from .cpu import driver  # not before it is wanted: Numba takes a while to import
-
-    return driver
-
-
-@functools.cache
-def _cuda() -> ModuleType:
-    from .cuda import driver
-
-    return driver
+def _module(name: str) -> ModuleType:
+    """A module of the kernels, imported when first wanted: Numba takes a while to import."""
+    with locks.building:
+        return importlib.import_module(name, __name__)
 
 
 def _worth_the_tile(x: np.ndarray, y: np.ndarray, multiply_adds: int) -> bool:
@@ -81,9 +76,7 @@ def matmul(x: np.ndarray, y: np.ndarray, bias: np.ndarray | None = None) -> np.n
     """x @ y (+ bias) of arrays, by NumPy's rules: large matrices by the compiled tile, the rest by NumPy."""
     matrices = x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0]
     if matrices and _worth_the_tile(x, y, x.shape[0] * x.shape[1] * y.shape[1]):
-        from .cpu import dense
-
-        return dense.matmul(x, y, bias)
+        return _module(".cpu.dense").matmul(x, y, bias)
     out = np.matmul(x, y)
     if bias is not None:
         out += bias
@@ -93,9 +86,7 @@ def matmul(x: np.ndarray, y: np.ndarray, bias: np.ndarray | None = None) -> np.n
 def matmul_and_sums(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """x^T @ y and the sums of x's columns, of matrices x [n, k] and y [n, m]: the gradients of weight and bias."""
     if _worth_the_tile(x, y, x.shape[0] * x.shape[1] * y.shape[1]):
-        from .cpu import dense
-
-        return dense.matmul_and_sums(x, y)
+        return _module(".cpu.dense").matmul_and_sums(x, y)
     return np.matmul(x.T, y), x.sum(0)
 
 
@@ -109,9 +100,7 @@ def elementwise(
     numbers: inputs that are one number for all elements. The arrays of all jobs are of one kind.
     """
     if wanted_driver() == "cpu" and type(next(iter(jobs[0][1].values()))) is np.ndarray:
-        from .cpu import elementwise as compiled
-
-        return compiled.elementwise(program, jobs, numbers)
+        return _module(".cpu.elementwise").elementwise(program, jobs, numbers)
     for given, out in jobs:
         for name, values in program.run({**given, **numbers}).items():
             out[name][...] = values
@@ -155,11 +144,6 @@ def _compiled_for(name: str, *arrays: np.ndarray) -> ModuleType:
     return _module(f".cpu.{name}" if served and wanted_driver() == "cpu" else f".{name}")
 
 
-@functools.cache
-def _module(name: str) -> ModuleType:
-    return importlib.import_module(name, __name__)
-
-
 def driver_for(step: Step, sequence: Sequence) -> ModuleType:
     """The driver, with `forward` and `backward`, that runs a step over a sequence.
 
@@ -167,12 +151,10 @@ def driver_for(step: Step, sequence: Sequence) -> ModuleType:
     always the one there. Raises ValueError where the environment asks for a driver that there is not.
     """
     if not isinstance(sequence.x, np.ndarray):
-        return _cuda()
+        return _module(".cuda.driver")
     if wanted_driver() == "reference" or 0 in sequence.x.shape:
-        from . import reference
-
-        return reference
-    return _compiled()
+        return _module(".reference")
+    return _module(".cpu.driver")
 
 
 def takes_several(x: Array) -> bool:
@@ -184,4 +166,4 @@ def infer(
     step: Step, weights: Ordered[np.ndarray | None], x: np.ndarray, initial: Ordered[np.ndarray], reverse: bool
 ) -> tuple[np.ndarray, list[np.ndarray]] | None:
     """A forward that keeps nothing, by the compiled driver's short way; None where it has none: see `cpu.driver`."""
-    return _compiled().infer(step, weights, x, initial, reverse) if wanted_driver() == "cpu" else None
+    return _module(".cpu.driver").infer(step, weights, x, initial, reverse) if wanted_driver() == "cpu" else None

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from . import locks
+
 
 def sigmoid(x: Any) -> Any:
     """1 / (1 + e^-x), from e^-|x| so that neither end overflows and small results keep their digits."""
@@ -28,9 +30,10 @@ def softplus(x: Any) -> Any:
 @functools.cache
 def _erf_ufunc() -> Callable:
     """`math.erf` as a ufunc, compiled by Numba on first use: NumPy has none."""
-    import numba
+    with locks.building:
+        import numba
 
-    return numba.vectorize(["float32(float32)", "float64(float64)"])(_scalar_erf)
+        return numba.vectorize(["float32(float32)", "float64(float64)"])(_scalar_erf)
 
 
 def _scalar_erf(x: float) -> float:

@@ -26,6 +26,7 @@ from typing import Any, TypeVar, cast
 
 from . import anomaly
 from .anomaly import watching
+from .kernels import locks
 
 
 class Box:
@@ -67,7 +68,7 @@ class _Mode(threading.local):
 mode = _Mode()
 _F = TypeVar("_F", bound=Callable[..., Any])
 _clock = itertools.count()
-_deposit_lock = threading.Lock()
+_deposit_lock = locks.renewed_at_fork(globals(), "_deposit_lock", threading.Lock)
 
 
 class Notes:

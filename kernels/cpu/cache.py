@@ -15,16 +15,15 @@ import importlib.util
 import os
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from .. import locks
 from ..cache import digest, digest_of_files, folder
 
 Made = TypeVar("Made")
-_lock = threading.RLock()
 _loaded: dict[str, ModuleType] = {}
 
 
@@ -48,7 +47,7 @@ def load(name: str, text: str) -> ModuleType:
     What is damaged there, as by a crash while the disk was full, is made anew.
     """
     key = f"{name}_{digest(generator_version() + text)}"
-    with _lock:
+    with locks.building:
         if key not in _loaded:
             path = folder() / f"{key}.py"
             if not path.exists() or path.read_bytes() != text.encode():

@@ -6,6 +6,8 @@ import functools
 import os
 from dataclasses import dataclass
 
+from .. import locks
+
 VARIABLE = "TINYGRAD_RNN_VECTOR"
 """Environment variable that forces a vector unit: 512, 256 or 128 (bits), for tests."""
 
@@ -30,9 +32,10 @@ class VectorUnit:
 @functools.cache
 def host_features() -> dict[str, bool]:
     """The instruction set extensions of this processor, by LLVM's names."""
-    import llvmlite.binding as binding
+    with locks.building:
+        import llvmlite.binding as binding
 
-    return dict(binding.get_host_cpu_features())
+        return dict(binding.get_host_cpu_features())
 
 
 @functools.cache

@@ -10,10 +10,11 @@ import ctypes
 import functools
 import itertools
 import math
-import os
 import threading
 
 import numpy as np
+
+from .. import locks
 
 SMALLEST = 1 << 16  # bytes, under which memory comes from NumPy
 LEAST = 1 << 12  # bytes, under which it does not matter where an array begins
@@ -24,7 +25,7 @@ BYTE = np.dtype(np.uint8)
 _free: dict[int, list[np.ndarray]] = {}
 _kept = 0
 _turns = itertools.count()
-_lock = threading.RLock()  # a garbage collection within may give back another block
+_lock = locks.renewed_at_fork(globals(), "_lock", threading.RLock)  # a garbage collection within may give back another
 
 
 _HEAD = object.__basicsize__  # bytes of what every Python object begins with
@@ -123,12 +124,3 @@ def zeros(shape: int | tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     array = empty(shape, dtype)
     array.fill(0)
     return array
-
-
-def _renew_lock() -> None:
-    global _lock
-    _lock = threading.RLock()  # another thread may have held it, and a forked child has no other thread
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)

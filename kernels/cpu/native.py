@@ -19,6 +19,7 @@ from numba import cfunc, njit, types
 from numba.core.errors import RequireLiteralValue
 from numba.extending import intrinsic
 
+from .. import locks
 from .cache import made_again_if_damaged
 from .memory import LINE
 from .vector import declared
@@ -73,6 +74,40 @@ def count_up(typing: Any, address: Any) -> Any:
         return builder.atomic_rmw("add", builder.inttoptr(args[0], WORD.as_pointer()), WORD(1), "seq_cst")
 
     return types.intp(types.intp), emit
+
+
+@intrinsic
+def swap(typing: Any, address: Any, value: Any) -> Any:
+    """Write a word that threads share; what it was before."""
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
+        return builder.atomic_rmw("xchg", builder.inttoptr(args[0], WORD.as_pointer()), args[1], "seq_cst")
+
+    return types.intp(types.intp, types.intp), emit
+
+
+@intrinsic
+def wait_for_bell(typing: Any, bell: Any) -> Any:
+    """Sleep until another thread rings. A bell is one of Python's own locks, which needs no interpreter lock."""
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
+        number = ir.IntType(32)
+        acquire = declared(builder.module, "PyThread_acquire_lock", number, [WORD, number])
+        builder.call(acquire, [args[0], number(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), emit
+
+
+@intrinsic
+def ring_bell(typing: Any, bell: Any) -> Any:
+    """Wake the thread that sleeps, or is about to, with this bell."""
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
+        builder.call(declared(builder.module, "PyThread_release_lock", ir.VoidType(), [WORD]), [args[0]])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), emit
 
 
 @intrinsic
@@ -165,15 +200,18 @@ class Kernel:
     def __init__(self, function: Callable, names: tuple[str, ...]):
         self.function, self.names = function, names
 
-    @functools.cached_property
+        self._compiled: Any = None
+
+    @property
     def entry(self) -> int:
         """The kernel's address."""
-        compile_it = cfunc("void(intp, intp, intp)", cache=True, error_model="numpy")
-        with _said_if_long(self.function):
-            path = Path(self.function.__code__.co_filename)
-            compiled = made_again_if_damaged(path, lambda: compile_it(self.function))
-        self._kept = compiled  # with it its machine code would go
-        return int(compiled.address or 0)
+        with locks.building:
+            if self._compiled is None:
+                compile_it = cfunc("void(intp, intp, intp)", cache=True, error_model="numpy")
+                with _said_if_long(self.function):
+                    path = Path(self.function.__code__.co_filename)
+                    self._compiled = made_again_if_damaged(path, lambda: compile_it(self.function))
+        return int(self._compiled.address or 0)
 
 
 class _said_if_long:

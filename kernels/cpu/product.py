@@ -175,7 +175,7 @@ def product(args, thread, threads):
     if packs:
         for top in range(first, last, {at once}):
             rows = min({at once}, last - top)
-            row_sums = sums + top * {size} if sums != 0 and low == 0 else edge_at  # of the threads with a row's panels one
+            row_sums = sums + top * {size} if sums != 0 and low == 0 else edge_at  # one thread has a row's first panel
             for r in range(rows):
                 put({bits}, row_sums + r * {size}, 0.0)
             for k in range(0, K, most):

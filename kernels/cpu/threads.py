@@ -3,11 +3,16 @@
 A list of jobs, each a kernel with its arguments, is handed to the whole team; all take their share of a job and meet
 before the next. Between lists the members look out for the next one for about a millisecond, at the price of a core,
 and then sleep: a thread that sleeps takes as long to wake as a small layer takes to run.
+
+A list is announced, run and waited for within one native call, and the members live in native code as long as the
+team does. So no interrupt can come between two of these steps, and nothing waits for Python's interpreter lock.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import ctypes
 import functools
 import math
 import os
@@ -17,20 +22,27 @@ from types import ModuleType
 
 import numpy as np
 
+from .. import locks
+
 VARIABLE = "TINYGRAD_RNN_THREADS"
 QUOTA = "/sys/fs/cgroup/cpu.max"  # where Linux tells a container its share of the cores' time
 PATIENCE = 60_000  # looks for new work before a member sleeps: about 1 ms
 WORTH = 1.5e6  # flops a list of jobs must have for the team to be worth its meetings, about 20 us of one core
 WORTH_WAKING = 2e7  # ... and to be worth waking those who sleep
 
-# Words that the team shares, each in a cache line of its own (8 words).
-CALLS, JOBS, MEETING, DONE, CORES = 0, 8, 16, 24, 32  # and after CORES a line for each member
+# Words that the team shares, each in a cache line of its own (8 words). MEMBERS: of each member a line with the core
+# on which it ran last, whether it sleeps, and its bell.
+CALLS, JOBS, MEETING, DONE, BUSY, MEMBERS = 0, 8, 16, 24, 32, 40
+CORE, ASLEEP, BELL = 0, 1, 2
+
+ALONE = -1  # what `lead` returns where the team is at work for another thread, or dismissed
 
 TEXT = f'''"""Generated: how a team of threads runs lists of jobs."""
 
 from numba import njit
 
-from tinygrad_rnn.kernels.cpu.native import call, core, count_up, look, meet, publish, relax, word
+from tinygrad_rnn.kernels.cpu.native import call, core, count_up, look, meet, publish, relax, ring_bell, swap
+from tinygrad_rnn.kernels.cpu.native import wait_for_bell, word
 
 
 @njit("void(intp, intp, intp, intp)", cache=True, nogil=True, error_model="numpy")
@@ -43,49 +55,88 @@ def perform(team, jobs, thread, threads):
             meet(team + 8 * {MEETING}, threads)
 
 
-@njit("void(intp, intp, intp)", cache=True, error_model="numpy")
-def announce(team, jobs, threads):
-    """Set the first `threads` members to work; their number is part of the word that they look at."""
-    publish(team + 8 * {MEETING}, 0)
-    publish(team + 8 * {DONE}, 0)
-    publish(team + 8 * {JOBS}, jobs)
-    publish(team + 8 * {CALLS}, (look(team + 8 * {CALLS}) // 1024 + 1) * 1024 + threads)
+@njit("void(intp, intp)", cache=True, nogil=True, error_model="numpy")
+def wake(team, threads):
+    """Ring for those of the first `threads` members who sleep. Who takes the flag down rings: each is rung once."""
+    for i in range(1, threads):
+        member = team + 8 * ({MEMBERS} + 8 * i)
+        if look(member + 8 * {ASLEEP}) and swap(member + 8 * {ASLEEP}, 0):
+            ring_bell(word(member, {BELL}))
+
+
+@njit("intp(intp, intp)", cache=True, nogil=True, error_model="numpy")
+def sleepers(team, threads):
+    """How many of the first `threads` members sleep."""
+    count = 0
+    for i in range(1, threads):
+        count += look(team + 8 * ({MEMBERS} + 8 * i + {ASLEEP}))
+    return count
 
 
 @njit("intp(intp, intp, intp)", cache=True, nogil=True, error_model="numpy")
 def lead(team, jobs, threads):
-    """Take part as the first thread, and wait for the others; who of them was on the same core, or 0."""
+    """Run jobs on the caller and the first members: announce them, take part, wait for the others.
+
+    Returns a member that was on the caller's core, or 0; {ALONE}, with nothing done, where the team cannot take part.
+    """
+    if swap(team + 8 * {BUSY}, 1):
+        return {ALONE}
+    calls = look(team + 8 * {CALLS})
+    if calls < 0:
+        publish(team + 8 * {BUSY}, 0)
+        return {ALONE}
+    publish(team + 8 * {MEETING}, 0)
+    publish(team + 8 * {DONE}, 0)
+    publish(team + 8 * {JOBS}, jobs)
+    publish(team + 8 * {CALLS}, (calls // 1024 + 1) * 1024 + threads)
+    wake(team, threads)
     perform(team, jobs, 0, threads)
-    spins, here = 0, core()
+    spins, here, crowded = 0, core(), 0
     while look(team + 8 * {DONE}) < threads - 1:
         relax(spins)
         spins += 1
     for i in range(1, threads):
-        if here >= 0 and look(team + 8 * ({CORES} + 8 * i)) == here:
-            return i
-    return 0
+        if here >= 0 and crowded == 0 and look(team + 8 * ({MEMBERS} + 8 * i + {CORE})) == here:
+            crowded = i
+    publish(team + 8 * {BUSY}, 0)
+    return crowded
 
 
-@njit("intp(intp, intp, intp, intp)", cache=True, nogil=True, error_model="numpy")
-def serve(team, thread, seen, patience):
-    """Run what is announced until for long nothing is; the last announcement seen."""
-    idle = 0
-    while idle < patience:
+@njit("void(intp, intp, intp)", cache=True, nogil=True, error_model="numpy")
+def serve(team, thread, patience):
+    """The life of a member: run what is announced, and sleep where for long nothing is; until the team is dismissed."""
+    member, idle, seen = team + 8 * ({MEMBERS} + 8 * thread), 0, 0
+    while True:
         now = look(team + 8 * {CALLS})
-        if now == seen:
-            relax(0)
-            idle += 1
-            continue
-        seen = now
         if now < 0:
             break
-        threads = now % 1024
-        if thread < threads:
+        if now != seen:
+            seen, threads = now, now % 1024
+            if thread < threads:
+                idle = 0
+                perform(team, look(team + 8 * {JOBS}), thread, threads)
+                publish(member + 8 * {CORE}, core())
+                count_up(team + 8 * {DONE})
+        elif idle < patience:
+            relax(0)
+            idle += 1
+        else:
+            # Raise the flag before the second look, so that no announcement is lost: who announces looks at the
+            # flag afterwards. If the flag is down by now, somebody rings, and the bell must be waited for.
+            publish(member + 8 * {ASLEEP}, 1)
+            if look(team + 8 * {CALLS}) == seen or swap(member + 8 * {ASLEEP}, 0) == 0:
+                wait_for_bell(word(member, {BELL}))
             idle = 0
-            perform(team, look(team + 8 * {JOBS}), thread, threads)
-            publish(team + 8 * ({CORES} + 8 * thread), core())
-            count_up(team + 8 * {DONE})
-    return seen
+
+
+@njit("void(intp, intp)", cache=True, nogil=True, error_model="numpy")
+def dismiss(team, size):
+    """Have the members end, once the team has done its work."""
+    while swap(team + 8 * {BUSY}, 1):
+        relax(1 << 30)
+    publish(team + 8 * {CALLS}, -1)
+    wake(team, size)
+    publish(team + 8 * {BUSY}, 0)
 '''
 
 
@@ -96,6 +147,18 @@ def _code() -> ModuleType:
     return cache.load("team", TEXT)
 
 
+def _bell() -> int:
+    """Return a lock of Python's that is locked, by its address. It is never freed: a few bytes for each member."""
+    api = ctypes.pythonapi
+    api.PyThread_allocate_lock.restype = ctypes.c_void_p
+    api.PyThread_acquire_lock.argtypes = ctypes.c_void_p, ctypes.c_int
+    bell = api.PyThread_allocate_lock()
+    if not bell:
+        raise MemoryError("a lock for a thread could not be made")
+    api.PyThread_acquire_lock(bell, 1)
+    return int(bell)
+
+
 class _Team:
     """The calling thread, whoever it is at the time, and size - 1 threads that wait for work."""
 
@@ -103,57 +166,40 @@ class _Team:
         from .memory import aligned
 
         self.code = _code()
-        self.words = aligned((CORES + 8 * size) * 8).view(np.int64)
+        self.words = aligned((MEMBERS + 8 * size) * 8).view(np.int64)
         self.words[:] = 0
+        self.words[MEMBERS + CORE :: 8] = -1
         self.at = self.words.ctypes.data
         self.size = size
-        self.busy = threading.Lock()
-        self.sleeping: dict[int, threading.Lock] = {}
+        for i in range(1, size):
+            self.words[MEMBERS + 8 * i + BELL] = _bell()
+        # A thread holds the team, and so the words that it looks at, as long as it runs.
         start = lambda i: threading.Thread(target=self._member, args=(i,), name=f"tinygrad_rnn_{i}", daemon=True)
         self.members = [start(i) for i in range(1, size)]
         for member in self.members:
             member.start()
 
     def _member(self, i: int) -> None:
-        bell, seen = threading.Lock(), 0
-        bell.acquire()
-        while seen >= 0:
-            seen = self.code.serve(self.at, i, seen, PATIENCE)
-            self.sleeping[i] = bell  # before the look at what is announced: who announces looks here afterwards
-            if self.words[CALLS] == seen >= 0:
-                bell.acquire()
-            del self.sleeping[i]
+        self.code.serve(self.at, i, PATIENCE)
 
     def lead(self, jobs: int, threads: int) -> bool:
         """Run jobs on some of the members; False where they are at work for another or dismissed."""
-        if not self.busy.acquire(blocking=False):
-            return False
-        try:
-            if self.words[CALLS] < 0:
-                return False
-            self.code.announce(self.at, jobs, threads)
-            self.wake(threads)
-            return True
-        finally:  # an interrupt must not leave the others at work on memory that is given back
-            if self.words[JOBS] == jobs:
-                here = self.code.lead(self.at, jobs, threads)
-                self.words[JOBS] = 0
-                if here:
-                    _move_away(self.members[here - 1], int(self.words[CORES + 8 * here]))
-            self.busy.release()
+        crowded = self.code.lead(self.at, jobs, threads)
+        if crowded > 0:
+            _move_away(self.members[crowded - 1], int(self.words[MEMBERS + 8 * crowded + CORE]))
+        return bool(crowded != ALONE)
+
+    def sleepers(self, threads: int) -> int:
+        """How many of the first so many sleep."""
+        return int(self.code.sleepers(self.at, threads))
 
     def wake(self, threads: int) -> None:
         """Have those of the first so many who sleep look out for work."""
-        for i, bell in list(self.sleeping.items()):
-            with contextlib.suppress(RuntimeError):  # it has been rung already
-                if i < threads:
-                    bell.release()
+        self.code.wake(self.at, threads)
 
     def dismiss(self) -> None:
         """Have the members end."""
-        with self.busy:
-            self.words[CALLS] = -1
-            self.wake(self.size)
+        self.code.dismiss(self.at, self.size)
 
 
 def _move_away(member: threading.Thread, core: int) -> None:
@@ -171,7 +217,8 @@ def _move_away(member: threading.Thread, core: int) -> None:
 
 _team: _Team | None = None
 _count = 0
-_lock = threading.Lock()
+_ended = False  # at the interpreter's end there is no team, and none is made
+_lock = locks.renewed_at_fork(globals(), "_lock", threading.Lock)
 
 
 @functools.cache
@@ -204,12 +251,17 @@ def set_num_threads(count: int) -> None:
     _count = count
 
 
-def _current_team() -> _Team:
+def _current_team() -> _Team | None:
+    """The team of as many threads as are wanted; None at the interpreter's end, when no thread can be started."""
     global _team
+    team = _team
+    if team is not None and team.size == _count:
+        return team
     with _lock:
-        if _team is None or _team.size != get_num_threads():
-            if _team is not None:
-                _team.dismiss()
+        if _team is not None and _team.size != get_num_threads():
+            _team.dismiss()
+            _team = None
+        if _team is None and not _ended:
             _team = _Team(get_num_threads())
         return _team
 
@@ -224,29 +276,36 @@ def wanted_threads(flops: float) -> int:
     count = min(get_num_threads(), usable_cores())
     if count == 1:
         return 1
-    team = _current_team()
-    if flops < WORTH_WAKING and team.sleeping and any(i < count for i in list(team.sleeping)):
-        team.wake(count)
-        return 1
+    if flops < WORTH_WAKING:
+        team = _current_team()
+        if team is not None and team.sleepers(count):
+            team.wake(count)
+            return 1
     return count
 
 
 def run(jobs: int, threads: int) -> None:
     """Run the list of jobs at an address on so many threads.
 
-    Where the team is at work for another Python thread this one runs them alone: results are the same.
+    Where the team is at work for another Python thread, or there is none, this one runs them alone: results are the
+    same.
     """
     if threads > 1:
         team = _current_team()
-        if team.lead(jobs, min(threads, team.size)):
+        if team is not None and team.lead(jobs, min(threads, team.size)):
             return
     _code().perform(0, jobs, 0, 1)
 
 
-def _forget() -> None:
-    global _team, _lock
-    _team, _lock = None, threading.Lock()  # a forked child has no threads but its own
+@atexit.register
+def _end() -> None:
+    """Dismiss the team while its members can still end."""
+    global _team, _ended
+    with _lock:
+        team, _team, _ended = _team, None, True
+    if team is not None:
+        team.dismiss()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+# A forked child has no threads but its own.
+locks.renewed_at_fork(globals(), "_team", lambda: None)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import locks
 from ..cache import digest, digest_of_files, folder
 from ..plan import Plan
 from ..program import Step
@@ -163,8 +164,8 @@ def interface() -> Any:
     return ffi
 
 
-_lock = threading.Lock()
-_locks: dict[tuple[Step, bool, str, str], threading.Lock] = {}
+_lock = locks.renewed_at_fork(globals(), "_lock", threading.Lock)
+_locks: dict[tuple[Step, bool, str, str], threading.Lock] = locks.renewed_at_fork(globals(), "_locks", dict)
 _loaded: dict[tuple[Step, bool, str, str], Library] = {}
 
 

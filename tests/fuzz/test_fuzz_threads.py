@@ -160,7 +160,7 @@ def test_random_models(unit, every_size_is_worth_threads):
                 optimiser.step()
                 state = tuple(s.detach() for s in state)
                 losses.append(loss.detach().reshape(1))
-            results = {name: p for name, p in model.named_parameters()}
+            results = dict(model.named_parameters())
             return arrays_of(model, results | {"losses": tg.concat(losses)})
 
         same_for_all_threads(f"{label}, {unit} bits: {V, W, H, T, N, outputs}", compute)
