@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from collections.abc import Sequence as Ordered
+from typing import Any
 
 import numpy as np
 
@@ -70,9 +71,11 @@ def _recorded(
 ) -> Pass:
     """The pass for arrays of these sizes; its blocks: the numbers, then of each job the inputs and the outputs."""
     kernel = _kernel(program, numbers, unit, 8 * dtype.itemsize)
-    whole = lambda name: Spot(name, 0, 0, 0)
-    arrays = lambda k: [whole(f"{name}_{k}") for name in kernel.names[2:]]
-    return Pass([(kernel, [n, whole("numbers"), *arrays(k)]) for k, n in enumerate(sizes)], {}, count)
+    single = Spot("numbers", 0, max(1, len(numbers)), unit.lanes(dtype.itemsize))
+    arrays = lambda k, n: [Spot(f"{name}_{k}", 0, 1, n) for name in kernel.names[2:]]
+    written = {f"{name}_{k}" for name in kernel.names if name.startswith("out_") for k in range(len(sizes))}
+    jobs: list[tuple[Kernel, list[Any]]] = [(kernel, [n, single, *arrays(k, n)]) for k, n in enumerate(sizes)]
+    return Pass(jobs, {}, count, dtype, written=written)
 
 
 @functools.cache

@@ -85,7 +85,8 @@ def _adding(shape: tuple[int, int], rows: int, dtype: np.dtype, count: int, unit
     g, out = r.given("g", *shape), r.given("out", rows, shape[1])
     r.fill(out)
     kernel = _kernels(unit, 8 * dtype.itemsize)["add_rows"]
-    r.add(kernel, g=g, index=r.given("index", 1, shape[0]), out=out, count=shape[0], columns=shape[1])
+    index = r.given("index", 1, shape[0], np.dtype(np.int64))
+    r.add(kernel, g=g, index=index, out=out, count=shape[0], columns=shape[1])
     return r.finish()
 
 
@@ -102,9 +103,10 @@ def sum_of_squares(arrays: list[np.ndarray]) -> float:
 def _squaring(sizes: tuple[int, ...], dtype: np.dtype, count: int, unit: VectorUnit) -> Pass:
     kernel, jobs, done = _kernels(unit, 8 * dtype.itemsize)["squares"], [], 0
     for i, n in enumerate(sizes):
-        jobs.append((kernel, [Spot("out", done * 8, 0, 0), Spot(f"x_{i}", 0, 0, 0), n]))
-        done += -(-n // BLOCK)
-    return Pass(jobs, {}, count)
+        blocks = -(-n // BLOCK)
+        jobs.append((kernel, [Spot("out", done * 8, 1, blocks), Spot(f"x_{i}", 0, 1, n), n]))
+        done += blocks
+    return Pass(jobs, {}, count, dtype, {"out": np.dtype(np.float64)}, {"out"})
 
 
 def scaled(arrays: list[np.ndarray], number: float) -> list[np.ndarray]:

@@ -3,16 +3,20 @@
 What a pass works on lies in blocks of memory that are named when it is recorded and given when it is run: arrays of
 the caller, and arenas in which the pass lays out its own. All arguments of all its kernels are one array of words,
 offsets into blocks; to run it takes one addition of where the blocks lie, and one call of the team.
+
+Kernels read and write raw memory. So a pass knows for each block how many bytes its jobs touch, in which dtype, and
+whether they write, and holds every array that it is given against that: see `place`.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,21 +40,60 @@ from numba import njit
 from tinygrad_rnn.kernels.cpu.native import word
 
 
-@njit("void(int64[::1], int64[::1], int64[::1], int64[::1])", cache=True, error_model="numpy")
-def place(arrays, which, offsets, words):
+@njit("int64(int64[::1], int64[:, ::1], int64[::1], int64[::1], int64[::1])", cache=True, error_model="numpy")
+def place(arrays, limits, which, offsets, words):
     """words = offsets + where the first numbers of the arrays lie, of the first for which = 1; of none for 0.
 
-    arrays: where Python's objects lie; see `memory.address`.
+    arrays: where Python's objects lie; see `memory.address`. limits, of each: the numbers that it must have, the object
+    that is its dtype, and the flags that must be set. Returns the first array that does not keep to them, or -1.
     """
+    for k in range(len(arrays)):
+        array = arrays[k]
+        dimensions, numbers = word(array, {head} + 1) & 0xFFFFFFFF, 1
+        for d in range(dimensions):
+            numbers *= word(word(array, {head} + 2), d)
+        flags = word(array, {head} + 6) & limits[k, 2]
+        if numbers < limits[k, 0] or word(array, {head} + 5) != limits[k, 1] or flags != limits[k, 2]:
+            return k
     for i in range(len(words)):
         k = which[i]
         words[i] = offsets[i] + (0 if k == 0 else word(arrays[k - 1], {head}))
+    return -1
 '''
+
+CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400
+"""NumPy's flags of an array, NPY_ARRAY_*."""
 
 
 @functools.cache
 def _placing() -> Any:
     return cache.load("place", TEXT.replace("{head}", str(object.__basicsize__ // 8))).place
+
+
+class Limit(NamedTuple):
+    """What the jobs of a pass take a block for: so many numbers of a dtype, one after the other, at least."""
+
+    numbers: int
+    dtype: np.dtype
+    written: bool = False
+
+    def words(self) -> tuple[int, int, int]:
+        """As `place` reads it. NumPy has one object for each dtype of its own."""
+        return self.numbers, id(self.dtype), CONTIGUOUS | ALIGNED | (WRITEABLE if self.written else 0)
+
+    def fitting(self, name: str, array: Any) -> np.ndarray:
+        """Return the array, of a dtype that is this object and not only equal; ValueError where it does not fit."""
+        fits = isinstance(array, np.ndarray) and array.dtype == self.dtype and array.size >= self.numbers
+        fits = fits and array.flags.c_contiguous and array.flags.aligned
+        if not fits or self.written and not array.flags.writeable:
+            got = "another kind of object"
+            if isinstance(array, np.ndarray):
+                kind = "contiguous" if array.flags.c_contiguous else "strided"
+                kind = kind if array.flags.writeable else f"{kind}, read-only"
+                got = f"{array.dtype} of shape {array.shape}, {kind}"
+            wanted = f"{self.numbers} numbers of {self.dtype}, contiguous" + (" and writeable" if self.written else "")
+            raise ValueError(f"kernels: {name}: expected at least {wanted}, got {got}")
+        return array.view(self.dtype)
 
 
 @dataclass(frozen=True)
@@ -64,9 +107,21 @@ class Spot:
 
 
 class Pass:
-    """A recorded list of jobs; `arenas` says for each arena how many bytes it has."""
+    """A recorded list of jobs; `arenas` says for each arena how many bytes it has.
 
-    def __init__(self, jobs: list[tuple[Kernel, list[Any]]], arenas: dict[str, int], count: int):
+    dtype: of the blocks, but for arenas, which are bytes, and those that `others` names. written: names of the caller's
+    blocks that jobs write.
+    """
+
+    def __init__(
+        self,
+        jobs: list[tuple[Kernel, list[Any]]],
+        arenas: dict[str, int],
+        count: int,
+        dtype: np.dtype,
+        others: Mapping[str, np.dtype] = MappingProxyType({}),
+        written: Collection[str] = (),
+    ):
         words: list[Any] = [len(jobs)]
         start = 1 + 2 * len(jobs)
         for kernel, arguments in jobs:
@@ -79,19 +134,38 @@ class Pass:
         self.which = np.array([places[s.block] for s in spots], np.int64)
         self.offsets = np.array([s.offset for s in spots], np.int64)
         self.jobs, self.arenas, self.count = jobs, arenas, count
+        self.limits = {name: Limit(size, memory.BYTE, True) for name, size in arenas.items()}
+        for s in spots:
+            if s.block and s.block not in arenas:
+                kind = others.get(s.block, dtype)
+                numbers = s.rows * s.columns * (dtype.itemsize if kind == memory.BYTE else 1)  # another pass's arena
+                end = s.offset // kind.itemsize + numbers
+                before = self.limits.get(s.block, Limit(0, kind, s.block in written))
+                self.limits[s.block] = before._replace(numbers=max(end, before.numbers))
+        self.table = self._table()
 
-    def bound(self, blocks: Mapping[str, np.ndarray], room: Mapping[str, int], rest: Ordered[str]) -> Pass:
+    def _table(self) -> np.ndarray:
+        """The limits of the blocks, in their order, as `place` reads them."""
+        return np.array([self.limits[name].words() for name in self.blocks], np.int64).reshape(-1, 3)
+
+    def bound(
+        self, blocks: Mapping[str, np.ndarray], room: Mapping[str, int], size: int, rest: Ordered[str]
+    ) -> Pass:
         """This pass with some of its blocks in place for good, and all else given, in order, to `run_on`.
 
         Whoever runs it keeps `blocks` alive. room: those that will be parts of one block, the first that is given, so
-        many bytes from its beginning. rest: the others.
+        many bytes from its beginning; size: its bytes in all. rest: the others.
         """
+        for name, array in blocks.items():
+            self.limits[name].fitting(name, array)
         places = [0, *(address(blocks[name]) if name in blocks else room.get(name, 0) for name in self.blocks)]
         number = dict.fromkeys(blocks, 0) | dict.fromkeys(room, 1) | {name: i for i, name in enumerate(rest, 2)}
         other = copy.copy(self)
         other.blocks = ["room", *rest]
         other.which = np.array([0, *map(number.__getitem__, self.blocks)], np.int64)[self.which]
         other.offsets = self.offsets + np.array(places, np.int64)[self.which]
+        other.limits = {name: self.limits[name] for name in rest} | {"room": Limit(size, memory.BYTE, True)}
+        other.table = other._table()
         return other
 
     def run(self, blocks: dict[str, np.ndarray]) -> None:
@@ -102,9 +176,11 @@ class Pass:
             memory.give_back(block)
 
     def run_on(self, blocks: Ordered[np.ndarray]) -> None:
-        """Run it on blocks in the order of its own."""
+        """Run it on blocks in the order of its own. ValueError, before anything runs, for one that does not fit."""
         words = np.empty(len(self.which), np.int64)
-        _placing()(np.array([*map(id, blocks)], np.int64), self.which, self.offsets, words)
+        misfit = _placing()(np.array([*map(id, blocks)], np.int64), self.table, self.which, self.offsets, words)
+        if misfit >= 0:
+            return self.run_on([self.limits[name].fitting(name, a) for name, a in zip(self.blocks, blocks)])
         threads.run(address(words), self.count)
 
 
@@ -116,18 +192,21 @@ class Recorder:
         self.lanes = self.unit.lanes(dtype.itemsize)
         self.kernels = products(self.unit, 8 * dtype.itemsize)
         self.arena, self.arenas = arena, dict[str, int]()
+        self.others = dict[str, np.dtype]()
         self.jobs: list[tuple[Kernel, list[Any]]] = []
         self.packed: dict[tuple[Spot, bool, int, int, int], Spot] = {}
 
     def finish(self) -> Pass:
-        return Pass(self.jobs, self.arenas, self.count)
+        return Pass(self.jobs, self.arenas, self.count, self.dtype, self.others)
 
     def full(self, n: int) -> int:
         """A width made full vectors."""
         return -(-n // self.lanes) * self.lanes
 
-    def given(self, name: str, rows: int, columns: int) -> Spot:
-        """An array of the caller's."""
+    def given(self, name: str, rows: int, columns: int, dtype: np.dtype | None = None) -> Spot:
+        """An array of the caller's; dtype: where it is not the recorder's."""
+        if dtype is not None:
+            self.others[name] = dtype
         return Spot(name, 0, rows, columns)
 
     def make(self, rows: int, columns: int, arena: str = "") -> Spot:

@@ -17,6 +17,7 @@ import numpy as np
 from ..plan import PROJECTION, Multiplication, Plan, Stage, plan, source_names
 from ..program import Step
 from ..sequence import WEIGHT_NAMES
+from . import memory
 from .host import VectorUnit
 from .passes import SCRATCH, Pass, Recorder, Spot
 from .product import PANEL_VECTORS
@@ -112,6 +113,7 @@ class _Layer(Recorder):
         self.W, self.V = self.full(shapes.H), self.full(shapes.P)
         self.rows = shapes.T * shapes.N
         self.results: dict[str, tuple[int, int]] = {}
+        self.others |= dict.fromkeys((WEIGHTS, KEPT, VALUES, COTANGENTS), memory.BYTE)
 
     def result(self, name: str, rows: int, columns: int) -> Spot:
         """An array that the caller makes and gets back."""
@@ -188,7 +190,7 @@ class _Layer(Recorder):
         passing = {name.replace(".", "_") for stage in stages for name, _ in stage.program.outputs if name[0] == "t"}
         places |= {name: self.make(at.N, self.W) for name in passing}
         places |= {"T": at.T, "N": at.N, "H": at.H, "W": self.W, "P": at.P, "V": self.V, "reverse": at.reverse}
-        places |= {"slots": slots, "active": self.given("active", 1, at.T)}
+        places |= {"slots": slots, "active": self.given("active", 1, at.T, np.dtype(np.int64))}
         places["members"] = self.members(stages, function == "backward")
         places["meetings"] = self.zeros(self.count, 64 // self.dtype.itemsize)
         self.add(self.loops[function], **places)

@@ -130,8 +130,10 @@ def _run(name: str, arrays: list[np.ndarray], x: np.ndarray) -> None:
 
 @functools.lru_cache(256)
 def _recorded(name: str, shape: tuple[int, int], dtype: np.dtype, count: int, unit: VectorUnit) -> Pass:
-    blocks = [str(i) for i in range(4)]
-    return Pass([(_kernels(unit, 8 * dtype.itemsize)[name], [*(Spot(b, 0, 0, 0) for b in blocks), *shape])], {}, count)
+    kernel, (rows, columns) = _kernels(unit, 8 * dtype.itemsize)[name], shape
+    wide = ("x", "out") if name == "errors" else ("x",)
+    spots = [Spot(block, 0, rows, columns if block in wide else 1) for block in kernel.names[:4]]
+    return Pass([(kernel, [*spots, rows, columns])], {}, count, dtype, {"index": np.dtype(np.int64)}, {"out"})
 
 
 @functools.cache

@@ -96,7 +96,8 @@ class Packed:
         rest = ["x", *("initial_" + name for name in states)]
         rest += [SCRATCH] if SCRATCH in run.arenas.keys() - room.keys() else []
         active = np.full(T, N, np.int64)
-        bound = run.bound({WEIGHTS: self.block, "active": active}, room, rest)
+        size = sum(sizes.values()) + memory.LINE * len(sizes)
+        bound = run.bound({WEIGHTS: self.block, "active": active}, room, size, rest)
 
         def place(spot: Spot, first: int, shape: tuple[int, ...]) -> _Place:
             row = spot.columns * self.dtype.itemsize
@@ -107,7 +108,6 @@ class Packed:
             spot = recorded.spots[name]
             where = place(spot, 0 if reverse else T % (spot.rows // N), (N, width))
             last.append(where._replace(strides=where.strides[1:]))
-        size = sum(sizes.values()) + memory.LINE * len(sizes)
         found = _Prepared(bound, size, place(h, 0 if reverse else 1, (T, N, self.widths[0])), tuple(last), active)
         self.prepared[T, N, reverse, count] = found
         return found
