@@ -89,16 +89,16 @@ def test_only_the_program_itself_is_watched(monkeypatch, argv, original, ours):
 
 def test_importing_the_library_leaves_signals_alone():
     program = (
-        "import signal; signal.signal(2, signal.default_int_handler); import tinygrad_rnn.cli as cli; cli.main(['info'])"
+        "import signal; signal.signal(2, signal.default_int_handler); from tinygrad_rnn import cli; cli.main(['info'])"
         "; assert signal.getsignal(2) is signal.default_int_handler"
     )
     subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL, timeout=60)
 
 
 def test_an_ignored_signal_stays_ignored(spellings):
+    shell = 'trap "" INT; "$@" info & for k in 1 2 3 4 5 6; do sleep 0.1; kill -INT $! 2>&-; done; wait $!'
     done = subprocess.run(
-        ["sh", "-c", 'trap "" INT; "$@" info & p=$!; for k in 1 2 3 4 5 6; do sleep 0.1; kill -INT $p 2>&-; done; wait $p', "sh"]
-        + spellings[1],
+        ["sh", "-c", shell, "sh", *spellings[1]],
         capture_output=True,
         text=True,
         timeout=60,

@@ -123,7 +123,8 @@ def change_bytes(chance, raw):
     elif kind == 2:
         raw += bytes(chance.randrange(1, 100))
     elif kind == 3:
-        new = chance.choice([b"[" * 50_000, b'{"a":' * 20_000, b"{}", b"[]", b"null", b'{"a":1,"a":2}', b"\xff", b"1" * 9999])
+        heads = [b"[" * 50_000, b'{"a":' * 20_000, b"{}", b"[]", b"null", b'{"a":1,"a":2}', b"\xff", b"1" * 9999]
+        new = chance.choice(heads)
         return struct.pack("<Q", len(new)) + new + bytes(raw[head:])
     else:
         for _ in range(chance.randrange(1, 4)):

@@ -139,8 +139,8 @@ def _by_its_nuls(raw: bytes, invalid: bool) -> str | None:
     likely = {
         "UTF-32LE": d == len(raw) // 4,
         "UTF-32BE": a == -(-len(raw) // 4),
-        "UTF-16LE": low >= 8 * high,
-        "UTF-16BE": high >= 8 * low,
+        "UTF-16LE": low >= 3 * high,
+        "UTF-16BE": high >= 3 * low,
     }
     return next((encoding for encoding, fits in likely.items() if fits and _reads_as(raw, encoding)), None)
 

@@ -63,4 +63,4 @@ def extremes(values: np.ndarray, columns: int) -> np.ndarray:
     rows = values[:whole].reshape(-1, width)
     starts = np.arange(0, whole, width)
     rest = np.arange(whole, len(values))
-    return np.unique(np.concatenate([[0], starts + rows.argmin(1), starts + rows.argmax(1), rest]))
+    return np.unique(np.concatenate([[0, len(values) - 1], starts + rows.argmin(1), starts + rows.argmax(1), rest]))
