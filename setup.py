@@ -103,6 +103,7 @@ class Platform(Distribution):
 setup(
     packages=[
         "tinygrad_rnn",
+        "tinygrad_rnn.cli",
         "tinygrad_rnn.primitives",
         "tinygrad_rnn.nn",
         "tinygrad_rnn.nn.utils",

@@ -31,6 +31,7 @@ from tinygrad_rnn.kernels.sequence import Sequence as Arguments
 
 from tinygrad_rnn.cells import find_cell
 from tinygrad_rnn.device import cuda_lacks, kernels_lack
+from tinygrad_rnn.terminal import tqdm_class
 from tinygrad_rnn.trace import trace
 
 from . import peers, results
@@ -321,13 +322,11 @@ def report(found: Results) -> str:
 
 def measured(kinds: Sequence[str], numbers: str) -> Results:
     """All records in some numbers, in a process that has computed in no others."""
-    from tqdm import tqdm
-
     set_numbers(numbers)
     build_all([*map(str.lower, kinds), "lstm", *(OTHER_CELLS if numbers == "fp32" else ())])
     grid: list[Any] = [(kind, numbers, task, N, H) for kind in kinds for H in WIDTHS for N in BATCHES for task in TASKS]
     grid += [(kind, numbers, task, N, H, LAYERS) for kind in kinds for N, H in OTHER_SIZES for task in TASKS]
-    found = [measure(*record) for record in tqdm(grid, unit="record", desc=numbers, disable=None)]
+    found = [measure(*record) for record in tqdm_class()(grid, unit="record", desc=numbers, disable=None)]
     found += other_cells() if numbers == "fp32" else []
     facts = machine(), peers.versions(), time.strftime("%Y-%m-%d"), 0, False, {"meeting": meeting()}, dict[str, float]()
     return Results(*facts, records=found)

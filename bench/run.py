@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tinygrad_rnn.terminal import tqdm_class
+
 from . import ceilings, peers, plots, results, timing
 from .groups import GROUPS, select
 from .record import KINDS, Record
@@ -63,12 +65,10 @@ def run(options: Options) -> int:
 
 def measure(records: Sequence[Record], options: Options) -> results.Results:
     """All records, one after the other, under a progress bar; or those that were done when it was interrupted."""
-    from tqdm import tqdm
-
     effort = (QUICK_SECONDS, QUICK_TURNS) if options.quick else (SECONDS, timing.TURNS)
     tops = [ceilings.measure(options.threads)]
     found, loops = list[results.Result](), list[float]()
-    bar = tqdm(records, unit="record", disable=None, dynamic_ncols=True)
+    bar = tqdm_class()(records, unit="record", disable=None, dynamic_ncols=True)
     with bar, contextlib.suppress(KeyboardInterrupt):
         for record in bar:
             bar.set_postfix_str(record.name, refresh=False)

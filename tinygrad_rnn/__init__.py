@@ -10,6 +10,11 @@
     lstm.weight_hh_l0.grad
 """
 
+from . import interrupts as _interrupts
+
+if _interrupts.is_program():  # before the imports below, so that Ctrl-C while they run prints no traceback
+    _interrupts.watch()
+
 from importlib.util import find_spec as _find_spec
 
 if _find_spec("tinygrad_rnn.kernels") is None:

@@ -42,8 +42,25 @@ def get_rng_state() -> str:
 
 
 def set_rng_state(state: str) -> None:
-    """Go on from a state that `get_rng_state` gave."""
+    """Go on from a state that `get_rng_state` gave. Raise ValueError, with nothing changed, for any other."""
+    found = checked_rng_state(state)
+    _generator.bit_generator.state = found
+
+
+def checked_rng_state(state: str) -> dict[str, Any]:
+    """The state that a text of `get_rng_state` holds; ValueError for any other text, whoever wrote it."""
+    own = _generator.bit_generator.state
     try:
-        _generator.bit_generator.state = json.loads(state)
-    except (ArithmeticError, ValueError, TypeError, KeyError):
-        raise ValueError(f"set_rng_state: state: expected what get_rng_state gave, got {state!r:.40}") from None
+        found = json.loads(state) if isinstance(state, str) else None
+        fits = found.keys() == own.keys() and found["bit_generator"] == own["bit_generator"]
+        numbers = [(found["state"][name], 128) for name in own["state"]]
+        numbers += [(found["has_uint32"], 1), (found["uinteger"], 32)]
+        fits = fits and found["state"].keys() == own["state"].keys()
+        fits = fits and all(type(n) is int and 0 <= n < 2**bits for n, bits in numbers)
+        fits = fits and found["state"]["inc"] % 2 == 1  # PCG64's streams; an even one repeats itself much sooner
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        fits = False
+    if not fits:
+        got = repr(state[:40]) if isinstance(state, str) else type(state).__name__
+        raise ValueError(f"set_rng_state: state: expected what get_rng_state gave, got {got}")
+    return found

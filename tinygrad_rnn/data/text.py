@@ -5,8 +5,11 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+
+from .files import read_bytes
 
 
 class TextError(ValueError):
@@ -40,10 +43,18 @@ class Vocabulary:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def encode(self, text: str, name: str = "text") -> np.ndarray:
-        """The ids of a text's characters, int64 [len(text)]; TextError names the first character that has none."""
+    @property
+    def dtype(self) -> np.dtype:
+        """The smallest dtype that every id fits: one byte for up to 256 characters."""
+        return np.min_scalar_type(len(self) - 1)
+
+    def encode(self, text: str, name: str = "text", dtype: Any = np.int64) -> np.ndarray:
+        """The ids of a text's characters, [len(text)]; TextError names the first character that has none.
+
+        dtype: of the ids. A long text takes eight times less memory in the attribute `dtype` of a small vocabulary.
+        """
         try:
-            return np.fromiter(map(self._ids.__getitem__, text), np.int64, len(text))
+            return np.fromiter(map(self._ids.__getitem__, text), dtype, len(text))
         except KeyError as error:
             character = error.args[0]
             raise TextError(
@@ -78,16 +89,69 @@ def default_text() -> str:
 def read_text(path: str | os.PathLike[str]) -> str:
     """A file of UTF-8 text as it stands, line ends included; a byte order mark at its start is left out.
 
-    Raises OSError where it cannot be read, TextError where it is not UTF-8.
+    Raises OSError where it cannot be read or is no regular file (nor a pipe that somebody writes to), TextError where
+    it is not UTF-8.
     """
-    with open(path, "rb") as file:
-        raw = file.read()
+    return decode_text(read_bytes(path), os.fspath(path))
+
+
+def decode_text(raw: bytes, name: str) -> str:
+    """The text of the bytes of a file, as `read_text` returns it; `name` is the file's in an error."""
     try:
-        return raw.decode("utf-8").removeprefix("\ufeff")
+        text, wrong = raw.decode("utf-8"), ""
     except UnicodeDecodeError as error:
-        raise TextError(
-            f"{os.fspath(path)}: expected UTF-8 text, got byte 0x{raw[error.start]:02x} at position {error.start}"
-        ) from None
+        text, wrong = "", f"byte 0x{raw[error.start]:02x} at position {error.start}"
+    for mark, encoding in _MARKS.items():
+        if wrong and raw.startswith(mark):
+            raise TextError(f"{name}: expected UTF-8 text, got {wrong}, a byte order mark {_advice(encoding)}")
+    if not raw.startswith(b"\xef\xbb\xbf") and (likely := _by_its_nuls(raw, bool(wrong))):
+        found = f"{raw.count(0):,} NUL bytes in {len(raw):,}, as in a text without a byte order mark"
+        raise TextError(f"{name}: expected UTF-8 text, got {found} {_advice(likely)}")
+    if wrong:
+        raise TextError(f"{name}: expected UTF-8 text, got {wrong}")
+    return text.removeprefix("\ufeff")
+
+
+_MARKS = {  # the longer ones first, which begin like the others
+    b"\xff\xfe\x00\x00": "UTF-32LE",
+    b"\x00\x00\xfe\xff": "UTF-32BE",
+    b"\xff\xfe": "UTF-16LE",
+    b"\xfe\xff": "UTF-16BE",
+}
+
+
+def _advice(encoding: str) -> str:
+    return f"of {encoding}: convert it: iconv -f {encoding} -t UTF-8 FILE > NEWFILE"
+
+
+def _by_its_nuls(raw: bytes, invalid: bool) -> str | None:
+    """The encoding of two or four bytes a character that a text's NUL bytes speak of, None if they do not.
+
+    In UTF-16 the NULs of Latin letters, spaces and line ends are all the first or all the second byte of a character,
+    in UTF-32 every character has one at its end or start. Few of them are part of the text, unless it is invalid as
+    UTF-8 anyway.
+    """
+    zeros = np.frombuffer(raw, np.uint8) == 0
+    a, b, c, d = (int(np.count_nonzero(zeros[k::4])) for k in range(4))
+    high, low = a + c, b + d  # of characters of two bytes, if they stand the high byte first
+    if high + low < (1 if invalid else max(2, 0.02 * len(raw))):
+        return None
+    likely = {
+        "UTF-32LE": d == len(raw) // 4,
+        "UTF-32BE": a == -(-len(raw) // 4),
+        "UTF-16LE": low >= 3 * high,
+        "UTF-16BE": high >= 3 * low,
+    }
+    return next((encoding for encoding, fits in likely.items() if fits and _reads_as(raw, encoding)), None)
+
+
+def _reads_as(raw: bytes, encoding: str) -> bool:
+    """Whether bytes are a text without NULs in an encoding of 16 or 32 bits; it may be cut off within a character."""
+    size = int(encoding[4:6]) // 8
+    try:
+        return "\0" not in raw[: len(raw) // size * size].decode(encoding)
+    except UnicodeDecodeError:
+        return False
 
 
 def split(ids: np.ndarray, held_out: float) -> tuple[np.ndarray, np.ndarray]:
@@ -114,6 +178,8 @@ class Chunks:
     of the row fit no stream.
 
     A row too short for `batch` streams of `bptt` ids is laid out in fewer streams: see the attribute `batch`.
+
+    The row is not copied: `inputs` and `targets` are views of it, [length, N]. A chunk is int64, as models take it.
     """
 
     def __init__(self, ids: np.ndarray, batch: int, bptt: int):
@@ -126,8 +192,8 @@ class Chunks:
         self.batch = min(batch, max(1, pairs // bptt))
         self.length = pairs // self.batch
         used = self.length * self.batch
-        self.inputs = np.ascontiguousarray(ids[:used].reshape(self.batch, self.length).T)
-        self.targets = np.ascontiguousarray(ids[1 : used + 1].reshape(self.batch, self.length).T)
+        self.inputs = ids[:used].reshape(self.batch, self.length).T
+        self.targets = ids[1 : used + 1].reshape(self.batch, self.length).T
 
     def __len__(self) -> int:
         return -(-self.length // self.bptt)
@@ -139,4 +205,4 @@ class Chunks:
         if not 0 <= k < len(self):
             raise IndexError(f"Chunks: expected a number from 0 to {len(self) - 1}, got {k}")
         rows = slice(k * self.bptt, (k + 1) * self.bptt)
-        return self.inputs[rows], self.targets[rows]
+        return np.ascontiguousarray(self.inputs[rows], np.int64), np.ascontiguousarray(self.targets[rows], np.int64)

@@ -2,42 +2,40 @@
 
 A tree is nested dicts (with text keys), lists and tuples of arrays, tensors, numbers, text, booleans and None. Its
 arrays become the tensors of the file, under dotted names; the rest is JSON in the file's metadata, together with
-the name and version of the format. Nothing is pickled: to load a file runs no code of it.
+the name and version of the format and a hash of it all. Nothing is pickled: to load a file runs no code of it. A file
+may have been damaged, or made to do harm: see `load`.
 
-Format: https://huggingface.co/docs/safetensors
+Files that versions before the hash wrote have none; they load, without that one check.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import json
 import os
-import re
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..data.files import open_regular
 from ..device import host, on_gpu
 from ..tape import Box
+from .header import DTYPES, Entry, read_header, strict_json
+from .saving import InUseError, alone_in, write_atomically
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+__all__ = ["CheckpointError", "InUseError", "alone_in", "load", "reading", "save", "write_atomically"]
 
 FORMAT = "tinygrad_rnn.lm"
 VERSION = 1
+_CODES = {np.dtype(dtype): code for code, dtype in DTYPES.items()}
 
 
 class CheckpointError(ValueError):
     """A file that is no usable checkpoint, with the reason in one line."""
-
-
-class InUseError(RuntimeError):
-    """Somebody else is at work in a folder."""
 
 
 def save(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
@@ -48,94 +46,59 @@ def save(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
     import safetensors.numpy
 
     tensors: dict[str, np.ndarray] = {}
-    skeleton = _pack(tree, "", tensors)
-    metadata = {"format": FORMAT, "version": str(VERSION), "tree": json.dumps(skeleton)}
+    text = json.dumps(_pack(tree, "", tensors))
+    digest = _start_hash(text, {name: (_CODES[array.dtype], array.shape) for name, array in tensors.items()})
+    for name in sorted(tensors):
+        digest.update(tensors[name].reshape(-1).view(np.uint8).data)
+    metadata = {"format": FORMAT, "version": str(VERSION), "tree": text, "sha256": digest.hexdigest()}
     write_atomically(Path(path), safetensors.numpy.save(tensors, metadata))
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary file beside the path, wait until the disk has it, then rename it to the path."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")  # another may write it too
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
-        raise
-    _sync_folder(path.parent)
-
-
-@contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Within the block nobody else is in a folder by this function, of whatever process: InUseError if one is.
-
-    What a process that was killed has left half-written there is removed. Does nothing where folders cannot be locked
-    (not on Windows, nor on some network drives).
-    """
-    if fcntl is None:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if _locked(descriptor):
-            for part in folder.glob("*.part"):
-                if re.fullmatch(r".+\.\d+-\d+\.part", part.name):
-                    part.unlink(missing_ok=True)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _locked(descriptor: int) -> bool:
-    """Whether a folder could be locked; InUseError where another holds it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InUseError from None
-    except OSError:
-        return False
-    return True
-
-
-def _sync_folder(folder: Path) -> None:
-    """Wait until the disk has the renaming too, where folders can be opened (not on Windows)."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+def load(path: str | os.PathLike[str], check: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
     """The tree of a file that `save` wrote: arrays for tensors, lists for tuples.
 
-    Raises OSError where it cannot be read, CheckpointError where it is truncated, of another kind or newer.
-    """
-    import safetensors
+    Only a regular file is read. check: called with the tree before its tensors' numbers are read, when arrays that
+    take no memory stand in for them; what it raises of the errors that `reading` knows is a CheckpointError.
 
+    Raises OSError where the file cannot be read or is no regular one, CheckpointError where it is truncated, damaged
+    (any single bit that is not as it was), of another kind or newer.
+    """
     name = os.fspath(path)
-    with open(path, "rb"):  # the system's own words for a missing file, a folder, no permission
-        pass
-    try:
-        with safetensors.safe_open(name, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            _check_format(name, metadata)  # first: NumPy has no words for some tensors of others
-            with reading(name):
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{name}: expected a checkpoint, got a truncated or foreign file ({error})") from error
-    with reading(name):
-        tree = _unpack(json.loads(metadata["tree"]), tensors)
-        if not isinstance(tree, dict):
-            raise TypeError(f"expected a tree, got {type(tree).__name__}")
-    return tree
+    with open_regular(path) as file:
+        try:
+            metadata, entries = read_header(file)
+        except ValueError as error:
+            reason = f"expected a checkpoint, got a truncated or foreign file ({error})"
+            raise CheckpointError(f"{name}: {reason}") from error
+        _check_format(name, metadata)  # first: NumPy has no words for some tensors of others
+        with reading(name):
+            skeleton = strict_json(metadata["tree"])
+            stand_ins = {key: entry.stand_in() for key, entry in entries.items()}
+            unused = set(entries)
+            tree = _unpack(skeleton, stand_ins, unused)
+            if unused or not isinstance(tree, dict):
+                raise TypeError(f"expected a tree with all tensors, got {type(tree).__name__} without {len(unused)}")
+            if check is not None:
+                check(tree)
+            return _unpack(skeleton, _read(name, file, metadata, entries), set(entries))
+
+
+def _read(name: str, file: io.FileIO, metadata: dict[str, str], entries: dict[str, Entry]) -> dict[str, np.ndarray]:
+    """The numbers of all tensors; CheckpointError unless they and the rest have the hash that the file says."""
+    tensors = {key: entry.read(file) for key, entry in entries.items()}
+    if "sha256" in metadata:
+        digest = _start_hash(metadata["tree"], {key: (entry.code, entry.shape) for key, entry in entries.items()})
+        for key in sorted(tensors):
+            digest.update(tensors[key].reshape(-1).view(np.uint8).data)
+        if digest.hexdigest() != metadata["sha256"]:
+            raise CheckpointError(f"{name}: expected the content that was written, got another: the file is damaged")
+    return tensors
+
+
+def _start_hash(text: str, tensors: dict[str, tuple[str, tuple[int, ...]]]) -> Any:
+    """The hash of all but the tensors' numbers, which are to be added in the order of their names."""
+    heads = [[name, code, list(shape)] for name, (code, shape) in sorted(tensors.items())]
+    return hashlib.sha256(json.dumps([text, heads]).encode())
 
 
 def _check_format(name: str, metadata: dict[str, str]) -> None:
@@ -143,6 +106,9 @@ def _check_format(name: str, metadata: dict[str, str]) -> None:
         raise CheckpointError(f"{name}: expected a checkpoint of tinygrad-rnn train, got tensors of another origin")
     if metadata.get("version") != str(VERSION):
         raise CheckpointError(f"{name}: expected version {VERSION} of the format, got {metadata.get('version')}")
+    unknown = sorted(metadata.keys() - {"format", "version", "tree", "sha256"})
+    if unknown:
+        raise CheckpointError(f"{name}: expected a whole checkpoint, got parts that do not fit ({unknown[0]!r:.40})")
 
 
 @contextlib.contextmanager
@@ -150,15 +116,21 @@ def reading(name: str) -> Iterator[None]:
     """Within the block, parts that a checkpoint lacks or that do not fit are a CheckpointError."""
     try:
         yield
+    except CheckpointError:
+        raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error!s:.300}"
         raise CheckpointError(f"{name}: expected a whole checkpoint, got parts that do not fit ({reason})") from error
 
 
 def _pack(tree: Any, name: str, tensors: dict[str, np.ndarray]) -> Any:
     """The JSON of a tree, in which {"tensor": name} stands for an array that was put into `tensors`."""
     if isinstance(tree, (Box, np.ndarray)) or on_gpu(tree):
-        tensors[name] = np.asarray(host(tree), order="C")
+        array = np.asarray(host(tree), order="C")
+        if array.dtype not in _CODES or name in tensors:
+            got = f"a second {name}" if name in tensors else array.dtype
+            raise TypeError(f"save: {name}: expected each array once, of a dtype that safetensors has, got {got}")
+        tensors[name] = array
         return {"tensor": name}
     if isinstance(tree, dict):
         return {"dict": {key: _pack(value, f"{name}.{key}" if name else key, tensors) for key, value in tree.items()}}
@@ -169,11 +141,15 @@ def _pack(tree: Any, name: str, tensors: dict[str, np.ndarray]) -> Any:
     raise TypeError(f"save: {name}: expected arrays, dicts, lists, numbers, text or None, got {type(tree).__name__}")
 
 
-def _unpack(skeleton: Any, tensors: dict[str, np.ndarray]) -> Any:
+def _unpack(skeleton: Any, tensors: dict[str, np.ndarray], unused: set[str]) -> Any:
+    """The tree of its JSON; each tensor that it names leaves `unused`, KeyError where it has left before."""
     if isinstance(skeleton, list):
-        return [_unpack(value, tensors) for value in skeleton]
-    if isinstance(skeleton, dict) and "tensor" in skeleton:
+        return [_unpack(value, tensors, unused) for value in skeleton]
+    if not isinstance(skeleton, dict):
+        return skeleton
+    if skeleton.keys() == {"tensor"}:
+        unused.remove(skeleton["tensor"])
         return tensors[skeleton["tensor"]]
-    if isinstance(skeleton, dict):
-        return {key: _unpack(value, tensors) for key, value in skeleton["dict"].items()}
-    return skeleton
+    if skeleton.keys() != {"dict"} or not isinstance(skeleton["dict"], dict):
+        raise ValueError(f"expected {{'tensor': name}} or {{'dict': parts}}, got {', '.join(skeleton)!r:.40}")
+    return {key: _unpack(value, tensors, unused) for key, value in skeleton["dict"].items()}

@@ -127,14 +127,25 @@ class Limits(Options):
 DEFAULT_LIMITS = Limits(epochs=24)
 
 
+STANDARD_INPUT = "-"
+
+
 @dataclass(frozen=True)
 class Source:
-    """The text that a run learns: the path as it was given (None: the default text), and the SHA-256 of the content."""
+    """The text that a run learns: the path as it was given (None: the default text), and the SHA-256 of the content.
+
+    A path "-" is standard input.
+    """
 
     path: str | None
     sha256: str
 
     @classmethod
-    def of(cls, path: str | None, text: str) -> Source:
-        """The source of a text."""
-        return cls(path, hashlib.sha256(text.encode()).hexdigest())
+    def of(cls, path: str | None, raw: bytes) -> Source:
+        """The source of a text, in UTF-8."""
+        return cls(path, hashlib.sha256(raw).hexdigest())
+
+    @property
+    def said(self) -> str:
+        """In words."""
+        return {None: "Python's language reference", STANDARD_INPUT: "standard input"}.get(self.path, str(self.path))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import nn
+from ..cells import BUILT_IN
 from ..tensor import Tensor
+from ..trace import trace
 from .config import Config
 
 
@@ -35,3 +37,25 @@ class CharModel(nn.Module):
         """(logits [T, N, V], state) from ids [T, N] and the state that an earlier call returned (None: zeros)."""
         output, state = self.recurrent(self.dropout(self.embedding(ids)), state)
         return self.readout(self.dropout(output)), state
+
+
+def weight_shapes(vocabulary_size: int, config: Config) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of a model's parameters, in their order, by arithmetic alone: no model is built."""
+    step, hidden = trace(BUILT_IN[config.cell]), config.hidden
+    x_rows, h_rows = len(step.input_gates) * hidden, len(step.recurrent_gates) * hidden
+    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (vocabulary_size, config.embedding)}
+    for k in range(config.layers):
+        own: dict[str, tuple[int, ...]] = {
+            "weight_ih": (x_rows, hidden if k else config.embedding),
+            "weight_hh": (h_rows, hidden),
+            "bias_ih": (x_rows,),
+            "bias_hh": (h_rows,),
+            **{f"p_{name}": (hidden,) for name in step.params},
+        }
+        shapes |= {f"recurrent.{name}_l{k}": shape for name, shape in own.items() if shape[0]}
+    return shapes | {"readout.weight": (vocabulary_size, hidden), "readout.bias": (vocabulary_size,)}
+
+
+def state_count(config: Config) -> int:
+    """How many states the cell carries on: [layers, N, hidden] each."""
+    return len(trace(BUILT_IN[config.cell]).states)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .checkpoint import write_atomically
+from .saving import write_atomically
+
+COLUMNS = 4000  # more than the picture is wide: steps that share one are drawn as their smallest and largest loss
 
 
 def plot_loss(path: Path, losses: np.ndarray, validations: np.ndarray, steps_per_epoch: int, title: str) -> None:
@@ -23,9 +25,10 @@ def plot_loss(path: Path, losses: np.ndarray, validations: np.ndarray, steps_per
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     steps = np.arange(1, len(losses) + 1)
-    axes.plot(steps, losses, color="tab:blue", alpha=0.25, linewidth=0.8, label="training, each step")
+    shown = extremes(losses, COLUMNS)
+    axes.plot(steps[shown], losses[shown], color="tab:blue", alpha=0.25, linewidth=0.8, label="training, each step")
     window = max(1, len(losses) // 50)
-    mean = np.convolve(losses, np.ones(window) / window, mode="valid")
+    mean = running_mean(losses, window)
     axes.plot(steps[window // 2 :][: len(mean)], mean, color="tab:blue", label=f"training, mean of {window} steps")
     if len(validations):
         label = f"held-out text, {validations[-1, 1]:.3f} at the end"
@@ -39,3 +42,25 @@ def plot_loss(path: Path, losses: np.ndarray, validations: np.ndarray, steps_per
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
     write_atomically(path, picture.getvalue())
+
+
+def running_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """The mean of every `window` neighbours [len(values) - window + 1], in time that the window does not change."""
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    return (sums[window:] - sums[:-window]) / window
+
+
+def extremes(values: np.ndarray, columns: int) -> np.ndarray:
+    """The places of the first, the last, and of each column's smallest and largest value, in order.
+
+    A line through them looks like one through all of them where a column is no wider than a dot. All places, where
+    there are not many more than columns.
+    """
+    width = -(-len(values) // columns)
+    if width < 4:
+        return np.arange(len(values))
+    whole = len(values) // width * width
+    rows = values[:whole].reshape(-1, width)
+    starts = np.arange(0, whole, width)
+    rest = np.arange(whole, len(values))
+    return np.unique(np.concatenate([[0, len(values) - 1], starts + rows.argmin(1), starts + rows.argmax(1), rest]))

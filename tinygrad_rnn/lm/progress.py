@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 import numpy as np
 
+from ..terminal import tqdm_class, visible
+
 if TYPE_CHECKING:
     from .run import Run
 
@@ -61,10 +63,10 @@ class Progress:
         return ", ".join([*words, f"{np.mean(trainer.losses[-100:]):.3f} bits/char"])
 
     def line(self, text: str) -> None:
-        """A line of text, above the bar where there is one."""
+        """A line of text, above the bar where there is one; control characters of a file's name are made visible."""
         if self.bar is not None:
             self.bar.clear()
-        print(text, file=self.out, flush=True)
+        print(visible(text), file=self.out, flush=True)
         if self.bar is not None:
             self.bar.refresh()
 
@@ -76,10 +78,8 @@ class Progress:
 
     def _draw(self, run: Run) -> None:
         if self.bar is None:
-            from tqdm import tqdm
-
             look = {"bar_format": "{percentage:3.0f}%|{bar:20}| {desc}", "dynamic_ncols": True, "leave": False}
-            self.bar = tqdm(desc=self.summary(run), total=1.0, initial=run.done, file=self.out, **look)
+            self.bar = tqdm_class()(desc=self.summary(run), total=1.0, initial=run.done, file=self.out, **look)
         else:
             self.bar.n = run.done
             self.bar.set_description_str(self.summary(run))

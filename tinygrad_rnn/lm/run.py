@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -10,9 +11,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ..data import TextError, Vocabulary, default_text, read_text
+from ..data import TextError, Vocabulary, decode_text, default_text, read_text
+from ..data.files import open_regular, read_standard_input, size_of
 from . import checkpoint
-from .config import Config, Limits, OptionError, Source
+from .check import layout
+from .config import STANDARD_INPUT, Config, Limits, OptionError, Source
 from .progress import Progress
 from .train import Trainer
 
@@ -21,6 +24,7 @@ class Interruption:
     """Within the block SIGINT, SIGTERM and SIGHUP are noted in `signal` instead of ending the program.
 
     The second one does what it always did, so that a person is never locked in. Signals that are ignored stay so.
+    In another thread than the main one Python handles no signals: there the block changes nothing.
     """
 
     SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -34,6 +38,8 @@ class Interruption:
         return self.signal is not None
 
     def __enter__(self) -> Interruption:
+        if threading.current_thread() is not threading.main_thread():
+            return self
         for number in self.SIGNALS:
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 self.earlier[number] = signal.signal(number, self._note)
@@ -49,22 +55,41 @@ class Interruption:
         self.earlier = {}
 
 
+LARGEST_UNSIZED = 2**30  # bytes of a text that is opened because an old file names it, without saying its size
+
+
 class Run:
     """A trainer, its text, its limits and the file that its state is kept in.
 
-    device: where it computes, which may be another after a resume. seconds: training time so far, over all resumes.
+    text_path: None for the default text, "-" for standard input; text: what is there, if it has been read already.
+    device: where it computes, which may be another after a resume.
+
+    seconds: training time so far, over all resumes. saved: the step whose state the file has.
     """
 
-    def __init__(self, config: Config, limits: Limits, text_path: str | None, path: Path, device: str = "cpu"):
+    def __init__(
+        self,
+        config: Config,
+        limits: Limits,
+        text_path: str | None,
+        path: Path,
+        device: str = "cpu",
+        text: str | None = None,
+    ):
         self.limits = limits
         self.path = path
-        text = default_text() if text_path is None else read_text(text_path)
-        if len(set(text)) < 2:
-            raise TextError(f"{text_path}: expected at least 2 different characters, got {len(set(text))}")
-        self.source = Source.of(text_path, text)
-        vocabulary = Vocabulary.of(text)
-        self.trainer = Trainer(config, vocabulary, vocabulary.encode(text), device)
+        text = _read(text_path) if text is None else text
+        raw = text.encode()
+        self.source, self.text_size = Source.of(text_path, raw), len(raw)
+        del raw
+        characters = set(text)
+        if len(characters) < 2:
+            raise TextError(f"{self.source.said}: expected at least 2 different characters, got {len(characters)}")
+        vocabulary = Vocabulary(sorted(characters))
+        self.trainer = Trainer(config, vocabulary, vocabulary.encode(text, dtype=vocabulary.dtype), device)
         self.seconds = 0.0
+        self.saved: int | None = None
+        self._warned = False
 
     @classmethod
     def resumed(
@@ -73,29 +98,56 @@ class Run:
         """Go on from a file. `given` options must be those of the file; `limits`, if any, replace the earlier ones.
 
         The text is read from `text_path`, or from where it came from before. Raises OSError or CheckpointError where
-        the file cannot be used, OptionError for another option, TextError for another text.
+        the file cannot be used, OptionError for another option, TextError for another text or none.
         """
-        tree = checkpoint.load(path)
+        tree = checkpoint.load(path, layout)
         with checkpoint.reading(str(path)):
             config, earlier = Config(**tree["config"]), Limits(**tree["limits"])
             source, seconds = Source(**tree["source"]), float(tree["seconds"])
         for name, value in given.items():
             if value != getattr(config, name):
                 raise OptionError(f"--resume: {name}: expected {getattr(config, name)!r} as in {path}, got {value!r}")
+        if text_path is None:
+            text = _read_again(source, tree.get("text_size"))
+        else:
+            text = _read(text_path)
         text_path = source.path if text_path is None else text_path
-        run = cls(config, limits if limits.any() else earlier, text_path, path, device)
-        if run.source.sha256 != source.sha256:
-            found = run.source.path or "the default text of another Python"
-            raise TextError(f"--resume: text: expected the one that the run was started with, got another: {found}")
+        if Source.of(text_path, text.encode()).sha256 != source.sha256:
+            raise _another_text(text_path)
+        run = cls(config, limits if limits.any() else earlier, text_path, path, device, text)
         with checkpoint.reading(str(path)):
             run.trainer.restore(tree)
         run.seconds = seconds
         return run
 
     def save(self) -> None:
-        """Write the whole state to the file."""
+        """Write the whole state to the file. Raises OSError where it cannot be written."""
         own = {"limits": asdict(self.limits), "source": asdict(self.source), "seconds": self.seconds}
-        checkpoint.save(self.path, {**self.trainer.tree(), **own})
+        checkpoint.save(self.path, {**self.trainer.tree(), **own, "text_size": self.text_size})
+        self.saved = self.trainer.step
+
+    def save_at_last(self) -> None:
+        """Save where there is no later moment to do so: the error names the step that is lost."""
+        try:
+            self.save()
+        except OSError as error:
+            kept = "" if self.saved is None else f"; the file has that of step {self.saved:,}"
+            lost = f"{error.strerror}: the state of step {self.trainer.step:,} could not be saved{kept}"
+            raise OSError(error.errno, lost, str(self.path)) from error
+
+    def save_or_warn(self, progress: Progress) -> None:
+        """Save; where the disk is full, or cannot be written for another reason, say so once and train on."""
+        try:
+            self.save()
+        except OSError as error:
+            if not self._warned:
+                lost = f"{self.path}: {error.strerror}: the state of step {self.trainer.step:,} could not be saved"
+                progress.line(f"warning: {lost}: training goes on, and it is tried again")
+            self._warned = True
+        else:
+            if self._warned:
+                progress.line(f"saved again at step {self.trainer.step:,}")
+            self._warned = False
 
     @property
     def done(self) -> float:
@@ -110,7 +162,8 @@ class Run:
         """Train until a limit is reached or `stop()` says so; then validate (not after a stop) and save.
 
         The state is saved before anything else, so that a folder that cannot be written costs no time, after every
-        validation, and whenever `save_every` seconds have passed.
+        validation, and whenever `save_every` seconds have passed. A save on the way that fails is a warning; the first
+        and the last raise OSError.
         """
         trainer = self.trainer
         started = time.perf_counter() - self.seconds
@@ -121,7 +174,7 @@ class Run:
             if trainer.needs_validation or finished and not trainer.is_validated:
                 trainer.validate(stop)
                 progress.validated(self)
-                self.save()
+                self.save_or_warn(progress)
             elif finished:
                 break
             else:
@@ -129,6 +182,38 @@ class Run:
                 self.seconds = time.perf_counter() - started
                 progress.stepped(self, characters)
                 if time.perf_counter() - saved >= save_every:
-                    self.save()
+                    self.save_or_warn(progress)
                     saved = time.perf_counter()
-        self.save()
+        self.save_at_last()
+
+
+def _read(path: str | None) -> str:
+    """The text that a person names."""
+    if path is None:
+        return default_text()
+    if path == STANDARD_INPUT:
+        return decode_text(read_standard_input("--text -"), "standard input")
+    return read_text(path)
+
+
+def _read_again(source: Source, size: int | None) -> str:
+    """The text that a checkpoint names: a regular file of the size that it says, as anything may be named there."""
+    if source.path is None:
+        return default_text()
+    if source.path == STANDARD_INPUT:
+        raise TextError("--resume: text: the run read it from standard input: give it again: --text FILE, or --text -")
+    try:
+        with open_regular(source.path) as file:
+            found = size_of(file)
+            if found > LARGEST_UNSIZED if size is None else found not in (size, size + 3):  # 3: a byte order mark
+                raise _another_text(source.path)
+            raw = file.read(found)
+    except OSError as error:
+        reason = f"{source.path}: {error.strerror or error}"
+        raise TextError(f"--resume: text: {reason}: if the text is elsewhere, name it: --text FILE") from error
+    return decode_text(raw, source.path)
+
+
+def _another_text(path: str | None) -> TextError:
+    found = "the default text of another Python" if path is None else f"{path}: name it by --text FILE"
+    return TextError(f"--resume: text: expected the one that the run was started with, got another: {found}")

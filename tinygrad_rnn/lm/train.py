@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from .. import nn, optim, random
+from .. import nn, random
 from ..data import Chunks, Vocabulary, split
 from ..tape import no_grad
 from ..tensor import Tensor
+from .check import OPTIMISERS, check, config_of, vocabulary_of
 from .config import SHORTEST_PERIOD, Config, DivergedError
 from .model import CharModel
-
-OPTIMISERS: dict[str, Any] = {
-    "adam": optim.Adam,
-    "adamw": optim.AdamW,
-    "rmsprop": optim.RMSprop,
-    "adagrad": optim.Adagrad,
-    "sgd": optim.SGD,
-}
 
 
 class Trainer:
@@ -32,7 +26,7 @@ class Trainer:
     period:      steps in which the learning rate falls by its factor: an epoch, where that is long enough.
     state:       the recurrent state, carried from chunk to chunk; zeros where an epoch starts.
     step:        optimiser steps done. Epoch and chunk follow from it, and so does the learning rate.
-    losses:      bits per character of every training step, before its update.
+    losses:      bits per character of every training step, before its update: eight bytes a step, for long runs.
     validations: (step, bits per character of the held-out tail) of every validation.
     The package's random stream, which initial weights and dropout are drawn from, belongs to it too.
 
@@ -42,7 +36,9 @@ class Trainer:
     def __init__(self, config: Config, vocabulary: Vocabulary, ids: np.ndarray, device: str = "cpu"):
         self.config = config
         self.vocabulary = vocabulary
-        training, tail = split(ids, config.held_out)
+        if len(ids) and not 0 <= ids.min() <= ids.max() < len(vocabulary):
+            raise ValueError(f"Trainer: ids: expected 0 to {len(vocabulary) - 1}, got {ids.min()} to {ids.max()}")
+        training, tail = split(ids.astype(vocabulary.dtype, copy=False), config.held_out)
         self.chunks = Chunks(training, config.batch, config.bptt)
         self.tail = Chunks(tail, config.batch, config.bptt)
         self.period = max(SHORTEST_PERIOD, len(self.chunks))
@@ -53,7 +49,7 @@ class Trainer:
         self.optimiser = OPTIMISERS[config.optimiser](self.model.parameters(), lr=config.lr)
         self.state: Any = None
         self.step = 0
-        self.losses: list[float] = []
+        self.losses = array("d")
         self.validations: list[tuple[int, float]] = []
 
     @property
@@ -136,41 +132,33 @@ class Trainer:
 
     def restore(self, tree: dict[str, Any]) -> None:
         """Take over the state that `tree` gave: the next step is the one that would have followed, to the bit."""
-        _check_dtypes(tree["model"])
+        check(tree)
+        if config_of(tree) != self.config or vocabulary_of(tree) != self.vocabulary:
+            raise ValueError("config, vocabulary: expected those of this trainer, got others")
+        given = tree["recurrent_state"]
+        states = [] if given is None else given if isinstance(given, list) else [given]
+        for state in states:
+            if state.shape[1] != self.chunks.batch:
+                raise ValueError(f"recurrent_state: expected {self.chunks.batch} streams, got {state.shape[1]}")
         self.model.load_state_dict(tree["model"])
         own = self.optimiser.state_dict()
         own["state"] = {int(key): value for key, value in tree["optimiser"].items()}
         self.optimiser.load_state_dict(own)
-        state = tree["recurrent_state"]
-        self._check_state([] if state is None else state if isinstance(state, list) else [state])
-        there = lambda part: Tensor(part).to(self.device)
-        self.state = tuple(map(there, state)) if isinstance(state, list) else None if state is None else there(state)
+        there = tuple(Tensor(state).to(self.device) for state in states)
+        self.state = None if given is None else there if isinstance(given, list) else there[0]
         random.set_rng_state(tree["random_state"])
-        self.step = int(tree["step"])
-        if self.step < 0:
-            raise ValueError(f"step: expected a number from 0 up, got {self.step}")
-        self.losses = tree["losses"].tolist()
-        if tree["losses"].ndim != 1:
-            raise ValueError(f"losses: expected a number for each step, got shape {tree['losses'].shape}")
+        self.step = tree["step"]
+        self.losses = array("d", tree["losses"].tobytes())
         self.validations = [(int(step), bits) for step, bits in tree["validations"].tolist()]
-
-    def _check_state(self, parts: list[np.ndarray]) -> None:
-        expected = (self.config.layers, self.chunks.batch, self.config.hidden)
-        for part in parts:
-            if part.shape != expected or part.dtype != np.float32:
-                raise ValueError(f"recurrent_state: expected float32 of {expected}, got {part.dtype} of {part.shape}")
-
-
-def _check_dtypes(weights: dict[str, Any]) -> None:
-    for name, array in weights.items():
-        if array.dtype != np.float32:
-            raise ValueError(f"{name}: expected float32, got {array.dtype}")
 
 
 def model_of(tree: dict[str, Any], device: str = "cpu") -> tuple[CharModel, Vocabulary]:
-    """The trained model of a checkpoint's tree and its vocabulary, ready to be sampled from on a device."""
-    vocabulary = Vocabulary(tree["vocabulary"])
-    model = CharModel(len(vocabulary), Config(**tree["config"]))
-    _check_dtypes(tree["model"])
+    """The trained model of a checkpoint's tree and its vocabulary, ready to be sampled from on a device.
+
+    Raises as `check` does, before anything is built, where the tree does not fit itself.
+    """
+    check(tree)
+    vocabulary = vocabulary_of(tree)
+    model = CharModel(len(vocabulary), config_of(tree))
     model.load_state_dict(tree["model"])
     return model.to(device).eval(), vocabulary

@@ -1,0 +1,64 @@
+"""`tinygrad-rnn bench`: figures beside other libraries."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..lm.config import Allowed, OptionError
+from .options import command, option, path
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    from ..bench.groups import GROUPS, USUAL
+    from ..bench.peers import PEERS
+    from ..bench.record import KINDS
+
+    parser = command(
+        commands,
+        "bench",
+        _bench,
+        "time layers, cells, the tape and training beside other libraries",
+        "Time this library beside others, each result compared first, and write figures and pictures into a folder. "
+        "Exit code 1 where a comparison fails.",
+    )
+    rest = " ".join(name for name in GROUPS if name not in USUAL)
+    groups = f"{', '.join(GROUPS)} (default: all but {rest})"
+    cells, others = ", ".join(KINDS), f"{', '.join(PEERS)} (default: all that are installed)"
+    parser.add_argument("--only", nargs="+", metavar="GROUP", choices=list(GROUPS), help=groups)
+    parser.add_argument("--cells", nargs="+", metavar="CELL", choices=KINDS, default=KINDS, help=f"of layers: {cells}")
+    parser.add_argument("--peers", nargs="+", metavar="PEER", choices=PEERS, help=others)
+    parser.add_argument("--quick", action="store_true", help="some groups and shapes, two peers: two minutes")
+    option(parser, "threads", Allowed("threads of everyone", high=1023), None, " (default: as many as cores)")
+    parser.add_argument("--json", metavar="FILE", type=path, help="also write all figures to a file")
+    usual = Path("run/bench")
+    parser.add_argument("--out", metavar="FOLDER", type=path, default=usual, help=f"for results (default: {usual})")
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from ..bench import groups, peers
+    from ..bench.run import Options, run
+    from ..kernels.cpu.threads import get_num_threads
+
+    wanted = args.only or (groups.QUICK if args.quick else groups.USUAL)
+    if args.quick and not set(wanted) & set(groups.QUICK):
+        raise OptionError(f"--quick: expected --only with {' or '.join(groups.QUICK)}, got {' '.join(wanted)}")
+    others = args.peers or (peers.QUICK if args.quick else peers.PEERS)
+    _check_json(args.json)
+    threads = args.threads or get_num_threads()
+    options = Options(tuple(wanted), threads, tuple(args.cells), tuple(others), args.quick, args.json, args.out)
+    return run(options)
+
+
+def _check_json(file: Path | None) -> None:
+    """OptionError where a file that holds something else than results would be overwritten."""
+    from ..bench import results
+
+    if file is None or not file.exists() or file.is_file() and not file.stat().st_size:
+        return
+    try:
+        results.load(file)
+    except (OSError, results.ResultsError):
+        raise OptionError(f"--json: {file} is there already, and holds no results: name another file") from None
