@@ -33,7 +33,7 @@ import numpy as np
 
 from . import locks
 from .program import Program, Step
-from .sequence import Array, Sequence
+from .sequence import Array, Sequence, check
 
 VARIABLE = "TINYGRAD_RNN_DRIVER"
 """Environment variable that chooses the sequence driver: `reference`, or `cpu` (the default)."""
@@ -148,8 +148,10 @@ def driver_for(step: Step, sequence: Sequence) -> ModuleType:
     """The driver, with `forward` and `backward`, that runs a step over a sequence.
 
     The compiled one, but for a sequence of no numbers, where there is nothing to compile for; for arrays on a GPU
-    always the one there. Raises ValueError where the environment asks for a driver that there is not.
+    always the one there. Raises ValueError where the environment asks for a driver that there is not, and as `check`
+    does where the arrays do not fit each other: drivers read raw memory.
     """
+    check(step, sequence)
     if not isinstance(sequence.x, np.ndarray):
         return _module(".cuda.driver")
     if wanted_driver() == "reference" or 0 in sequence.x.shape:

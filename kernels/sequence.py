@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from .program import Step
 
 Array = Any
 """An array; or, where a sequence is unrolled on the tape, a tensor."""
@@ -42,6 +45,11 @@ class Sequence:
     lengths: np.ndarray | None = None
     reverse: bool = False
 
+    def arrays(self) -> list[Array | None]:
+        """x, the weights in the order of WEIGHT_NAMES, params, inputs and initial states."""
+        weights = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, self.weight_hr
+        return [self.x, *weights, *self.params.values(), *self.inputs.values(), *self.initial]
+
     def in_step_order(self, x: Array) -> Array:
         """x [T, N, ...] with each sequence in the order in which it is walked; done twice it is x again."""
         if not self.reverse:
@@ -56,3 +64,59 @@ class Sequence:
         if self.lengths is None or t < self.lengths.min(initial=t + 1):
             return slice(None)
         return self.lengths > t
+
+
+Sizes = tuple[int, int, int, int, int]
+"""T, N, I, H and P."""
+
+
+@functools.lru_cache(1024)
+def sizes_of(step: Step, given: tuple[tuple[int, ...] | None, ...]) -> Sizes:
+    """Return the sizes that the shapes of a sequence's arrays say, in the order of `Sequence.arrays`; None: no such.
+
+    Raise ValueError, with the name of the array, where the shapes do not fit each other or the step. An input per step
+    or an initial state may be None where it is not known yet.
+    """
+    x, weight_ih, _, _, _, weight_hr, *rest = given
+    if x is None or len(x) != 3 or weight_ih is None or len(weight_ih) != 2:
+        raise ValueError(f"{step.name}: expected x [T, N, I] and weight_ih [G H, I], got shapes {x} and {weight_ih}")
+    if weight_hr is not None and len(weight_hr) != 2:
+        raise ValueError(f"{step.name}: weight_hr: expected shape [P, H], got {weight_hr}")
+    if len(rest) != len(step.params) + len(step.inputs) + len(step.states):
+        named = [*step.params, *step.inputs, *step.states]
+        raise ValueError(f"{step.name}: expected an array for each of {named}, got {len(rest)}")
+    (T, N, I), H = x, weight_ih[0] // len(step.input_gates)
+    P = H if weight_hr is None else weight_hr[0]
+    x_rows, h_rows = len(step.input_gates) * H, len(step.recurrent_gates) * H
+    expected = {"x": (T, N, I), "weight_ih": (x_rows, I), "weight_hh": (h_rows, P), "bias_ih": (x_rows,)}
+    expected |= {"bias_hh": (h_rows,), "weight_hr": (P, H)}
+    expected |= {f"parameter {name}": (H,) for name in step.params}
+    expected |= {f"input {name}": (T, N, H) for name in step.inputs}
+    expected |= {f"initial {name}": (N, H if i else P) for i, name in enumerate(step.states)}
+    for (name, shape), found in zip(expected.items(), given):
+        absent = found is None and name == "weight_hh" and h_rows
+        if found is not None and found != shape or absent:
+            raise ValueError(f"{step.name}: {name}: expected shape {shape}, as x and weight_ih have it, got {found}")
+    return T, N, I, H, P
+
+
+def check(step: Step, seq: Sequence, x: tuple[int, ...] | None = None) -> None:
+    """Raise ValueError or TypeError unless the arrays of a sequence fit each other: the check before any kernel.
+
+    Shapes, the dtype of x everywhere, one library's arrays, and lengths within T.
+    x: the shape of x, where the sequence has none yet because it is what another run is about to give.
+    """
+    arrays = seq.arrays()
+    like = seq.weight_ih if seq.x is None else seq.x
+    shapes = [None if a is None else a.shape for a in arrays]
+    sizes = sizes_of(step, tuple(shapes if x is None else [x, *shapes[1:]]))
+    for i, a in enumerate(arrays):
+        if a is not None and (a.dtype != like.dtype or type(a) is not type(like)):
+            name = ["x", *WEIGHT_NAMES, *step.params, *step.inputs, *step.states][i]
+            got = a.dtype if a.dtype != like.dtype else f"an array of {type(a).__module__}"
+            raise TypeError(f"{step.name}: {name}: expected {like.dtype} as x is, got {got}")
+    lengths = seq.lengths
+    if lengths is not None and (
+        lengths.shape != (sizes[1],) or lengths.size and not 0 <= lengths.min() <= lengths.max() <= sizes[0]
+    ):
+        raise ValueError(f"{step.name}: lengths: expected {sizes[1]} numbers from 0 to {sizes[0]}, got {lengths}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import operator
 from collections.abc import Callable
 from collections.abc import Sequence as Ordered
@@ -25,7 +26,7 @@ from .kernels import driver_for, takes_several
 from .kernels import infer as infer_by_kernel
 from .kernels.program import Step
 from .kernels.recompute import Recompute
-from .kernels.sequence import WEIGHT_NAMES, Sequence
+from .kernels.sequence import WEIGHT_NAMES, Sequence, check
 from .primitive import Bundle, primitive
 from .tensor import Tensor
 from .trace import trace
@@ -142,6 +143,9 @@ def _forward_at_once(calls: _Calls, x: Any, *arrays: Any) -> tuple[Any, ...]:
     own, first = _cut(arrays, len(calls.each)), calls.each[0]
     sequences = [call.sequence((x if calls.has_x(i) else None, *own[i])) for i, call in enumerate(calls.each)]
     driver, keep = driver_for(first.step, sequences[0]), first.keep or first.every_state
+    for before, sequence in itertools.pairwise(sequences):
+        below = (*sequences[0].x.shape[:2], before.initial[0].shape[-1])
+        check(first.step, sequence, below if calls.stacked else None)
     found = (driver.forward_stack if calls.stacked else driver.forward_ways)(first.step, sequences, keep)
     results = list[Any]()
     for call, sequence, (outputs, final, saved) in zip(calls.each, sequences, found):
@@ -188,7 +192,7 @@ def _signature(names: list[str]) -> inspect.Signature:
 
 
 def _check_dtypes(step: Step, arrays: Ordered[Any]) -> None:
-    """TypeError where a tensor has another dtype than x: kernels read what they are given as numbers of that."""
+    """TypeError, with its name, where a tensor has another dtype than x: the tape would only say that dtypes differ."""
     dtype = arrays[0].dtype
     for i, a in enumerate(arrays):
         if a is not None and a.dtype != dtype:

@@ -42,12 +42,6 @@ def _names(step: Step) -> tuple[str, ...]:
     return (*given[0], *(prefix + name for prefix, names in given[1:] for name in names))
 
 
-def _arrays(seq: Sequence) -> list[Array | None]:
-    """The arrays of a sequence, in the order of `_names`."""
-    weights = seq.weight_ih, seq.weight_hh, seq.bias_ih, seq.bias_hh, seq.weight_hr
-    return [seq.x, *weights, *seq.params.values(), *seq.inputs.values(), *seq.initial]
-
-
 def _active(seq: Sequence) -> Array:
     """For each step how many rows have it."""
     T, N = seq.x.shape[:2]
@@ -82,10 +76,10 @@ def _unsorted(a: Array, order: Array | None, axis: int) -> Array:
 def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Array], Saved | None]:
     """See `reference.forward`."""
     seq, order = _sorted(seq, keep)
-    arrays = _arrays(seq)
+    arrays = seq.arrays()
     weights = arrays[1 : 1 + len(WEIGHT_NAMES) + len(step.params)]
-    known = tuple([None if a is None else a.shape for a in weights])
-    at = shapes_of(step, vector_unit(), seq.x.dtype, seq.x.shape, known, seq.lengths is not None, seq.reverse)
+    known = tuple([None if a is None else a.shape for a in arrays])
+    at = shapes_of(step, vector_unit(), seq.x.dtype, known, seq.lengths is not None, seq.reverse)
     blocks = {name: np.ascontiguousarray(a) for name, a in zip(_names(step), arrays) if a is not None}
     blocks["active"] = _active(seq)
     count = threads.wanted_threads(at.flops)

@@ -82,10 +82,11 @@ class Limit(NamedTuple):
         return self.numbers, id(self.dtype), CONTIGUOUS | ALIGNED | (WRITEABLE if self.written else 0)
 
     def fitting(self, name: str, array: Any) -> np.ndarray:
-        """Return the array, of a dtype that is this object and not only equal; ValueError where it does not fit."""
+        """Return the array, or a copy of it where it is only read and lies otherwise; ValueError if it does not fit."""
         fits = isinstance(array, np.ndarray) and array.dtype == self.dtype and array.size >= self.numbers
-        fits = fits and array.flags.c_contiguous and array.flags.aligned
-        if not fits or self.written and not array.flags.writeable:
+        if self.written:
+            fits = fits and array.flags.c_contiguous and array.flags.aligned and array.flags.writeable
+        if not fits:
             got = "another kind of object"
             if isinstance(array, np.ndarray):
                 kind = "contiguous" if array.flags.c_contiguous else "strided"
@@ -93,7 +94,7 @@ class Limit(NamedTuple):
                 got = f"{array.dtype} of shape {array.shape}, {kind}"
             wanted = f"{self.numbers} numbers of {self.dtype}, contiguous" + (" and writeable" if self.written else "")
             raise ValueError(f"kernels: {name}: expected at least {wanted}, got {got}")
-        return array.view(self.dtype)
+        return array.view(self.dtype) if self.written else np.require(array, self.dtype, "CA")
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,8 @@ class Pass:
         others: Mapping[str, np.dtype] = MappingProxyType({}),
         written: Collection[str] = (),
     ):
+        if not dtype.isnative or dtype not in (np.float32, np.float64):
+            raise TypeError(f"kernels: expected float32 or float64 in this machine's byte order, got {dtype!r}")
         words: list[Any] = [len(jobs)]
         start = 1 + 2 * len(jobs)
         for kernel, arguments in jobs:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..plan import PROJECTION, Multiplication, Plan, Stage, plan, source_names
 from ..program import Step
-from ..sequence import WEIGHT_NAMES
+from ..sequence import sizes_of
 from . import memory
 from .host import VectorUnit
 from .passes import SCRATCH, Pass, Recorder, Spot
@@ -68,25 +68,13 @@ def shapes_of(
     step: Step,
     unit: VectorUnit,
     dtype: np.dtype,
-    x: tuple[int, ...],
-    weights: tuple[tuple[int, ...] | None, ...],
+    given: tuple[tuple[int, ...] | None, ...],
     ragged: bool = False,
     reverse: bool = False,
 ) -> Shapes:
-    """Shapes from those of x [T, N, I] and of the weights, in the order of WEIGHT_NAMES and then the cell's parameters.
-
-    Kernels do not look whether what they are given is as large as they take it to be. So it is done here: raises
-    ValueError where the arrays do not fit each other.
-    """
-    (T, N, I), (weight_ih, _, bias_ih, bias_hh, weight_hr) = x, weights[: len(WEIGHT_NAMES)]
-    assert weight_ih is not None
-    H = weight_ih[0] // max(len(step.input_gates), 1)
-    P = H if weight_hr is None else weight_hr[0]
-    x_rows, h_rows = len(step.input_gates) * H, len(step.recurrent_gates) * H
-    expected = [(x_rows, I), (h_rows, P), (x_rows,), (h_rows,), (P, H), *[(H,)] * len(step.params)]
-    for name, found, shape in zip((*WEIGHT_NAMES, *step.params), weights, expected):
-        if found is not None and found != shape or found is None and name == "weight_hh" and h_rows:
-            raise ValueError(f"{step.name}: {name}: expected shape {shape}, got {found}")
+    """Shapes from those of the arrays that a step runs over, which must fit each other: see `sequence.sizes_of`."""
+    T, N, I, H, P = sizes_of(step, given)
+    _, _, _, bias_ih, bias_hh, weight_hr, *_ = given
     flags = weight_hr is not None, bias_ih is not None, bias_hh is not None
     return Shapes(step, unit, dtype, T, N, I, H, P, *flags, ragged, reverse)
 

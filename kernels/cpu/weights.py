@@ -53,7 +53,8 @@ class Packed:
         given = {name: a for name, a in zip(names, weights) if a is not None}
         weight = given["weight_ih"]
         self.step, self.dtype = step, weight.dtype
-        self.shapes = shapes_of(step, unit, weight.dtype, (1, 1, weight.shape[1]), shapes)
+        known = ((1, 1, weight.shape[1]), *shapes, *[None] * (len(step.inputs) + len(step.states)))
+        self.shapes = shapes_of(step, unit, weight.dtype, known)
         self.flops, self.widths = self.shapes.flops, [self.shapes.width(i) for i in range(len(step.states))]
         forget = functools.partial(_forget, id(weights[0]))
         self.arrays = [_nothing if a is None else weakref.ref(a, forget) for a in weights]
@@ -64,9 +65,13 @@ class Packed:
         recorded.run.run(given | {WEIGHTS: self.block})
         self.prepared: dict[tuple[int, int, bool, int], _Prepared] = {}
 
-    def infer(self, x: np.ndarray, initial: Ordered[np.ndarray], reverse: bool) -> tuple[np.ndarray, list[np.ndarray]]:
-        """h [T, N, P] and the last states, for x [T, N, I] and initial states, all contiguous."""
-        T, N, _ = x.shape
+    def infer(
+        self, x: np.ndarray, initial: Ordered[np.ndarray], reverse: bool
+    ) -> tuple[np.ndarray, list[np.ndarray]] | None:
+        """h [T, N, P] and the last states, for x [T, N, I] and initial states, all contiguous; None if they misfit."""
+        T, N, width = x.shape
+        if width != self.shapes.I or [a.shape[1] for a in initial] != self.widths:
+            return None
         key = T, N, reverse, threads.wanted_threads(self.flops * T * N)
         found = self.prepared.get(key) or self._prepare(*key)
         room = memory.empty(found.size, memory.BYTE)
