@@ -10,7 +10,8 @@ What is generated, from the single instruction upwards:
     packing.py     kernels that lay matrices out for the tile
     product.py     kernels for matrix products of any size
     recurrence.py  kernels of the recurrent loops
-    cache.py       generated modules, imported from the cache folder
+    cache.py       generated modules, run from their text
+    compiled.py    their machine code, read from the cache folder or compiled
 
 How it is run, from the threads upwards:
 

@@ -11,15 +11,14 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from llvmlite import ir
-from numba import cfunc, njit, types
+from numba import njit, types
 from numba.core.errors import RequireLiteralValue
 from numba.extending import intrinsic
 
-from .cache import made_again_if_damaged
+from .compiled import machine_code
 from .memory import LINE
 from .vector import declared
 
@@ -168,10 +167,8 @@ class Kernel:
     @functools.cached_property
     def entry(self) -> int:
         """The kernel's address."""
-        compile_it = cfunc("void(intp, intp, intp)", cache=True, error_model="numpy")
         with _said_if_long(self.function):
-            path = Path(self.function.__code__.co_filename)
-            compiled = made_again_if_damaged(path, lambda: compile_it(self.function))
+            compiled = machine_code(self.function)
         self._kept = compiled  # with it its machine code would go
         return int(compiled.address or 0)
 

@@ -31,8 +31,7 @@ SCRATCH, PACKING = "scratch", "packing"
 
 TEXT = '''"""Generated: where the arguments of a pass lie."""
 
-from numba import njit
-
+from tinygrad_rnn.kernels.cpu.compiled import njit
 from tinygrad_rnn.kernels.cpu.native import word
 
 

@@ -28,8 +28,7 @@ CALLS, JOBS, MEETING, DONE, CORES = 0, 8, 16, 24, 32  # and after CORES a line f
 
 TEXT = f'''"""Generated: how a team of threads runs lists of jobs."""
 
-from numba import njit
-
+from tinygrad_rnn.kernels.cpu.compiled import njit
 from tinygrad_rnn.kernels.cpu.native import call, core, count_up, look, meet, publish, relax, word
 
 
