@@ -12,6 +12,7 @@ go out, and it knows of no tensor, tape or layer.
     recompute.py   the sequence driver with less memory: what the backward wants is computed again, piece by piece
     plan.py        a step's Programs cut into stages of products and pointwise work, for the compiled drivers
     cache.py       the folder where compiled code is kept, and what of it is trusted
+    cache_upkeep.py  its files, and which of them nobody uses any more
     cpu/           the compiled driver: vector code for this host, generated and built by Numba
     cuda/          the driver for GPUs: CUDA C++, generated, built by nvcc and called through cffi
     protocol.py    what other libraries' arrays, on a GPU, are asked for through NumPy's protocol

@@ -65,18 +65,27 @@ def folder() -> Path | None:
 
     It is settled at the first call: the process may change its working folder afterwards. It need not be writable.
     """
-    wanted: Path | str = os.environ.get(VARIABLE) or "~/.cache/tinygrad_rnn"
+    wanted = wanted_folder()
     try:
-        wanted = _wanted()
+        if isinstance(wanted, str):
+            raise RuntimeError("HOME names no home folder, or there is no working folder")
         wanted.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = wanted.resolve(strict=True)
         reason = distrust(found.stat())
-    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: no home folder, or links that go in a circle
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: also of links that go in a circle
         found, reason = None, _reason(error)
     if reason:
         warn_once(f"the cache folder {wanted} is not used: {reason}")
         return None
     return found
+
+
+def wanted_folder() -> Path | str:
+    """The folder that the environment asks for, absolute; as it is written there, where that names none."""
+    try:
+        return _wanted()
+    except (OSError, RuntimeError):
+        return os.environ.get(VARIABLE) or "~/.cache/tinygrad_rnn"
 
 
 def _wanted() -> Path:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
+from .cache_command import add_cache
 from .cells import BUILT_IN
 from .data import TextError
 from .device import checked, kernels_lack
@@ -87,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="tinygrad-rnn", description=description, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"tinygrad-rnn {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_train, _add_sample, _add_explain, _add_info, _add_bench):
+    for add in (_add_train, _add_sample, _add_explain, _add_info, add_cache, _add_bench):
         add(commands)
     return parser
 

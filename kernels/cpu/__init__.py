@@ -24,5 +24,6 @@ How it is run, from the threads upwards:
     dense.py       matrix products for dense layers
     elementwise.py a Program over flat arrays: an optimiser's update
     softmax.py     the likelihood of a class under softmax, and its gradient
+    ahead.py       all kernels of a cell, to compile them ahead
     gradients.py   rows added by index, sums of squares and scaling, of many gradients at once
 """

@@ -72,7 +72,8 @@ def architectures(nvcc: str, target: str) -> list[str]:
 
 
 @functools.cache
-def _sources_version() -> str:
+def sources_version() -> str:
+    """A hash of what every library is built from beside its own text."""
     return digest_of_files(_headers())
 
 
@@ -83,7 +84,7 @@ def _headers() -> list[Traversable]:
 def _name(plan: Plan, products: str, text: str) -> str:
     projected = "_projected" if plan.projected else ""
     cell = re.sub("[^0-9A-Za-z_]", "_", plan.step.name)[:80]
-    return f"{cell}{projected}_{products}_{digest(_sources_version() + text)}"
+    return f"{cell}{projected}_{products}_{digest(sources_version() + text)}"
 
 
 def build(text: str, target: str, path: Path) -> Path:
@@ -219,7 +220,7 @@ def _path(plan: Plan, products: str, target: str, anew: bool = False) -> Path:
     ahead = BUILT / f"{name}.so"
     if not anew and target.isdecimal() and int(target) >= ARCHITECTURES[0] and read(ahead, trusted=True) is not None:
         return ahead
-    path = (folder() or temporary()) / f"{name}_{target}.{_sources_version()}.so"
+    path = (folder() or temporary()) / f"{name}_{target}.{sources_version()}.so"
     if not anew and read(path) is not None:
         return path
     return build(text, target, path)
