@@ -12,7 +12,8 @@ go out, and it knows of no tensor, tape or layer.
     recompute.py   the sequence driver with less memory: what the backward wants is computed again, piece by piece
     plan.py        a step's Programs cut into stages of products and pointwise work, for the compiled drivers
     locks.py       the locks of the library, and what a fork does to them
-    cache.py       the folder where generated code is kept
+    cache.py       the folder where compiled code is kept, and what of it is trusted
+    cache_upkeep.py  its files, and which of them nobody uses any more
     cpu/           the compiled driver: vector code for this host, generated and built by Numba
     cuda/          the driver for GPUs: CUDA C++, generated, built by nvcc and called through cffi
     protocol.py    what other libraries' arrays, on a GPU, are asked for through NumPy's protocol
@@ -51,6 +52,10 @@ def wanted_driver() -> str:
     wanted = os.environ.get(VARIABLE) or "cpu"
     if wanted not in ("cpu", "reference"):
         raise ValueError(f"{VARIABLE}: expected 'cpu' or 'reference', got {wanted!r}")
+    if wanted == "cpu":
+        from .cpu.host import require_compiler
+
+        require_compiler()
     return wanted
 
 

@@ -1,13 +1,13 @@
 """Recurrent networks on a minimal tape-based autograd, with fused sequence kernels for any cell.
 
-    import tinygrad_rnn as tg
-    from tinygrad_rnn import nn, optim
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn, optim
 
-    x = tg.randn(100, 16, 32)                       # T, N, I
-    lstm = nn.LSTM(input_size=32, hidden_size=64)
-    output, (h_n, c_n) = lstm(x)
-    output.mean().backward()
-    lstm.weight_hh_l0.grad
+x = tg.randn(100, 16, 32)                       # T, N, I
+lstm = nn.LSTM(input_size=32, hidden_size=64)
+output, (h_n, c_n) = lstm(x)
+output.mean().backward()
+lstm.weight_hh_l0.grad
 """
 
 from . import interrupts as _interrupts

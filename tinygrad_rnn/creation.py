@@ -115,9 +115,7 @@ def ones_like(x: Any) -> Tensor:
     return ones(x.shape, dtype=x.dtype, device=device_of(x))
 
 
-def arange(
-    start: float, end: float | None = None, step: float = 1, dtype: Any = None, device: Any = None
-) -> Tensor:
+def arange(start: float, end: float | None = None, step: float = 1, dtype: Any = None, device: Any = None) -> Tensor:
     """start, start + step, ... up to but not including end; arange(n) counts from 0."""
     if step == 0:
         raise ValueError("arange: step: expected a number other than 0, got 0")

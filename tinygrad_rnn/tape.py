@@ -46,6 +46,7 @@ class Box:
 
 Box.shown_as = Box
 
+
 def alone(box: Box) -> bool:
     """Whether nobody but this box holds its array, so that none would see its numbers change.
 

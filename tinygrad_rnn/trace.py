@@ -147,8 +147,10 @@ class Graph:
         if isinstance(ref, Constant):
             return
         if self.is_condition(ref) != condition:
-            expected = "a condition such as x > 0, got a number" if condition else (
-                "numbers, got a condition: write where(condition, 1.0, 0.0)"
+            expected = (
+                "a condition such as x > 0, got a number"
+                if condition
+                else ("numbers, got a condition: write where(condition, 1.0, 0.0)")
             )
             raise TypeError(f"{self.name}: {name}: expected {expected}")
 
@@ -239,7 +241,7 @@ def _simplified(op: Op) -> Op | Ref:
             return x
         case "pow", (x, y) if y == Constant(2.0):
             return Op("mul", (x, x))
-        case ("add" | "mul"), (x, y) if repr(y) < repr(x):
+        case (("add" | "mul"), (x, y)) if repr(y) < repr(x):
             return Op(op.name, (y, x))  # one order, so that x + y and y + x are found equal
     return op
 

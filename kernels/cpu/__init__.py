@@ -10,7 +10,8 @@ What is generated, from the single instruction upwards:
     packing.py     kernels that lay matrices out for the tile
     product.py     kernels for matrix products of any size
     recurrence.py  kernels of the recurrent loops
-    cache.py       generated modules, imported from the cache folder
+    cache.py       generated modules, run from their text
+    compiled.py    their machine code, read from the cache folder or compiled
 
 How it is run, from the threads upwards:
 
@@ -23,5 +24,6 @@ How it is run, from the threads upwards:
     dense.py       matrix products for dense layers
     elementwise.py a Program over flat arrays: an optimiser's update
     softmax.py     the likelihood of a class under softmax, and its gradient
+    ahead.py       all kernels of a cell, to compile them ahead
     gradients.py   rows added by index, sums of squares and scaling, of many gradients at once
 """

@@ -1,37 +1,54 @@
-"""Generated modules and where they are kept between processes.
+"""Generated modules: run from their text, once in a process; their machine code is kept between processes.
 
-Numba caches the machine code of a function beside the file it is defined in, so generated code is written as a
-file of its own in a cache folder, under a name that carries a hash of its text and of the generator; machine
-code for another host lies under another key of Numba's. Files are put in place whole, so processes that generate
-the same module at once do each other no harm.
+The text itself is never read from a file. `compiled.py` keeps the machine code of each of its functions in the cache
+folder, in a file whose name carries a hash of the text and one of all else that the machine code depends on.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import glob
-import importlib.util
-import os
+import linecache
+import re
 import sys
-import tempfile
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
-from .. import locks
-from ..cache import digest, digest_of_files, folder
+from .. import cache, locks
+from ..cache import digest, digest_of_files, sources
+from .host import require_compiler
 
-Made = TypeVar("Made")
+PREFIX = "tinygrad_rnn_generated_"
+"""Names of generated modules begin with it."""
+
 _loaded: dict[str, ModuleType] = {}
 
 
 @functools.cache
 def generator_version() -> str:
     """A hash of the sources that generated code depends on."""
-    here = Path(__file__).parent
-    return digest_of_files([*here.glob("*.py"), here.parent / "program.py", here.parent / "plan.py"])
+    here, above = __name__.rpartition(".")[0], __name__.rpartition(".cpu.")[0]
+    beside = [file for file in sources(above, ".py", ".pyc") if file.name.partition(".")[0] in ("plan", "program")]
+    return digest_of_files([*sources(here, ".py", ".pyc"), *beside])
+
+
+@functools.cache
+def version() -> str | None:
+    """A hash of all that machine code depends on beside its text: generator, Python, Numba, LLVM, processor.
+
+    None, with a warning, where it cannot be told, as the sources of the generator are not to be found.
+    """
+    import llvmlite
+    import numba
+    from numba.core.registry import cpu_target
+
+    try:
+        host = cpu_target.target_context.codegen().magic_tuple()
+        versions = sys.implementation.cache_tag, numba.__version__, llvmlite.__version__
+        return digest(repr((generator_version(), versions, host)))[:12]
+    except Exception as error:  # loaders and versions of Numba fail in all ways
+        cache.warn_once(f"the cache folder is not used: the version of the code cannot be told ({error})")
+        return None
 
 
 def filled(template: str, values: Mapping[str, Any]) -> str:
@@ -42,49 +59,22 @@ def filled(template: str, values: Mapping[str, Any]) -> str:
 
 
 def load(name: str, text: str) -> ModuleType:
-    """The module with this text, imported from the cache folder, where it is written first if it is not there.
-
-    What is damaged there, as by a crash while the disk was full, is made anew.
-    """
-    key = f"{name}_{digest(generator_version() + text)}"
+    """The module with this text. Raises ValueError where Numba is not allowed to compile."""
+    key = f"{re.sub('[^0-9A-Za-z_]', '_', name)[:100]}_{digest(text)}"
     with locks.building:
         if key not in _loaded:
-            path = folder() / f"{key}.py"
-            if not path.exists() or path.read_bytes() != text.encode():
-                _write(path, text)
-            _loaded[key] = made_again_if_damaged(path, lambda: _imported(f"tinygrad_rnn_generated_{key}", path))
+            require_compiler()
+            _loaded[key] = _run(PREFIX + key, text)
         return _loaded[key]
 
 
-def made_again_if_damaged(path: Path, make: Callable[[], Made]) -> Made:
-    """make(), and where it fails once more without what compilers have kept of the module at a path."""
+def _run(name: str, text: str) -> ModuleType:
+    file = f"<{name}>"
+    linecache.cache[file] = len(text), None, text.splitlines(True), file  # for tracebacks, and Numba's errors
+    module = sys.modules[name] = ModuleType(name)  # Numba looks there for what a function's module is
     try:
-        return make()
-    except Exception:  # Numba and Python meet damaged files with errors of all kinds
-        kept = list((path.parent / "__pycache__").glob(f"{glob.escape(path.stem)}.*"))
-        if not kept:
-            raise
-        for file in kept:
-            file.unlink(missing_ok=True)
-        return make()
-
-
-def _imported(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def _write(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text.encode())
-        os.replace(temporary, path)
+        exec(compile(text, file, "exec", dont_inherit=True), module.__dict__)
     except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        del sys.modules[name]
         raise
+    return module

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from dataclasses import dataclass
 
 from .. import locks
@@ -54,3 +55,18 @@ def vector_unit() -> VectorUnit:
         raise ValueError(f"{VARIABLE}: expected at most {widest}, the width of this processor, got {bits}")
     many = bits == 512 or bool(features.get("neon"))
     return VectorUnit(bits, 32 if many else 16, bool(features.get("fma") or features.get("neon")))
+
+
+def require_compiler() -> None:
+    """ValueError where Numba has been told, as by NUMBA_DISABLE_JIT=1, to compile nothing."""
+    numba = sys.modules.get("numba")  # its word counts, which may also come from a file of settings
+    try:
+        disabled = numba.config.DISABLE_JIT if numba else int(os.environ.get("NUMBA_DISABLE_JIT") or 0)
+    except ValueError:  # then Numba warns and goes by what is usual
+        return
+    if disabled:
+        got = os.environ.get("NUMBA_DISABLE_JIT", "numba.config.DISABLE_JIT = 1")
+        raise ValueError(
+            f"NUMBA_DISABLE_JIT: expected 0 or nothing, got {got!r}: Numba compiles the kernels. "
+            f"TINYGRAD_RNN_DRIVER=reference runs without them, in NumPy, and slowly"
+        )

@@ -11,16 +11,15 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from llvmlite import ir
-from numba import cfunc, njit, types
+from numba import njit, types
 from numba.core.errors import RequireLiteralValue
 from numba.extending import intrinsic
 
 from .. import locks
-from .cache import made_again_if_damaged
+from .compiled import machine_code
 from .memory import LINE
 from .vector import declared
 
@@ -207,10 +206,8 @@ class Kernel:
         """The kernel's address."""
         with locks.building:
             if self._compiled is None:
-                compile_it = cfunc("void(intp, intp, intp)", cache=True, error_model="numpy")
                 with _said_if_long(self.function):
-                    path = Path(self.function.__code__.co_filename)
-                    self._compiled = made_again_if_damaged(path, lambda: compile_it(self.function))
+                    self._compiled = machine_code(self.function)
         return int(self._compiled.address or 0)
 
 

@@ -35,8 +35,7 @@ SCRATCH, PACKING = "scratch", "packing"
 
 TEXT = '''"""Generated: where the arguments of a pass lie."""
 
-from numba import njit
-
+from tinygrad_rnn.kernels.cpu.compiled import njit
 from tinygrad_rnn.kernels.cpu.native import word
 
 
@@ -94,7 +93,7 @@ class Limit(NamedTuple):
                 got = f"{array.dtype} of shape {array.shape}, {kind}"
             wanted = f"{self.numbers} numbers of {self.dtype}, contiguous" + (" and writeable" if self.written else "")
             raise ValueError(f"kernels: {name}: expected at least {wanted}, got {got}")
-        return array.view(self.dtype) if self.written else np.require(array, self.dtype, "CA")
+        return array.view(self.dtype) if self.written else np.require(array, self.dtype, ["C", "A"])
 
 
 @dataclass(frozen=True)

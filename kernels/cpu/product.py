@@ -35,8 +35,7 @@ SUMS = ("a", "rows", "columns", "out")
 
 TEMPLATE = '''"""Generated: packing and matrix products for {unit}, float{bits}."""
 
-from numba import njit
-
+from tinygrad_rnn.kernels.cpu.compiled import njit
 from tinygrad_rnn.kernels.cpu.native import stack, word
 from tinygrad_rnn.kernels.cpu.packing import get, move, move_part, pack_vectors, put, transpose
 from tinygrad_rnn.kernels.cpu.tile import tile

@@ -31,8 +31,7 @@ TEMPLATE = '''"""Generated: softmax and its likelihood for {unit}, float{bits}."
 
 import math
 
-from numba import njit
-
+from tinygrad_rnn.kernels.cpu.compiled import njit
 from tinygrad_rnn.kernels.cpu.native import stack, word
 from tinygrad_rnn.kernels.cpu.packing import get, put
 from tinygrad_rnn.kernels.cpu.pointwise import pointwise

@@ -39,8 +39,7 @@ ALONE = -1  # what `lead` returns where the team is at work for another thread, 
 
 TEXT = f'''"""Generated: how a team of threads runs lists of jobs."""
 
-from numba import njit
-
+from tinygrad_rnn.kernels.cpu.compiled import njit
 from tinygrad_rnn.kernels.cpu.native import call, core, count_up, look, meet, publish, relax, ring_bell, swap
 from tinygrad_rnn.kernels.cpu.native import wait_for_bell, word
 

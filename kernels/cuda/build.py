@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import locks
-from ..cache import digest, digest_of_files, folder
+from ..cache import digest, digest_of_files, folder, read, sources, temporary, write
 from ..plan import Plan
 from ..program import Step
 from . import emit
@@ -71,24 +73,46 @@ def architectures(nvcc: str, target: str) -> list[str]:
 
 
 @functools.cache
-def _sources_version() -> str:
-    return digest_of_files([*HERE.glob("*.cuh"), *HERE.glob("*.h")])
+def sources_version() -> str:
+    """A hash of what every library is built from beside its own text."""
+    return digest_of_files(_headers())
+
+
+def _headers() -> list[Traversable]:
+    return sources(__name__.rpartition(".")[0], ".cuh", ".h")
 
 
 def _name(plan: Plan, products: str, text: str) -> str:
     projected = "_projected" if plan.projected else ""
-    return f"{plan.step.name}{projected}_{products}_{digest(_sources_version() + text)}"
+    cell = re.sub("[^0-9A-Za-z_]", "_", plan.step.name)[:80]
+    return f"{cell}{projected}_{products}_{digest(sources_version() + text)}"
 
 
-def build(text: str, target: str, path: Path) -> None:
-    """Build a library and put it in place whole, so that processes that build the same do each other no harm."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as work:
+def build(text: str, target: str, path: Path) -> Path:
+    """Build a library and put it in place with its hash, which stands behind its end, where the loader does not look.
+
+    Returns where it is: at the path or, where that cannot be written, in a folder that goes with this process.
+    """
+    library = compiled(text, target)
+    if write(path, library):
+        return path
+    elsewhere = temporary() / path.name
+    if not write(elsewhere, library):
+        raise BuildError(f"{path}: cannot be written, nor can {elsewhere}")
+    return elsewhere
+
+
+def compiled(text: str, target: str) -> bytes:
+    """A library, built in a folder that only this user can enter."""
+    with tempfile.TemporaryDirectory(prefix="tinygrad_rnn_") as work:
         source, output = Path(work) / "cell.cu", Path(work) / "cell.so"
         source.write_text(text, encoding="utf-8")
+        for header in () if HERE.is_dir() else _headers():  # imported from a zip file
+            (Path(work) / header.name).write_bytes(header.read_bytes())
         done = subprocess.run([*command(target), "-o", str(output), str(source)], capture_output=True, text=True)
         if done.returncode:
             raise BuildError(f"{' '.join(done.args)}: failed\n{done.stdout}{done.stderr}")
-        os.replace(output, path)
+        return output.read_bytes()
 
 
 def build_ahead(plans: Sequence[Plan], into: Path) -> None:
@@ -96,7 +120,9 @@ def build_ahead(plans: Sequence[Plan], into: Path) -> None:
     into.mkdir(parents=True, exist_ok=True)
     for plan in plans:
         text = emit.source(plan, "float32")
-        build(text, EVERY, into / f"{_name(plan, 'float32', text)}.so")
+        path = into / f"{_name(plan, 'float32', text)}.so"
+        if build(text, EVERY, path) != path:
+            raise BuildError(f"{path}: cannot be written")
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +185,7 @@ def interface() -> Any:
     import cffi
 
     ffi = cffi.FFI()
-    text = (HERE / "interface.h").read_text(encoding="utf-8")
+    text = next(file for file in _headers() if file.name == "interface.h").read_text(encoding="utf-8")
     ffi.cdef("\n".join(line for line in text.splitlines() if not line.startswith("#")))
     return ffi
 
@@ -179,17 +205,23 @@ def library(plan: Plan, products: str, target: str) -> Library:
         own = _locks.setdefault(key, threading.Lock())
     with own:  # others may be built meanwhile
         if key not in _loaded:
-            _loaded[key] = Library(interface(), interface().dlopen(str(_path(plan, products, target))))
+            path = _path(plan, products, target)
+            try:
+                code = interface().dlopen(str(path))
+            except OSError:  # it is what was written, but cannot be loaded here
+                code = interface().dlopen(str(_path(plan, products, target, anew=True)))
+            _loaded[key] = Library(interface(), code)
         return _loaded[key]
 
 
-def _path(plan: Plan, products: str, target: str) -> Path:
+def _path(plan: Plan, products: str, target: str, anew: bool = False) -> Path:
+    """Where the library lies, built if need be; anew: whatever is there."""
     text = emit.source(plan, products)
     name = _name(plan, products, text)
     ahead = BUILT / f"{name}.so"
-    if target.isdecimal() and int(target) >= ARCHITECTURES[0] and ahead.exists():
+    if not anew and target.isdecimal() and int(target) >= ARCHITECTURES[0] and read(ahead, trusted=True) is not None:
         return ahead
-    path = folder() / f"{name}_{target}.so"
-    if not path.exists():
-        build(text, target, path)
-    return path
+    path = (folder() or temporary()) / f"{name}_{target}.{sources_version()}.so"
+    if not anew and read(path) is not None:
+        return path
+    return build(text, target, path)

@@ -4,7 +4,8 @@ Whatever a person can get wrong ends with one line on stderr, `tinygrad-rnn: err
 command line itself is wrong. A signal ends with 128 + its number. Control characters of what is named there, of files
 and of models, are made visible in all that is shown.
 
-    options.py  what parsers are made of       train.py  sample.py  explain.py  info.py  bench.py  a command each
+    options.py  what parsers are made of
+    train.py  sample.py  explain.py  info.py  cache.py  bench.py  a command each
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from ..device import checked, kernels_lack
 from ..lm.checkpoint import CheckpointError
 from ..lm.config import DivergedError, OptionError
 from ..terminal import visible
-from . import bench, explain, info, sample, train
+from . import bench, cache, explain, info, sample, train
 from .options import Parser
 from .train import CHECKPOINT, PICTURE, RESULTS, SAMPLE, SAMPLE_LENGTH
 
 __all__ = ["CHECKPOINT", "PICTURE", "RESULTS", "SAMPLE", "SAMPLE_LENGTH", "build_parser", "main"]
 
-COMMANDS = (train.add, sample.add, explain.add, info.add, bench.add)
+COMMANDS = (train.add, sample.add, explain.add, info.add, cache.add, bench.add)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -53,6 +53,7 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
 
 # Layers
 
+
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """x W^T + b. x [..., I], weight [O, I], bias [O] or None -> [..., O]."""
     x = x if hasattr(x, "shape") else as_tensor(x)

@@ -81,6 +81,7 @@ logical_or = _pointwise("logical_or", lambda x, y: np.logical_or(x, y))
 logical_not = _pointwise("logical_not", lambda x: np.logical_not(x))
 isfinite = _pointwise("isfinite", lambda x: np.isfinite(x))
 
+
 def _chosen(condition: Any, x: Any, y: Any) -> Any:
     if getattr(condition, "dtype", np.bool_) != np.bool_:
         raise TypeError(f"the condition is {condition.dtype}")

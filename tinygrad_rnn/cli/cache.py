@@ -1,0 +1,125 @@
+"""The command `tinygrad-rnn cache`: show the folder of compiled code, remove what is stale, fill it ahead."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from ..cells import BUILT_IN, find_cell
+from ..kernels import cache, cache_upkeep
+from ..lm.config import Config, OptionError
+from ..lm.model import CharModel
+from ..lm.train import OPTIMISERS
+from ..tape import no_grad
+from ..tensor import Tensor
+from ..trace import trace
+from .options import command
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    says = "show the folder where compiled code is kept, remove what is stale, or fill it ahead"
+    more = "It is TINYGRAD_RNN_CACHE, or else ~/.cache/tinygrad_rnn. With no option it is only shown."
+    parser = command(commands, "cache", _cache, says, f"{says.capitalize()}. {more}")
+    stale = "remove what other versions of the library, or other processors, have left there"
+    parser.add_argument("--prune", action="store_true", help=stale)
+    ahead = f"compile all that layers of these cells, and `train`, run in float32: {', '.join(BUILT_IN)}"
+    parser.add_argument("--build", nargs="+", metavar="CELL", choices=list(BUILT_IN), help=ahead)
+
+
+def _cache(args: argparse.Namespace) -> int:
+    if args.prune:
+        _prune()
+    if args.build:
+        _build(args.build)
+    if not args.prune and not args.build:
+        _show()
+    return 0
+
+
+@contextmanager
+def _troubles_end_it() -> Iterator[None]:
+    """OptionError where a layer would warn that the folder cannot be used, and go on without."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", category=RuntimeWarning, module=cache.__name__)
+        try:
+            yield
+        except RuntimeWarning as trouble:
+            raise OptionError(str(trouble)) from None
+
+
+def _show() -> None:
+    """Where the folder is, whether it is used, and how much is in it."""
+    wanted = cache.wanted_folder()
+    if isinstance(wanted, Path) and not os.path.lexists(wanted):
+        print(f"folder   {wanted}\nused     not there yet: it is made when a kernel is first compiled")
+        return
+    with warnings.catch_warnings(record=True) as troubles:
+        warnings.simplefilter("always")
+        folder = cache.folder()
+    if folder is None:
+        print(f"folder   {wanted}\nused     no: {troubles[0].message if troubles else 'it cannot be'}")
+        return
+    files = cache_upkeep.files(folder)
+    stale = [file for file in files if not file.current]
+    print(f"folder   {folder}\nused     yes: it belongs to the user or to root, and nobody else may write to it")
+    print(f"writable {'yes' if os.access(folder, os.W_OK | os.X_OK) else 'no: what is missing is compiled each time'}")
+    print(f"entries  {_amount(files)}" + (f"; stale, for --prune to remove: {_amount(stale)}" if stale else ""))
+
+
+def _amount(files: list[cache_upkeep.File]) -> str:
+    return f"{len(files)}, {sum(file.size for file in files) / 1e6:.1f} MB"
+
+
+def _prune() -> None:
+    with _troubles_end_it():
+        folder = cache.folder()
+    if folder is None:
+        return
+    stale = [file for file in cache_upkeep.files(folder) if not file.current]
+    cache_upkeep.remove(stale)
+    left = [file for file in stale if os.path.lexists(file.path)]
+    print(f"removed from {folder}: {_amount([file for file in stale if file not in left])}")
+    if left:
+        raise OptionError(f"{left[0].path}: cannot be removed, nor can {len(left) - 1} others")
+
+
+def _build(names: list[str]) -> None:
+    """Compile the kernels of some cells, and by a few steps of training what stands around them."""
+    with _troubles_end_it():
+        folder = cache.folder()
+        from ..kernels.cpu import ahead
+
+        for name in dict.fromkeys(names):
+            for kernel, compiled in ahead.kernels(trace(find_cell(name))):
+                began = time.perf_counter()
+                compiled.entry  # noqa: B018
+                print(f"{name}: {kernel}, {time.perf_counter() - began:.1f} s", flush=True)
+            _train(name)
+    print(f"kept in {folder}")
+
+
+def _train(name: str) -> None:
+    """One step of the character model with each optimiser, and one without gradients."""
+    config = Config(cell=name, hidden=17, embedding=16, layers=2)
+    ids = np.arange(40).reshape(10, 4) % 5
+    for kind, optimiser in OPTIMISERS.items():
+        began = time.perf_counter()
+        model = CharModel(5, config)
+        logits, _ = model(Tensor(ids))
+        nn.functional.cross_entropy(logits.flatten(0, 1), Tensor(ids.reshape(-1))).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1e-6)  # so little that gradients are scaled
+        optimiser(model.parameters(), lr=config.lr).step()
+        with no_grad():
+            for length in (10, 1):
+                model.eval()(Tensor(ids[:length]))
+        print(f"{name}: training with {kind}, {time.perf_counter() - began:.1f} s", flush=True)
