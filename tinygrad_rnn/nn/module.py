@@ -14,6 +14,8 @@ from ..creation import tensor
 from ..device import gpu, host
 from ..tensor import Tensor
 
+_NOTHING = object()
+
 
 class Parameter(Tensor):
     """A leaf that a module owns and an optimiser changes. Assigning one to a module's attribute registers it.
@@ -102,6 +104,23 @@ class Module:
                 del registry[name]
                 return
         object.__delattr__(self, name)
+
+    def _read(self, name: str, optional: bool = False) -> Any:
+        """Return the tensor that a call of this module uses under a name: parameter, buffer, or attribute (computed).
+
+        optional: the module also works where None stands in its place. Raises AttributeError where nothing has the
+        name, TypeError where it is no tensor.
+        """
+        value = self._parameters.get(name)
+        if isinstance(value, Tensor):
+            return value
+        value = getattr(self, name, _NOTHING)
+        if isinstance(value, Tensor) or value is None and optional:
+            return value
+        got = "nothing" if value is _NOTHING else "None" if value is None else type(value).__name__
+        raise (AttributeError if value is _NOTHING else TypeError)(
+            f"{type(self).__name__}: {name}: expected a parameter, a buffer or a tensor as attribute, got {got}"
+        )
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter under a name; None reserves the name without a parameter."""
