@@ -29,11 +29,19 @@ class Configured(Module):
             old = self.__dict__[name]
             if value is old or type(value) is type(old) and value == old:
                 return
-            raise AttributeError(
-                f"{type(self).__name__}.{name}: expected it to stay {_shown(old)}, as the layer was made with it, "
-                f"got {_shown(value)}: make a new layer"
-            )
+            raise self._stays(name, f"got {_shown(value)}")
         super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in FIXED and name in self.__dict__:
+            raise self._stays(name, "got it deleted")
+        super().__delattr__(name)
+
+    def _stays(self, name: str, got: str) -> AttributeError:
+        kind, old = type(self).__name__, _shown(self.__dict__[name])
+        return AttributeError(
+            f"{kind}.{name}: expected it to stay {old}, as the layer was made with it, {got}: make a new layer"
+        )
 
 
 def _shown(value: Any) -> str:
