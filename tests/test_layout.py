@@ -18,7 +18,7 @@ LAYERS = [
     ["device"],
     ["primitive"],
     ["primitives"],
-    ["conversion", "cuda", "operators", "random"],
+    ["conversion", "cuda", "operators", "random", "storage"],
     ["tensor"],
     ["creation"],
     ["differentiate"],

@@ -35,7 +35,10 @@ class Parametrised(Configured):
     @property
     def step(self) -> Step:
         """One step of the cell, traced: once for all layers, whether made, copied or unpickled."""
-        return trace(self.cell)
+        try:
+            return trace(self.cell)
+        except AttributeError as error:  # out of a property, it would say that the layer has no `step`
+            raise TypeError(f"cell {self.cell.name}: {error}") from error
 
     def _places(self) -> Iterator[Place]:
         """All parameters, in the order in which they are drawn."""
