@@ -19,7 +19,7 @@ LAYERS = [
     ["device"],
     ["primitive"],
     ["primitives"],
-    ["conversion", "cuda", "operators", "random"],
+    ["conversion", "cuda", "operators", "random", "storage"],
     ["tensor"],
     ["creation"],
     ["differentiate"],

@@ -254,7 +254,8 @@ def test_dropout_is_between_layers_in_training_only():
     assert (runs[0] != runs[2]).any() and (runs[0] != 0).all(), "none after the last layer"
     layer.eval()
     same(layer(x), plain(x), 0)
-    single, bare = nn.LSTM(I, H, dropout=1.0), nn.LSTM(I, H)
+    with pytest.warns(UserWarning, match="LSTM: dropout: expected 0 with num_layers=1"):
+        single, bare = nn.LSTM(I, H, dropout=1.0), nn.LSTM(I, H)
     bare.load_state_dict(single.state_dict())
     same(single(x), bare(x), 0)
     everything = nn.LSTM(I, H, 2, dropout=1.0)

@@ -16,6 +16,7 @@ from .primitives import index as ix
 from .primitives import products as pr
 from .primitives import reduce as rd
 from .primitives import shape as sh
+from .storage import AsBytes
 from .tape import Box, mode
 
 _NUMBERS = (Box, int, float, np.ndarray, np.generic, list)
@@ -29,7 +30,7 @@ def _check_constant(name: str, value: Any) -> None:
         raise TypeError(f"{name}: expected numbers, got None")
 
 
-class Tensor(Box):
+class Tensor(Box, AsBytes):
     """An n-dimensional array that the tape can follow.
 
     Made by `tg.tensor`. Names and meaning follow PyTorch. Tensors are values: an in-place write

@@ -302,12 +302,41 @@ def _new_states(cell: Cell, *named: dict[str, Any]) -> tuple[Any, ...]:
                 "draw masks outside and name them among the cell's inputs"
             )
     except Exception as error:
-        error.add_note(
+        found = _named(cell, error)
+        found.add_note(
             f"While cell {cell.name} was traced: its equations are those of one unit, of shape (); an array belongs "
             "among the cell's params or inputs."
         )
-        raise
+        if found is error:
+            raise
+        raise found from error
     return new
+
+
+def _named(cell: Cell, error: Exception) -> Exception:
+    """The error of equations, as a TypeError that names the cell where they asked for what only an array has."""
+    said = str(error)
+    if isinstance(error, AttributeError) and said.startswith("cell "):
+        return TypeError(said)
+    if said.startswith("cell") or not _is_about_arrays(error):
+        return error
+    return TypeError(
+        f"cell {cell.name}: expected arithmetic and elementwise functions of tinygrad_rnn, of each unit by itself "
+        f"(a product with a gate's recurrent weights is a.{cell.gates[0]}.of(v)), got {type(error).__name__}: {said}"
+    )
+
+
+def _is_about_arrays(error: Exception) -> bool:
+    """Whether equations have failed as they asked for what only an array has: an axis, a shape, a matrix product.
+
+    A ValueError is one if it comes from this package and not from the equations themselves.
+    """
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    package = __name__.partition(".")[0]
+    ours = at is not None and at.tb_frame.f_globals.get("__name__", "").partition(".")[0] == package
+    return isinstance(error, (AttributeError, IndexError, TypeError)) or isinstance(error, ValueError) and ours
 
 
 @contextlib.contextmanager

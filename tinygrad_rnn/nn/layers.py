@@ -28,10 +28,11 @@ def _unset(shape: Sequence[int], dtype: Any, device: Any) -> Parameter:
 
 def _reset_affine(layer: Linear | Conv2d) -> None:
     """Weight and bias from U(-b, b), b = 1 / sqrt(fan_in)."""
-    init.kaiming_uniform_(layer.weight, a=math.sqrt(5.0))
-    if layer.bias is not None:
-        bound = 1.0 / math.sqrt(max(1, init.fans("reset_parameters", layer.weight)[0]))
-        init.uniform_(layer.bias, -bound, bound)
+    weight, bias = layer._read("weight"), layer._read("bias", optional=True)
+    init.kaiming_uniform_(weight, a=math.sqrt(5.0))
+    if bias is not None:
+        bound = 1.0 / math.sqrt(max(1, init.fans("reset_parameters", weight)[0]))
+        init.uniform_(bias, -bound, bound)
 
 
 class Linear(Module):
@@ -59,7 +60,7 @@ class Linear(Module):
         _reset_affine(self)
 
     def forward(self, x: Any) -> Any:
-        return F.linear(x, self.weight, self.bias)
+        return F.linear(x, self._read("weight"), self._read("bias", optional=True))
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
@@ -97,7 +98,7 @@ class Embedding(Module):
             self.weight.data[self.padding_idx] = 0.0  # the array that normal_ has just made is nobody else's
 
     def forward(self, index: Any) -> Any:
-        return F.embedding(index, self.weight, self.padding_idx)
+        return F.embedding(index, self._read("weight"), self.padding_idx)
 
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
@@ -143,7 +144,8 @@ class LayerNorm(Module):
             init.zeros_(self.bias)
 
     def forward(self, x: Any) -> Any:
-        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+        weight, bias = self._read("weight", optional=True), self._read("bias", optional=True)
+        return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
@@ -187,7 +189,7 @@ class Conv2d(Module):
         _reset_affine(self)
 
     def forward(self, x: Any) -> Any:
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+        return F.conv2d(x, self._read("weight"), self._read("bias", optional=True), self.stride, self.padding)
 
     def extra_repr(self) -> str:
         return (

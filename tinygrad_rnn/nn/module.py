@@ -12,7 +12,10 @@ from .. import tape
 from ..conversion import convert, wanted
 from ..creation import tensor
 from ..device import gpu, host
+from ..storage import widened
 from ..tensor import Tensor
+
+_NOTHING = object()
 
 
 class Parameter(Tensor):
@@ -102,6 +105,23 @@ class Module:
                 del registry[name]
                 return
         object.__delattr__(self, name)
+
+    def _read(self, name: str, optional: bool = False) -> Any:
+        """Return the tensor that a call of this module uses under a name: parameter, buffer, or attribute (computed).
+
+        optional: the module also works where None stands in its place. Raises AttributeError where nothing has the
+        name, TypeError where it is no tensor.
+        """
+        value = self._parameters.get(name)
+        if isinstance(value, Tensor):
+            return value
+        value = getattr(self, name, _NOTHING)
+        if isinstance(value, Tensor) or value is None and optional:
+            return value
+        got = "nothing" if value is _NOTHING else "None" if value is None else type(value).__name__
+        raise (AttributeError if value is _NOTHING else TypeError)(
+            f"{type(self).__name__}: {name}: expected a parameter, a buffer or a tensor as attribute, got {got}"
+        )
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter under a name; None reserves the name without a parameter."""
@@ -234,11 +254,16 @@ class Module:
                         yield (f"{path}.{name}" if path else name), value
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Name -> tensor of all parameters and buffers: copies, without gradients; a shared one under each name."""
+        """Name -> tensor of all parameters and buffers: copies, without gradients; a shared one under each name.
+
+        `safetensors.numpy.save` takes it as it is, for a model on the CPU.
+        """
         return OrderedDict((name, value.detach().clone()) for name, value in self._saved())
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
         """Take over parameters and buffers by name: tensors or arrays, PyTorch's among them, in this module's dtype.
+
+        bfloat16 and float16 among them; `nn.utils.load_file` reads a safetensors file that holds such numbers.
 
         Everything is checked before anything changes. Raises KeyError for names that are missing or unknown (not
         with strict=False), ValueError for shapes that do not fit, TypeError for what is not numbers.
@@ -248,7 +273,8 @@ class Module:
         if strict and (missing or unknown):
             name = type(self).__name__
             raise KeyError(f"load_state_dict: expected the names of {name}, got missing {missing}, unknown {unknown}")
-        arrays = {name: np.asarray(host(value), order="C") for name, value in state_dict.items() if name in own}
+        given = {name: widened(value) for name, value in state_dict.items() if name in own}
+        arrays = {name: np.asarray(host(value), order="C") for name, value in given.items()}
         for name, array in arrays.items():
             if array.dtype.kind not in "fiub":
                 raise TypeError(f"load_state_dict: {name}: expected numbers, got {array.dtype}")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Ordered
 from typing import Any
 
@@ -12,21 +11,18 @@ import numpy as np
 from .. import fused, tape
 from ..cells import Cell, find_cell
 from ..conversion import as_dtype
-from ..creation import zeros
-from ..device import checked, moved
+from ..device import checked
 from ..kernels.sequence import Sequence as Arguments
 from ..primitive import primitive
 from ..primitives.shape import concat, stack
-from ..random import generator
 from ..tensor import Tensor
-from ..trace import Step, trace
 from .functional import dropout as drop
-from .functional import probability
-from .module import Module, Parameter
+from .module import Parameter
 from .recurrent_call import Call
+from .recurrent_parameters import Parametrised, Place
 
 
-class Recurrent(Module):
+class Recurrent(Parametrised):
     """Any cell over sequences, stacked in layers, in one direction or both.
 
     For each layer and direction and t = 1..T: state_t = cell(W x_t + b_ih, U h_(t-1) + b_hh, state_(t-1)); a layer's
@@ -66,69 +62,36 @@ class Recurrent(Module):
         dtype: Any = "float32",
     ):
         super().__init__()
-        name = type(self).__name__
-        device = checked(name, device) or "cpu"
-        for argument, value in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"{name}: {argument}: expected a whole number from 1 up, got {value!r}")
-        if type(proj_size) is bool or not isinstance(proj_size, (int, np.integer)) or not 0 <= proj_size < hidden_size:
-            raise ValueError(f"{name}: proj_size: expected a number from 0 to hidden_size - 1, got {proj_size!r}")
-        dropout = probability(name, dropout, "dropout")
-        self.cell = find_cell(cell)
-        if proj_size and (self.step.reads_h or self.step.products or not self.step.recurrent_gates):
-            raise ValueError(
-                f"{name}: proj_size: expected 0, as {self.cell.name} needs an h of hidden_size, got {proj_size}"
-            )
-        flags = {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}
-        flags |= {"learn_initial_state": learn_initial_state, "return_states": return_states}
-        for argument, flag in flags.items():
-            if not isinstance(flag, (bool, np.bool_)):
-                raise TypeError(f"{name}: {argument}: expected True or False, got {flag!r}")
-        self.input_size, self.hidden_size, self.num_layers = int(input_size), int(hidden_size), int(num_layers)
-        self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
-        self.dropout, self.proj_size = dropout, int(proj_size)
-        whole = isinstance(recompute_every, (int, np.integer)) and not isinstance(recompute_every, bool)
-        if not whole or recompute_every < 0:
-            raise ValueError(f"{name}: recompute_every: expected a whole number from 0 up, got {recompute_every!r}")
+        device, dtype = checked(type(self).__name__, device) or "cpu", as_dtype(dtype)
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
+        self.proj_size, self.dropout, self.cell = proj_size, dropout, find_cell(cell)
         self.learn_initial_state, self.return_states = learn_initial_state, return_states
-        self.recompute_every = int(recompute_every)
-        self.output_size = proj_size or self.hidden_size
+        self.recompute_every = recompute_every
+        if self.proj_size and (self.step.reads_h or self.step.products or not self.step.recurrent_gates):
+            raise ValueError(
+                f"{type(self).__name__}: proj_size: expected 0, as {self.cell.name} needs an h of hidden_size, "
+                f"got {proj_size}"
+            )
+        self.output_size = self.proj_size or self.hidden_size
         self._ways = ("", "_reverse") if self.bidirectional else ("",)
-        self.suffixes = [f"_l{k}{way}" for k in range(num_layers) for way in self._ways]
+        self.suffixes = [f"_l{k}{way}" for k in range(self.num_layers) for way in self._ways]
         names = (*fused.WEIGHT_NAMES, *(f"p_{name}" for name in self.step.params))
         self._weight_names = [[name + suffix for name in names] for suffix in self.suffixes]
         self._widths = [self.state_size(i) for i in range(len(self.step.states))]
-        self._make_parameters(as_dtype(dtype), device)
-
-    @property
-    def step(self) -> Step:
-        """One step of the cell, traced: once for all layers, whether made, copied or unpickled."""
-        return trace(self.cell)
+        self._make_parameters(dtype, device)
 
     def state_size(self, i: int) -> int:
         """Numbers of the i-th state of each sequence."""
         return self.output_size if i == 0 else self.hidden_size
 
-    def _make_parameters(self, dtype: np.dtype, device: str) -> None:
-        hidden, step = self.hidden_size, self.step
-        bound = 1 / math.sqrt(hidden)
+    def _places(self) -> Iterator[Place]:
         for suffix in self.suffixes:
             below = self.input_size if suffix.startswith("_l0") else self.output_size * len(self._ways)
-            x_rows, h_rows = len(step.input_gates) * hidden, len(step.recurrent_gates) * hidden
-            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (x_rows, below), "weight_hh": (h_rows, self.output_size)}
-            if self.bias:
-                shapes |= {"bias_ih": (x_rows,), "bias_hh": (h_rows,)}
-            if self.proj_size:
-                shapes["weight_hr"] = (self.proj_size, hidden)
-            shapes |= {f"p_{name}": (hidden,) for name in step.params}
-            for name, shape in shapes.items():
-                if shape[0]:
-                    drawn = generator().uniform(-bound, bound, shape).astype(dtype)
-                    self.register_parameter(name + suffix, Parameter(Tensor(moved(drawn, device))))
+            yield from self._places_of(suffix, below, self.proj_size)
             if self.learn_initial_state:
-                for i, state in enumerate(step.states):
-                    start = Parameter(zeros(self.state_size(i), dtype=dtype, device=device))
-                    self.register_parameter(f"{state}_0{suffix}", start)
+                for i, state in enumerate(self.step.states):
+                    yield Place(f"{state}_0{suffix}", (self.state_size(i),), 0.0)
 
     def extra_repr(self) -> str:
         parts = [] if type(self) is not Recurrent else [self.cell.name]
@@ -234,8 +197,11 @@ class Recurrent(Module):
 
     def _weights(self, k: int) -> list[Any]:
         """The weights of a layer and direction, then the cell's parameters; None for one that it does not have."""
-        found, own = self._parameters, self.__dict__  # a computed weight is a plain attribute
-        return [found[name] if name in found else own.get(name) for name in self._weight_names[k]]
+        found = self._parameters
+        return [
+            w if type(w := found.get(name, 0)) is Parameter or w is None and name in self._spare else self._weight(name)
+            for name in self._weight_names[k]
+        ]
 
     def _arguments(self, k: int, x: Any, initial: Any, inputs: Any, lengths: Any, reverse: bool) -> Arguments:
         found = self._weights(k)

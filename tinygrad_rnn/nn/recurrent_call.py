@@ -20,7 +20,7 @@ class Call:
 
     def __init__(self, layer: Recurrent, x: Any, lengths: Any):
         self.layer, self.name = layer, type(layer).__name__
-        self.weight = layer.weight_ih_l0
+        self.weight = layer._read("weight_ih_l0")
         self.dtype = self.weight.dtype
         x = own_tensor(x)
         if x.ndim not in (2, 3):
@@ -86,7 +86,7 @@ class Call:
     def _default(self, i: int, suffix: str) -> Any:
         shape = (self.batch, self.layer.state_size(i))
         if self.layer.learn_initial_state:
-            return broadcast_to(getattr(self.layer, f"{self.layer.step.states[i]}_0{suffix}"), shape)
+            return broadcast_to(self.layer._read(f"{self.layer.step.states[i]}_0{suffix}"), shape)
         return Tensor(np.zeros(shape, self.dtype, like=self.weight.data))
 
     def side_input(self, key: str, value: Any) -> Any:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .. import fused
-from ..cells import Cell
+from ..cells import Cell, find_cell
+from ..conversion import as_dtype
 from ..creation import own_tensor, zeros
-from ..device import same_device
+from ..device import checked, same_device
 from ..kernels.sequence import Sequence as Arguments
 from ..primitives.shape import broadcast_to, reshape
 from ..tensor import Tensor
-from ..trace import Step, trace
-from .module import Module
-from .recurrent import Recurrent
+from .recurrent_parameters import Parametrised, Place
 
 
-class RecurrentCell(Module):
+class RecurrentCell(Parametrised):
     """One step of any cell: `cell(x, state) -> state`, x [N, I] or [I], states [N, H] or [H].
 
     inputs, in a call: what the cell asks for by name, [N, H] or [H].
@@ -35,16 +34,13 @@ class RecurrentCell(Module):
         dtype: Any = "float32",
     ):
         super().__init__()
-        layer = Recurrent(cell, input_size, hidden_size, bias=bias, device=device, dtype=dtype)
-        self.cell = layer.cell
+        device, dtype = checked(type(self).__name__, device) or "cpu", as_dtype(dtype)
+        self.cell = find_cell(cell)
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
-        for name, parameter in list(layer.named_parameters()):
-            self.register_parameter(name.removesuffix("_l0"), parameter)
+        self._make_parameters(dtype, device)
 
-    @property
-    def step(self) -> Step:
-        """One step of the cell, traced."""
-        return trace(self.cell)
+    def _places(self) -> Iterator[Place]:
+        return (place for place in self._places_of("", self.input_size) if place.name != "weight_hr")
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
@@ -56,11 +52,11 @@ class RecurrentCell(Module):
         shape = (*x.shape[:-1], self.hidden_size)
         states = self._checked_states(state, shape)
         given = self._checked_inputs(inputs or {}, shape)
-        weights = {n: getattr(self, n, None) for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+        weights = {name: self._weight(name) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
         arguments = Arguments(
             reshape(x, (1, batch, self.input_size)),
             **weights,
-            params={n: getattr(self, "p_" + n) for n in self.step.params},
+            params={n: self._read("p_" + n) for n in self.step.params},
             inputs={n: broadcast_to(given[n], (1, batch, self.hidden_size)) for n in self.step.inputs},
             initial=tuple(reshape(s, (batch, self.hidden_size)) for s in states),
         )
@@ -69,7 +65,7 @@ class RecurrentCell(Module):
         return new[0] if len(new) == 1 else new
 
     def _checked_x(self, x: Any) -> Tensor:
-        x, name, dtype = own_tensor(x), type(self).__name__, self.weight_ih.dtype
+        x, name, dtype = own_tensor(x), type(self).__name__, self._read("weight_ih").dtype
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ValueError(f"{name}: x: expected shape [N, {self.input_size}] or [{self.input_size}], got {x.shape}")
         if x.dtype != dtype:
@@ -78,12 +74,12 @@ class RecurrentCell(Module):
         return x
 
     def _check_device(self, name: str, x: Tensor) -> None:
-        same_device(f"{type(self).__name__}: {name}", x, self.weight_ih, "the weights are")
+        same_device(f"{type(self).__name__}: {name}", x, self._read("weight_ih"), "the weights are")
 
     def _checked_states(self, state: Any, shape: tuple[int, ...]) -> list[Tensor]:
-        count, dtype = len(self.step.states), self.weight_ih.dtype
+        count, dtype = len(self.step.states), self._read("weight_ih").dtype
         if state is None:
-            return [zeros(shape, dtype=dtype, device=self.weight_ih.device)] * count
+            return [zeros(shape, dtype=dtype, device=self._read("weight_ih").device)] * count
         states = [own_tensor(s) for s in (state if isinstance(state, (tuple, list)) else [state])]
         for s in states:
             self._check_device("state", s)
@@ -93,7 +89,7 @@ class RecurrentCell(Module):
         return states
 
     def _checked_inputs(self, inputs: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Tensor]:
-        name, dtype = type(self).__name__, self.weight_ih.dtype
+        name, dtype = type(self).__name__, self._read("weight_ih").dtype
         if set(inputs) != set(self.step.inputs):
             raise ValueError(f"{name}: inputs: expected {list(self.step.inputs)}, as the cell has, got {list(inputs)}")
         given = {key: own_tensor(e) for key, e in inputs.items()}

@@ -1,0 +1,102 @@
+"""Settings of recurrent layers and cells: what each may be, and which stay as they were when the layer was made."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .functional import probability
+from .module import Module
+
+FIXED = frozenset(
+    {"cell", "nonlinearity", "reset_after", "input_size", "hidden_size", "num_layers", "bias", "bidirectional"}
+    | {"proj_size", "learn_initial_state", "output_size", "suffixes"}
+)
+"""Settings that say which parameters there are, of which shapes, and which equations they belong to."""
+
+
+class Configured(Module):
+    """A module whose settings are checked wherever they are assigned, and that keeps those its parameters fit."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _CHECKS:
+            value = _CHECKS[name](self, name, value)
+        if name in FIXED and name in self.__dict__:
+            old = self.__dict__[name]
+            if value is old or type(value) is type(old) and value == old:
+                return
+            raise self._stays(name, f"got {_shown(value)}")
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in FIXED and name in self.__dict__:
+            raise self._stays(name, "got it deleted")
+        super().__delattr__(name)
+
+    def _stays(self, name: str, got: str) -> AttributeError:
+        kind, old = type(self).__name__, _shown(self.__dict__[name])
+        return AttributeError(
+            f"{kind}.{name}: expected it to stay {old}, as the layer was made with it, {got}: make a new layer"
+        )
+
+
+def _shown(value: Any) -> str:
+    return getattr(value, "name", None) or repr(value)
+
+
+def _whole(least: int) -> Callable[[Module, str, Any], int]:
+    def check(module: Module, name: str, value: Any) -> int:
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
+            kind = type(module).__name__
+            raise ValueError(f"{kind}: {name}: expected a whole number from {least} up, got {value!r}")
+        return int(value)
+
+    return check
+
+
+def _flag(module: Module, name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{type(module).__name__}: {name}: expected True or False, got {value!r}")
+    return bool(value)
+
+
+def _proj_size(module: Any, name: str, value: Any) -> int:
+    if type(value) is bool or not isinstance(value, (int, np.integer)) or not 0 <= value < module.hidden_size:
+        kind = type(module).__name__
+        raise ValueError(f"{kind}: proj_size: expected a number from 0 to hidden_size - 1, got {value!r}")
+    return int(value)
+
+
+def _dropout(module: Any, name: str, value: Any) -> float:
+    """The probability, with a warning where there is no output that it could drop."""
+    value = probability(type(module).__name__, value, name)
+    if value and module.num_layers == 1:
+        warnings.warn(
+            f"{type(module).__name__}: dropout: expected 0 with num_layers=1, as it drops outputs of all layers but "
+            f"the last, got {value}: it does nothing",
+            UserWarning,
+            stacklevel=_callers_level(),
+        )
+    return value
+
+
+def _callers_level() -> int:
+    """The `stacklevel` of the first caller outside this package, seen from the caller of this function."""
+    package, level = __name__.partition(".")[0], 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+_CHECKS: dict[str, Callable[[Any, str, Any], Any]] = {
+    **dict.fromkeys(("input_size", "hidden_size", "num_layers"), _whole(1)),
+    "recompute_every": _whole(0),
+    **dict.fromkeys(("bias", "batch_first", "bidirectional", "learn_initial_state", "return_states"), _flag),
+    "proj_size": _proj_size,
+    "dropout": _dropout,
+}
