@@ -25,7 +25,7 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Any, requires_grad: bool = True):
-        super().__init__(data.data if isinstance(data, Tensor) else tensor(data).data)
+        super().__init__(data.array if isinstance(data, Tensor) else tensor(data).array)
         self.requires_grad = requires_grad
 
 
@@ -52,6 +52,16 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: all attributes, none of them a recorded tensor, whose graph cannot be copied."""
+        for name, value in self.__dict__.items():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                raise RuntimeError(
+                    f"{type(self).__name__}.{name}: copy or pickle: expected a leaf or constant, got a recorded "
+                    "tensor: detach() it first, or compute it in forward"
+                )
+        return self.__dict__
 
     # Registration
 
@@ -187,7 +197,7 @@ class Module:
         """Forget the gradients of all parameters, or with set_to_none=False make them zeros."""
         for parameter in self.parameters():
             if parameter.grad is not None:
-                parameter.grad = None if set_to_none else Tensor(np.zeros_like(parameter.data))
+                parameter.grad = None if set_to_none else Tensor(np.zeros_like(parameter.array))
 
     def apply(self, fn: Callable[[Module], Any]) -> Any:
         """Call fn on every module below and on this one; returns the module."""
@@ -248,7 +258,8 @@ class Module:
         if strict and (missing or unknown):
             name = type(self).__name__
             raise KeyError(f"load_state_dict: expected the names of {name}, got missing {missing}, unknown {unknown}")
-        arrays = {name: np.asarray(host(value), order="C") for name, value in state_dict.items() if name in own}
+        taken = {n: host(value, f"load_state_dict: {n}", any_dtype=True) for n, value in state_dict.items() if n in own}
+        arrays = {name: np.asarray(array, order="C") for name, array in taken.items()}
         for name, array in arrays.items():
             if array.dtype.kind not in "fiub":
                 raise TypeError(f"load_state_dict: {name}: expected numbers, got {array.dtype}")
@@ -347,8 +358,19 @@ class Sequential(_Row):
             self.extend(modules)  # type: ignore[arg-type]
 
     def forward(self, x: Any) -> Any:
-        for module in self:
-            x = module(x)
+        before = ""
+        for name, module in self._modules.items():
+            try:
+                x = module(x)  # type: ignore[misc]
+            except TypeError as error:
+                if before and isinstance(x, (tuple, list)):
+                    raise TypeError(
+                        f"Sequential: {before} gives a {type(x).__name__} of {len(x)}, and {name} "
+                        f"({type(module).__name__}) takes one tensor: of a recurrent layer's (output, state) pass on "
+                        f"the first, by a module of your own in between whose forward returns x[0] ({error})"
+                    ) from error
+                raise
+            before = f"{name} ({type(module).__name__})"
         return x
 
     def _of_some(self, named: list[tuple[str, Module]]) -> Sequential:

@@ -15,6 +15,7 @@ from ..tensor import Tensor
 from ..trace import Step, trace
 from .module import Module
 from .recurrent import Recurrent
+from .recurrent_call import states_of
 
 
 class RecurrentCell(Module):
@@ -69,7 +70,8 @@ class RecurrentCell(Module):
         return new[0] if len(new) == 1 else new
 
     def _checked_x(self, x: Any) -> Tensor:
-        x, name, dtype = own_tensor(x), type(self).__name__, self.weight_ih.dtype
+        name, dtype = type(self).__name__, self.weight_ih.dtype
+        x = x if type(x) is Tensor else own_tensor(x, f"{name}: x")
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ValueError(f"{name}: x: expected shape [N, {self.input_size}] or [{self.input_size}], got {x.shape}")
         if x.dtype != dtype:
@@ -84,7 +86,7 @@ class RecurrentCell(Module):
         count, dtype = len(self.step.states), self.weight_ih.dtype
         if state is None:
             return [zeros(shape, dtype=dtype, device=self.weight_ih.device)] * count
-        states = [own_tensor(s) for s in (state if isinstance(state, (tuple, list)) else [state])]
+        states = [own_tensor(s, f"{type(self).__name__}: state") for s in states_of(state, count)]
         for s in states:
             self._check_device("state", s)
         if len(states) != count or any(s.shape != shape or s.dtype != dtype for s in states):
@@ -96,7 +98,7 @@ class RecurrentCell(Module):
         name, dtype = type(self).__name__, self.weight_ih.dtype
         if set(inputs) != set(self.step.inputs):
             raise ValueError(f"{name}: inputs: expected {list(self.step.inputs)}, as the cell has, got {list(inputs)}")
-        given = {key: own_tensor(e) for key, e in inputs.items()}
+        given = {key: own_tensor(e, f"{name}: inputs[{key!r}]") for key, e in inputs.items()}
         for key, e in given.items():
             self._check_device(f"inputs[{key!r}]", e)
             if e.shape not in (shape, shape[-1:]) or e.dtype != dtype:
