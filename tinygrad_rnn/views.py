@@ -64,7 +64,8 @@ def _chain(origin: Origin | None) -> list[Origin]:
 
 def _living(origin: Origin) -> Origin | None:
     """An origin without the owners above the first that is still there; None if none is."""
-    chain, first, above = _chain(origin), None, None
+    chain, first = _chain(origin), None
+    above: Origin | None = None
     for owner, _, _, rule, arguments, part in reversed(chain):
         if first is None and owner() is not None:
             first = owner

@@ -21,7 +21,7 @@ from ..primitives.shape import permute, reshape
 from ..primitives.static import wholes
 from ..primitives.windows import conv2d, max_pool2d
 from ..random import uniform
-from ..tape import Box
+from ..tape import Box, boxed
 from ..tensor import Tensor
 
 __all__ = [
@@ -128,7 +128,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
     if x.dtype.kind != "f":
         raise TypeError(f"dropout: x: expected a floating dtype, got {x.dtype}")
     keep = uniform(x.shape, x) >= p
-    return x * Tensor(keep * x.dtype.type(1.0 / (1.0 - p) if p < 1.0 else 0.0))
+    return x * boxed(keep * x.dtype.type(1.0 / (1.0 - p) if p < 1.0 else 0.0))
 
 
 def layer_norm(

@@ -361,7 +361,7 @@ class Sequential(_Row):
         before = ""
         for name, module in self._modules.items():
             try:
-                x = module(x)  # type: ignore[misc]
+                x = module(x)
             except TypeError as error:
                 if before and isinstance(x, (tuple, list)):
                     raise TypeError(

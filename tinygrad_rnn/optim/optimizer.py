@@ -145,7 +145,7 @@ class Optimizer:
         state, x = self.state.setdefault(p, {"step": 0}), p.array
         kind, dtype, shape = type(x), x.dtype, x.shape
         for name, first in slots.items():
-            a = state.get(name)
+            a: Any = state.get(name)
             if type(a) is not kind or a.dtype is not dtype or a.shape != shape or not _in_order(a.flags):
                 state[name] = self._fitted(name, a, p, first)
         return int(state["step"])

@@ -34,11 +34,11 @@ sub = _pointwise("sub", lambda x, y: x - y, lambda g: g, lambda g: -g)
 mul = _pointwise("mul", lambda x, y: x * y, lambda g, x, y: g * y, lambda g, x, y: g * x)
 div = _pointwise("div", lambda x, y: x / y, lambda g, out, y: g / y, lambda g, out, y: -g * (out / y))
 floor_div: Callable[..., Any] = _pointwise(
-    "floor_div", lambda x, y: _dividend("floor_div", x, y) // y, lambda g: g * 0.0, lambda g: g * 0.0
+    "floor_div", lambda x, y: np.floor_divide(_dividend("floor_div", x, y), y), lambda g: g * 0.0, lambda g: g * 0.0
 )
 remainder = _pointwise(
     "remainder",
-    lambda x, y: _dividend("remainder", x, y) % y,
+    lambda x, y: np.remainder(_dividend("remainder", x, y), y),
     lambda g, x, y: g,
     lambda g, x, y: -g * floor_div(x, y),
 )

@@ -198,7 +198,7 @@ def _all_tensors(name: str, tensors: Sequence[Any]) -> list[Any]:
     given = list(tensors)
     if not given or any(isinstance(x, (int, float)) for x in given):
         raise ValueError(f"{name}: tensors: expected at least one tensor, and tensors only, got {tensors!r}")
-    xs = [x if isinstance(x, Box) else operand(f"{name}: tensors[{i}]", x) for i, x in enumerate(given)]
+    xs: list[Any] = [x if isinstance(x, Box) else operand(f"{name}: tensors[{i}]", x) for i, x in enumerate(given)]
     dtypes = dict.fromkeys(x.dtype for x in xs)
     if len(dtypes) > 1:
         got = " and ".join(map(str, dtypes))
