@@ -297,7 +297,8 @@ def _index(array, index):
 
 
 UFUNCS = [
-    "add", "subtract", "multiply", "divide", "true_divide", "negative", "power", "remainder", "exp", "log", "sqrt",
+    "add", "subtract", "multiply", "divide", "true_divide", "negative", "power", "remainder", "floor_divide",
+    "exp", "log", "sqrt",
     "absolute", "sign", "sin", "cos", "tanh", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal",
     "logical_and", "logical_or", "logical_not", "isfinite", "isnan", "maximum", "minimum", "logaddexp",
 ]

@@ -82,9 +82,13 @@ def test_new_weights_are_seen():
 def test_a_change_in_place_is_refused_or_seen():
     layer = nn.GRU(3, 17)
     x = input_of(layer, 2, 1)
+    before = same(layer, x)[0]
+    held = layer.weight_hh_l0.data
     same(layer, x)
     with pytest.raises(ValueError, match="read-only"):
-        layer.weight_hh_l0.data[:] = 0
+        held[:] = 0
+    layer.weight_hh_l0.data += 1.0  # an array of the parameter's own by now
+    assert (same(layer, x)[0] != before).any()
     base = np.ones((2, 51, 17), "f")
     layer.weight_hh_l0.data = base[0]  # a view: may change through its base at any time
     first = same(layer, x)[0]

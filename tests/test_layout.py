@@ -14,12 +14,12 @@ ROOT = Path(__file__).parent.parent
 # From the bottom to the top; modules of one layer may import one another.
 LAYERS = [
     ["interrupts", "terminal"],
-    ["anomaly"],
+    ["anomaly", "cotangent"],
     ["tape"],
-    ["device"],
+    ["accept", "device", "views"],
     ["primitive"],
     ["primitives"],
-    ["conversion", "cuda", "operators", "random", "storage"],
+    ["conversion", "cuda", "in_place", "operators", "random", "storage"],
     ["tensor"],
     ["creation"],
     ["differentiate"],

@@ -71,6 +71,16 @@ CASES: dict[str, list[Case]] = {
     "sub": [*binary(tg.sub), (lambda x: 2 - x, [normal(3)])],
     "mul": [*binary(tg.mul), (lambda x: x * x, [normal(3)]), (lambda x: 3 * x, [normal(3)])],
     "div": [*binary(tg.div, normal, positive), (lambda x: 1 / x, [positive(3)]), (lambda x: x / 2, [positive(3)])],
+    "floor_div": [
+        (lambda x, y: x // y, [apart(3, 4) + 0.03, np.array([0.7, -1.3, 2.1, -0.9])]),
+        (lambda x: x // 0.5, [np.array([0.3, 1.7, -2.4, 5.1])]),
+        (lambda x: 5.5 // x, [np.array([0.3, 1.7, -2.4, 5.1])]),
+    ],
+    "remainder": [
+        (lambda x, y: x % y, [np.array([[0.3, 1.7, -2.4], [5.1, -0.2, 0.9]]), np.array([0.7, -1.3, 2.1])]),
+        (lambda x: x % 0.5, [np.array([0.3, 1.7, -2.4, 5.1])]),
+        (lambda x: 5.5 % x, [np.array([0.3, 1.7, -2.4, 5.3])]),
+    ],
     "neg": unary(tg.neg),
     "pow": [
         *binary(tg.pow, positive, normal),

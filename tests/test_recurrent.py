@@ -212,7 +212,7 @@ def test_lengths_in_every_form():
         ([1, 2], r"LSTM: lengths: expected 3 whole numbers, got int64 of shape \(2,\)"),
         ([1, 2, 6], "LSTM: lengths: expected numbers from 0 to 5, got 1 to 6"),
         ([1, 2, -1], "LSTM: lengths: expected numbers from 0 to 5, got -1 to 2"),
-        ([1.0, 2.0, 3.0], "LSTM: lengths: expected 3 whole numbers, got float64"),
+        ([1.0, 2.0, 3.0], "LSTM: lengths: expected 3 whole numbers, got float32"),
         ([[1, 2, 3]], r"LSTM: lengths: expected 3 whole numbers, got int64 of shape \(1, 3\)"),
         ([True, True, True], "LSTM: lengths: expected 3 whole numbers, got bool"),
     ],

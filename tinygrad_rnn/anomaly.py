@@ -57,7 +57,7 @@ def _fault(value: Any) -> str | None:
     parts = getattr(value, "parts", value)
     if isinstance(parts, (tuple, list)):
         return next((fault for fault in map(_fault, parts) if fault), None)
-    array = value.data if hasattr(value, "node") else value
+    array = value.array if hasattr(value, "node") else value
     dtype = getattr(array, "dtype", None)
     if not isinstance(dtype, np.dtype) or dtype.kind != "f" or np.isfinite(array).all():
         return None

@@ -33,7 +33,7 @@ class Gate(Tensor):
 
     def __init__(self, x: Tensor, h: Tensor, product: Callable[[Any], Tensor]):
         total = x + h
-        super().__init__(total.data, total.node)
+        super().__init__(total.array, total.node)
         self.x, self.h, self.product = x, h, product
 
     def of(self, v: Any) -> Tensor:

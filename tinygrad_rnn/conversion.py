@@ -6,20 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from .accept import DTYPES, as_dtype
 from .device import checked, device_of, is_name, moved
 from .tape import Box
 
-DTYPES = tuple(np.dtype(d) for d in ("float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"))
-
-
-def as_dtype(dtype: Any) -> np.dtype:
-    """A dtype by name, type or itself; TypeError where tensors do not have it."""
-    try:
-        if dtype is not None:  # which NumPy takes for float64
-            return DTYPES[DTYPES.index(np.dtype(dtype))]
-    except (TypeError, ValueError):
-        pass
-    raise TypeError(f"dtype: expected one of {', '.join(map(str, DTYPES))}, got {dtype!r}")
+__all__ = ["DTYPES", "as_dtype", "as_float", "convert", "wanted"]
 
 
 def as_float(name: str, dtype: Any) -> np.dtype:
@@ -37,7 +28,7 @@ def wanted(targets: tuple, dtype: Any, device: Any) -> tuple[np.dtype | None, st
     """
     for target in targets:
         if isinstance(target, Box):
-            dtype, device = target.data.dtype, device_of(target)
+            dtype, device = target.array.dtype, device_of(target)
         elif is_name(target):
             device = target
         else:
@@ -52,5 +43,8 @@ def convert(leaf: Any, dtype: np.dtype | None, device: str | None) -> None:
         array = array if dtype is None or array.dtype.kind != "f" else array.astype(dtype, copy=False)
         return array if device is None else moved(array, device)
 
-    grad, leaf.data = leaf.grad, new(leaf.data)
-    leaf.grad = None if grad is None else Box.shown_as(new(grad.data))
+    grad, leaf.array = leaf.grad, new(leaf.array)
+    node = leaf.node or getattr(leaf, "frozen", None)
+    if node is not None:
+        node.dtype = leaf.array.dtype
+    leaf.grad = None if grad is None else Box.shown_as(new(grad.array))

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from . import tape
+from .accept import array_of
 from .conversion import as_dtype, as_float
-from .device import as_array, checked, constant, device_of, empty, moved
+from .device import checked, device_of, empty, host, moved
 from .device import from_dlpack as _from_dlpack
 from .primitives.shape import sizes_of
 from .random import generator
-from .tape import Box
+from .tape import Box, boxed
 from .tensor import Tensor
 
 Shape = int | Sequence[int]
@@ -21,7 +22,7 @@ Shape = int | Sequence[int]
 
 def _leaf(name: str, data: Any, device: Any, requires_grad: bool) -> Tensor:
     where = checked(name, device)
-    out = Tensor(data if where is None else moved(data, where))
+    out = boxed(data if where is None else moved(data, where))
     out.requires_grad = requires_grad
     return out
 
@@ -34,33 +35,33 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: An
     passes to tensors in the data (`stack` and `concat` join those on the tape).
     Raises TypeError for what is not numbers, ValueError for lists of unequal lengths.
     """
-    source = data.data if isinstance(data, Box) else constant(data)
-    try:
-        array = as_array(source).copy() if hasattr(source, "__cuda_array_interface__") else np.array(_numpy(source))
-    except ValueError as error:
-        raise ValueError(f"tensor: data: expected nested lists of equal lengths ({error})") from error
-    if dtype is None:
-        dtype = array.dtype if _is_typed(source) or array.dtype.kind != "f" else "float32"
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"tensor: data: expected numbers, got {array.dtype} from {type(data).__name__}")
-    made = np.ascontiguousarray(array, as_dtype(dtype), like=array).reshape(array.shape)
+    asked = None if dtype is None else as_dtype(dtype)
+    array = array_of("tensor: data", _joined(data), "float32" if asked is None else "float64", asked is not None)
+    made = np.array(array, asked or array.dtype, order="C", like=array)
     return _leaf("tensor", made, device, requires_grad)
 
 
-def _numpy(source: Any) -> Any:
-    """What is no array of NumPy's but becomes one is made one by way of `asarray`, which every library knows."""
-    return np.asarray(source) if hasattr(source, "__array__") else source
+def _joined(data: Any) -> Any:
+    """Nested lists with tensors in them as lists of arrays; all else as it is."""
+    if isinstance(data, (list, tuple)) and any(isinstance(part, (list, tuple, Box)) for part in data):
+        return [host(part) if isinstance(part, Box) else _joined(part) for part in data]
+    return data
 
 
-def as_tensor(data: Any) -> Tensor:
-    """A tensor itself; lists, or any library's array where it is, as a constant: an array is not copied."""
-    return data if isinstance(data, Tensor) else Tensor(as_array(data))
+def as_tensor(data: Any, name: str = "data") -> Tensor:
+    """A tensor itself; all else that is taken for one as a constant, where it is: an array is not copied.
+
+    name: of the argument, for errors.
+    """
+    return data if isinstance(data, Tensor) else boxed(array_of(name, data))
 
 
-def own_tensor(data: Any) -> Tensor:
+def own_tensor(data: Any, name: str = "data") -> Tensor:
     """`as_tensor`, but while operations are recorded a copy of an array: the caller may write into it later."""
-    found = as_tensor(data)
-    return Tensor(found.data.copy()) if found is not data and tape.is_grad_enabled() else found
+    if isinstance(data, Tensor):
+        return data
+    found = array_of(name, data)
+    return boxed(found.copy() if tape.is_grad_enabled() else found)
 
 
 def from_dlpack(ext_tensor: Any) -> Tensor:
@@ -72,18 +73,11 @@ def from_dlpack(ext_tensor: Any) -> Tensor:
     """
     array = _from_dlpack(ext_tensor)
     as_dtype(array.dtype)
-    return Tensor(array)
-
-
-def _is_typed(source: Any) -> bool:
-    """Whether the data brings a dtype of its own: an array, or lists of arrays."""
-    while isinstance(source, (list, tuple)) and source:
-        source = source[0]
-    return hasattr(source, "dtype") or hasattr(source, "__array__")
+    return boxed(array)
 
 
 def _filled(name: str, shape: Any, value: float, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
-    array = empty(shape, as_dtype(dtype), checked(name, device) or "cpu")
+    array = empty(sizes_of((shape,)), as_dtype(dtype), checked(name, device) or "cpu")
     array.fill(value)
     return _leaf(name, array, None, requires_grad)
 
@@ -107,11 +101,13 @@ def full(
 
 def zeros_like(x: Any) -> Tensor:
     """Zeros of the shape, dtype and device of x."""
+    x = as_tensor(x, "zeros_like: x")
     return zeros(x.shape, dtype=x.dtype, device=device_of(x))
 
 
 def ones_like(x: Any) -> Tensor:
     """Ones of the shape, dtype and device of x."""
+    x = as_tensor(x, "ones_like: x")
     return ones(x.shape, dtype=x.dtype, device=device_of(x))
 
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from .accept import KNOWN, array_of, on_gpu
 from .tape import Box
 
-_NUMPY = (np.ndarray, np.generic)
 _DLPACK_CPU, _DLPACK_CUDA = 1, (2, 13)  # device types, as dlpack.h numbers them; 13: managed memory
 
 
@@ -106,17 +106,9 @@ def is_name(value: Any) -> bool:
     return isinstance(value, str) and value.partition(":")[0] in ("cpu", "cuda")
 
 
-def on_gpu(array: Any) -> bool:
-    """Whether an array is CuPy's: of CUDA's memory, and answering to NumPy's protocol (as PyTorch's do not)."""
-    if isinstance(array, _NUMPY):
-        return False
-    kind = type(array)
-    return hasattr(kind, "__cuda_array_interface__") and hasattr(kind, "__array_function__")
-
-
 def device_of(x: Any) -> str:
     """Where an array, or the array of a tensor, lives: "cpu", "cuda:0"."""
-    array = x.data if isinstance(x, Box) else x
+    array = x.array if isinstance(x, Box) else x
     return f"cuda:{array.device.id}" if on_gpu(array) else "cpu"
 
 
@@ -137,28 +129,16 @@ def empty(shape: Any, dtype: np.dtype, device: str) -> Any:
     return np.empty(shape, dtype) if device == "cpu" else cupy().empty(shape, dtype)
 
 
-def constant(value: Any) -> Any:
-    """What is on the tape of another library, as PyTorch's parameters are, without it."""
-    on_a_tape = getattr(value, "requires_grad", False) is True and not isinstance(value, Box)
-    return value.detach() if on_a_tape and hasattr(value, "detach") else value
-
-
-def as_array(value: Any) -> Any:
-    """A number, nested lists or any library's array as an array where it is, not copied if it is an array."""
-    value = constant(value)
-    return cupy().asarray(value) if hasattr(value, "__cuda_array_interface__") else np.asarray(value)
-
-
-def beside(value: Any, x: Any) -> Any:
-    """A number, nested lists or an array of numbers as an array where x, a tensor or array, lives."""
-    if type(value) is np.ndarray is type(x.data if isinstance(x, Box) else x):
+def beside(value: Any, x: Any, name: str = "value", any_dtype: bool = False) -> Any:
+    """What `array_of` gives of a value, where x, a tensor or array, lives."""
+    if type(value) is np.ndarray is type(x.array if isinstance(x, Box) else x) and value.dtype in KNOWN:
         return value
-    return moved(as_array(value), device_of(x))
+    return moved(array_of(name, value, any_dtype=any_dtype), device_of(x))
 
 
-def host(value: Any) -> np.ndarray:
-    """The numbers of a tensor, an array, lists or a number as an array of NumPy's."""
-    return moved(as_array(value.data if isinstance(value, Box) else value), "cpu")
+def host(value: Any, name: str = "value", any_dtype: bool = False) -> np.ndarray:
+    """What `array_of` gives of a value, as an array of NumPy's."""
+    return moved(array_of(name, value, any_dtype=any_dtype), "cpu")
 
 
 def numbers(*values: Any) -> Sequence[Any]:

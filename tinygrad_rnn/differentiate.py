@@ -51,7 +51,7 @@ def grad(
 
 def _own(g: Any) -> Tensor:
     """A gradient as a tensor with an array of its own: in x + y, one array is the gradient of both."""
-    return Tensor(g.data.copy(), g.node) if isinstance(g, Tensor) else Tensor(g[...].copy())
+    return Tensor(g.array.copy(), g.node) if isinstance(g, Tensor) else Tensor(g[...].copy())
 
 
 def gradcheck(
@@ -77,7 +77,7 @@ def gradcheck(
         if args[i].dtype != np.float64:
             raise TypeError(f"gradcheck: inputs[{i}]: expected float64, got {args[i].dtype}")
     rng = np.random.default_rng(seed)
-    args = [Tensor(x.data.copy()).requires_grad_() if i in checked else x for i, x in enumerate(args)]
+    args = [Tensor(x.array.copy()).requires_grad_() if i in checked else x for i, x in enumerate(args)]
     outputs = _floating(f(*args))
     weights = [beside(rng.standard_normal(out.shape), out) for out in outputs]
     recorded = [(out, w) for out, w in zip(outputs, weights) if out.requires_grad]
@@ -89,14 +89,14 @@ def gradcheck(
     def projected(i: int, moved: np.ndarray) -> float:
         shifted = [Tensor(moved[...]).requires_grad_() if j == i else x for j, x in enumerate(args)]
         with tape.no_grad():
-            return sum(float((out.data * w).sum()) for out, w in zip(_floating(f(*shifted)), weights))
+            return sum(float((out.array * w).sum()) for out, w in zip(_floating(f(*shifted)), weights))
 
     for i, g in zip(checked, gradients):
-        x = args[i].data
+        x = args[i].array
         for _ in range(directions):
             v = beside(rng.standard_normal(x.shape), x)
             numeric = (projected(i, x + eps * v) - projected(i, x - eps * v)) / (2 * eps)
-            derived = 0.0 if g is None else float((g.data * v).sum())
+            derived = 0.0 if g is None else float((g.array * v).sum())
             if not abs(numeric - derived) <= atol + rtol * max(abs(numeric), abs(derived)):
                 raise AssertionError(
                     f"gradcheck: input {i} of shape {x.shape}: expected {numeric:.12g} by finite differences, "

@@ -213,7 +213,7 @@ def run(cell: Cell, seq: Sequence, every_state: bool = False, recompute_every: i
     _check_dtypes(step, arrays)
     call.keep = tape.is_grad_enabled() and any(a is not None and a.requires_grad for a in arrays)
     if not call.keep and not watching.on:  # nothing to record
-        results = tuple(map(Tensor, _forward(call, *(None if a is None else a.data for a in arrays))))
+        results = tuple(map(Tensor, _forward(call, *(None if a is None else a.array for a in arrays))))
     else:
         results = _node(cell)(call, *arrays)
     states = len(step.states)
@@ -224,7 +224,7 @@ def run_ways(cell: Cell, seqs: Ordered[Sequence], every_state: bool = False, rec
     """`run` for each direction of a layer, which share x and lengths: at once, as one node, where their driver can."""
     if len(seqs) == 1:
         return [run(cell, seqs[0], every_state, recompute_every)]
-    if recompute_every or not takes_several(seqs[0].x.data):
+    if recompute_every or not takes_several(seqs[0].x.array):
         return [run(cell, seq, every_state, recompute_every) for seq in seqs]
     return _at_once(cell, seqs, every_state, stacked=False)
 
@@ -234,7 +234,7 @@ def run_stack(cell: Cell, seqs: Ordered[Sequence], every_state: bool = False, re
 
     At once, as one node, where their driver can.
     """
-    if len(seqs) > 1 and not recompute_every and takes_several(seqs[0].x.data):
+    if len(seqs) > 1 and not recompute_every and takes_several(seqs[0].x.array):
         return _at_once(cell, seqs, every_state, stacked=True)
     found, x = list[Run](), seqs[0].x
     for seq in seqs:
@@ -254,7 +254,7 @@ def _at_once(cell: Cell, seqs: Ordered[Sequence], every_state: bool, stacked: bo
         call.keep = keep
     several = _Calls(calls, stacked)
     if not keep and not watching.on:  # nothing to record
-        results = tuple(map(Tensor, _forward_at_once(several, *(None if a is None else a.data for a in arrays))))
+        results = tuple(map(Tensor, _forward_at_once(several, *(None if a is None else a.array for a in arrays))))
     else:
         results = _node(cell, several.suffixes)(several, *arrays)
     states = len(step.states)
@@ -268,5 +268,5 @@ def infer(step: Step, weights: Ordered[Tensor | None], x: Any, initial: Ordered[
     """
     if watching.on:
         return None
-    arrays = [None if w is None else w.data for w in weights]
+    arrays = [None if w is None else w.array for w in weights]
     return infer_by_kernel(step, arrays, x, initial, reverse)

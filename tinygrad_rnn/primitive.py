@@ -26,10 +26,11 @@ from typing import Any
 
 import numpy as np
 
-from . import anomaly
+from . import anomaly, views
+from .accept import array_of, is_plain, operand
 from .anomaly import watching
-from .device import beside, device_of, on_gpu
-from .tape import Box, Node, Notes, mode
+from .device import device_of, moved, on_gpu
+from .tape import Box, Node, Notes, boxed, mode
 
 _ndarray = np.ndarray
 _SCALARS = frozenset({float, int, bool})
@@ -43,9 +44,11 @@ class Rule:
     joint: the one VJP for all arguments, `joint(needs, g, ...) -> a cotangent (or None) per argument`,
            or None where each argument has its own in `vjps`.
     fresh: whether the VJPs give arrays that nobody else holds, even where they are views.
+    apply: the primitive itself.
     """
 
-    __slots__ = ("name", "forward", "vjps", "joint", "kept", "numeric", "expects", "fresh")
+    __slots__ = ("name", "forward", "vjps", "joint", "kept", "numeric", "expects", "fresh", "apply")
+    apply: Callable[..., Any]
 
     def __init__(
         self,
@@ -72,6 +75,7 @@ def primitive(
     numeric: bool = False,
     floats: bool = False,
     fresh: bool = False,
+    view: bool = False,
     expects: str = "arguments that fit each other",
 ) -> Callable[..., Any]:
     """Make a primitive; see the head of this file.
@@ -82,6 +86,7 @@ def primitive(
         floating ones must agree.
     floats: the result is floating; integers and booleans are taken as float32.
     fresh: the VJPs give arrays that nobody else holds (a rule of NumPy's own arrays is seen to, unasked).
+    view: the result may be a view of the first argument; what is written into it is to reach that (`views.py`).
     expects: what to say of the arguments where the forward refuses them; "": its own words will do.
     """
     rule = Rule(name, forward, vjps, joint, numeric, expects, fresh)
@@ -91,14 +96,14 @@ def primitive(
             if isinstance(a, Box):
                 break
         else:
-            return compute(rule, args)
+            return _computed_bare(rule, args) if numeric else compute(rule, args)
         raw: list[Any] = []
         parents: list[Node | None] = []
         recorded = unsettled = False
         dtype: Any = None
         for a in args:
             if isinstance(a, Box):
-                data = a.data
+                data = a.array
                 node = a.node
                 if dtype is None:
                     dtype = data.dtype
@@ -111,10 +116,7 @@ def primitive(
             else:
                 if numeric and type(a) not in _SCALARS:
                     unsettled = True
-                    if isinstance(a, _ndarray):
-                        a = np.array(a)  # the caller may write into it before the backward
-                    elif on_gpu(a):
-                        a = a.copy()
+                    a = _owned(name, a)
                 raw.append(a)
                 parents.append(None)
         if unsettled:
@@ -128,11 +130,37 @@ def primitive(
             anomaly.check_forward(name, out, raw)
         if recorded and vjps and mode.recording:
             return _record(rule, parents, raw, out)
-        return Box.shown_as(out) if type(out) is not tuple else tuple(Box.shown_as(o) for o in out)
+        if view:
+            return views.remember(rule, args[0], raw, out)
+        return boxed(out) if type(out) is not tuple else tuple(map(boxed, out))
 
     apply.__name__ = apply.__qualname__ = name
     apply.rule = rule  # type: ignore[attr-defined]
+    rule.apply = apply
     return apply
+
+
+def _computed_bare(rule: Rule, args: Sequence[Any]) -> Any:
+    """The forward on numbers and bare arrays: an array. For any other library's array, or lists, a tensor."""
+    for a in args:
+        if type(a) not in _SCALARS and not is_plain(a):
+            break
+    else:
+        return compute(rule, args)
+    opened = [a if type(a) in _SCALARS else operand(rule.name, a) for a in args]
+    return rule.apply(*opened) if any(isinstance(a, Box) for a in opened) else compute(rule, opened)
+
+
+def _owned(name: str, a: Any) -> Any:
+    """An argument of a numeric primitive that is no tensor: a number, a list (both take the dtype of the tensors beside
+    them), or a copy of an array, as the caller may write into his before the backward."""
+    if isinstance(a, np.generic):
+        return array_of(name, a, any_dtype=a.dtype.kind != "f").item()
+    if isinstance(a, (list, tuple, int, float)) or hasattr(type(a), "__tape_primitive__"):
+        return a
+    if a is None or isinstance(a, (str, bytes, complex, dict, set)) or callable(a):
+        raise TypeError(f"{name}: expected tensors, arrays or numbers, got {type(a).__name__} {a!r}")
+    return array_of(name, a).copy()
 
 
 def compute(rule: Rule, raw: Sequence[Any]) -> Any:
@@ -156,13 +184,14 @@ def _record(rule: Rule, parents: list, raw: list, out: Any) -> Any:
     """The result as a box on the tape, with a new node that holds what the rule keeps."""
     saved = tuple([out if k == 0 else raw[k - 1] for k in rule.kept]) if rule.kept else ()
     several = type(out) is tuple
-    node = Node(rule, parents, saved, Bundle.shape if several else out.shape)
+    like = Bundle if several else out
+    node = Node(rule, parents, saved, like.shape, like.dtype)
     if watching.on:
         node.notes = Notes(line=anomaly.user_line())
     if not several:
-        return Box.shown_as(out, node)
+        return boxed(out, node)
     n = len(out)
-    return tuple(Box.shown_as(o, Node(_ONE_OF, (node, None, None), (i, n), o.shape)) for i, o in enumerate(out))
+    return tuple(boxed(o, Node(_ONE_OF, (node, None, None), (i, n), o.shape, o.dtype)) for i, o in enumerate(out))
 
 
 class Bundle:
@@ -170,6 +199,7 @@ class Bundle:
 
     __slots__ = ("arrived", "count")
     shape = "bundle"  # of the node and of its cotangent alike: there is nothing to broadcast
+    dtype = None
 
     def __init__(self, arrived: dict[int, Any], count: int):
         self.arrived, self.count = arrived, count
@@ -210,20 +240,15 @@ def _is_array(a: Any) -> bool:
 def settle(rule: Rule, raw: list) -> None:
     """Make the array arguments agree in device and dtype, in place, or say that they do not.
 
-    NumPy's scalars become Python's, which take the dtype of the tensor that they meet; a list becomes an array.
+    Numbers take the dtype of the tensor that they meet; a list becomes an array, of that dtype if it is floating.
     """
     arrays = [a for a in raw if _is_array(a)]
     model = max(arrays, key=lambda a: (a.dtype.kind == "f", a.dtype.kind != "b"))
     for i, a in enumerate(raw):
-        if rule.numeric and not _is_array(a):
-            if isinstance(a, np.generic):
-                raw[i] = a.item()
-            elif isinstance(a, (list, tuple)):
-                if any(isinstance(part, Box) for part in a):
-                    raise TypeError(f"{rule.name}: expected a tensor, got a {type(a).__name__} of tensors: use stack")
-                raw[i] = beside(np.asarray(a, model.dtype if model.dtype.kind == "f" else None), model)
-            elif not isinstance(a, (int, float)):
-                raise TypeError(f"{rule.name}: expected tensors, arrays or numbers, got {type(a).__name__} {a!r}")
+        if rule.numeric and isinstance(a, (list, tuple)):
+            floats = model.dtype if model.dtype.kind == "f" else np.float32
+            listed = array_of(rule.name, a, floats=floats)
+            raw[i] = moved(listed.astype(floats) if model.dtype.kind == "f" else listed, device_of(model))
     one_device(rule, raw)
     for a in arrays:
         if type(a) is not type(model):

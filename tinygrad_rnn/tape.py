@@ -7,7 +7,7 @@ oldest. At each it holds the cotangent g = d(loss)/d(value), asks the rule for t
 products (VJP) g . d(value)/d(input), and adds them up at the inputs.
 
 The tape knows no primitive by name and no array type: rules are given to it (see `primitive.py`),
-and cotangents are whatever the rules return, as long as they add, `.sum(axes)` and `.reshape(shape)`.
+and cotangents are whatever the rules return, as long as they fit the values that they are of (`cotangent.py`).
 
 Reference: A. Griewank and A. Walther, Evaluating Derivatives, 2nd ed., chapter 3.2 (reverse mode).
 """
@@ -24,27 +24,40 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ContextDecorator
 from typing import Any, TypeVar, cast
 
-from . import anomaly
+from . import anomaly, cotangent
 from .anomaly import watching
+from .cotangent import unbroadcast
 from .kernels import locks
 
 
 class Box:
-    """A value the tape can follow: `data`, and the `node` that made it (None for a constant).
+    """A value the tape can follow: its `array`, and the `node` that made it (None for a constant).
 
     frozen: of a leaf that is a constant for now the node that it had, with its gradient and hooks.
+    origin: of a view of another box how it came from that one; see `views.py`. Both are unset where there is none.
     """
 
-    __slots__ = ("data", "node", "frozen", "__weakref__")
+    __slots__ = ("array", "node", "frozen", "origin", "__weakref__")
     frozen: Node | None
+    origin: Any
     shown_as: type[Box]  # what results and gradients are made: `Tensor`, once it is defined
 
-    def __init__(self, data: Any, node: Node | None = None):
-        self.data = data
+    def __init__(self, array: Any, node: Node | None = None):
+        self.array = array
         self.node = node
 
 
 Box.shown_as = Box
+_new = object.__new__
+
+
+def boxed(array: Any, node: Node | None = None) -> Any:
+    """A box as the tape hands it out, around an array that is known to be one."""
+    box = _new(Box.shown_as)
+    box.array = array
+    box.node = node
+    return box
+
 
 
 def alone(box: Box) -> bool:
@@ -53,9 +66,9 @@ def alone(box: Box) -> bool:
     Counted are references: of the box and of the argument here. A view of the array holds one, as does a graph that
     has it saved; what an array cannot tell so, it tells by being read-only.
     """
-    if sys.getrefcount(box.data) != 2:
+    if sys.getrefcount(box.array) != 2:
         return False
-    flags = getattr(box.data, "flags", None)
+    flags = getattr(box.array, "flags", None)
     return flags is not None and flags.owndata and getattr(flags, "writeable", True) and flags.c_contiguous
 
 
@@ -90,17 +103,19 @@ class Node:
     parents: for each argument of the primitive its node, or None where no gradient is wanted.
     saved:   the values that the rule's VJPs named; None once a walk has freed them.
     shape:   shape of the value, to which every cotangent is summed down on arrival.
+    dtype:   dtype of the value, which every cotangent has too.
     order:   when it was made. A node is always younger than its parents, so walking by
              falling order meets every node after all of its consumers.
     """
 
-    __slots__ = ("rule", "parents", "saved", "shape", "order", "notes")
+    __slots__ = ("rule", "parents", "saved", "shape", "dtype", "order", "notes")
 
-    def __init__(self, rule: Any, parents: Sequence[Node | None], saved: tuple | None, shape: Any):
+    def __init__(self, rule: Any, parents: Sequence[Node | None], saved: tuple | None, shape: Any, dtype: Any):
         self.rule = rule
         self.parents = parents
         self.saved = saved
         self.shape = shape
+        self.dtype = dtype
         self.order = next(_clock)
         self.notes: Notes | None = None
 
@@ -109,9 +124,9 @@ class Node:
         return "leaf" if self.rule is None else self.rule.name
 
 
-def leaf(shape: tuple[int, ...]) -> Node:
+def leaf(array: Any) -> Node:
     """The node of a value that gradients are wanted for and that nothing recorded computed."""
-    node = Node(None, (), (), shape)
+    node = Node(None, (), (), array.shape, array.dtype)
     node.notes = Notes(keeps_grad=True)
     return node
 
@@ -190,17 +205,11 @@ def is_grad_enabled() -> bool:
     return mode.recording
 
 
-def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
-    """Sum a cotangent down to `shape`: the adjoint of NumPy's broadcasting, for all primitives at once."""
-    extra = len(g.shape) - len(shape)
-    axes = tuple(range(extra)) + tuple(extra + i for i, n in enumerate(shape) if n == 1 and g.shape[extra + i] != 1)
-    return g.sum(axes).reshape(shape)
-
-
 def _freed(node: Node) -> RuntimeError:
     return RuntimeError(
         f"backward: the graph through '{node.name}' was freed by an earlier backward; "
-        "expected a graph that is whole: pass retain_graph=True to the earlier call to go through it twice"
+        "expected a graph that is whole: pass retain_graph=True to the earlier call to go through it twice, "
+        "or detach() what comes from an earlier step, as a state that is carried on"
     )
 
 
@@ -231,31 +240,31 @@ def _leading_to(targets: Iterable[Node], nodes: Sequence[Node]) -> set[Node]:
 def _lifted(node: Node, saved: tuple) -> tuple:
     """The saved values as boxes with their place on the tape, so that what a VJP does with them is recorded."""
     sources = [node if k == 0 else node.parents[k - 1] for k in node.rule.kept]
-    return tuple(value if source is None else Box.shown_as(value, source) for value, source in zip(saved, sources))
+    return tuple(value if source is None else boxed(value, source) for value, source in zip(saved, sources))
 
 
 def _report(notes: Notes, node: Node, g: Any) -> Any:
     """Show the finished cotangent of a node to its hooks; the last word they return goes on down the tape."""
-    boxed = isinstance(g, Box)
-    box = g if boxed else Box.shown_as(g[...])  # [...] makes arrays of NumPy's scalars
+    is_box = isinstance(g, Box)
+    box = g if is_box else boxed(g[...])  # [...] makes arrays of NumPy's scalars
     for hook in tuple(notes.hooks.values()):
         changed = hook(box)
         if changed is not None:
-            if not isinstance(changed, Box) or changed.data.shape != node.shape or changed.data.dtype != box.data.dtype:
+            if not isinstance(changed, Box) or changed.array.shape != node.shape or changed.array.dtype != node.dtype:
                 raise ValueError(
-                    f"hook on '{node.name}': expected None or a tensor, {box.data.dtype} of shape {node.shape}, "
+                    f"hook on '{node.name}': expected None or a tensor, {node.dtype} of shape {node.shape}, "
                     f"got {getattr(changed, 'dtype', type(changed).__name__)} of shape {getattr(changed, 'shape', ())}"
                 )
             box = changed
-    return box if boxed else box.data
+    return box if is_box else box.array
 
 
 def _deposit(notes: Notes, g: Any, owned: bool) -> None:
     """Add g to the grad. Leaves accumulate over calls of backward; an array that others hold is copied first."""
     if isinstance(g, Box):
-        g = Box.shown_as(g.data.copy(), g.node)
+        g = boxed(g.array.copy(), g.node)
     else:
-        g = Box.shown_as((g if owned else g.copy())[...])  # [...] makes arrays of NumPy's scalars
+        g = boxed((g if owned else g.copy())[...])  # [...] makes arrays of NumPy's scalars
     with _deposit_lock:
         notes.grad = g if notes.grad is None else notes.grad + g
 
@@ -355,21 +364,33 @@ def walk(
                 product = shares[i] if rule.joint else rule.vjps[i](g, *saved)
                 if product is None:
                     continue
+                if getattr(product, "dtype", None) is not parent.dtype or product.shape != parent.shape:
+                    cotangent.check(node, i, parent, product)
                 if watch:
                     anomaly.check_vjp(node, g, product)
                 add(parent, product, rule.fresh or product is not g and getattr(product, "base", g) is None)
     return found
 
 
-def add_hook(node: Node, hook: Callable[[Any], Any]) -> Callable[[], None]:
-    """Call `hook(gradient)` when the walk reaches the node; returns the function that takes it off again."""
+class HookHandle:
+    """A hook that can be taken off again: by `remove()`, or by calling the handle."""
+
+    __slots__ = ("_hooks", "_key")
+
+    def __init__(self, hooks: dict[int, Callable[[Any], Any]], key: int):
+        self._hooks, self._key = hooks, key
+
+    def remove(self) -> None:
+        """Take the hook off; nothing happens if it is off already."""
+        self._hooks.pop(self._key, None)
+
+    __call__ = remove
+
+
+def add_hook(node: Node, hook: Callable[[Any], Any]) -> HookHandle:
+    """Call `hook(gradient)` when the walk reaches the node; returns the handle that takes it off again."""
     if node.notes is None:
         node.notes = Notes()
     key = next(_clock)
-    hooks = node.notes.hooks
-    hooks[key] = hook
-
-    def remove() -> None:
-        hooks.pop(key, None)
-
-    return remove
+    node.notes.hooks[key] = hook
+    return HookHandle(node.notes.hooks, key)

@@ -7,64 +7,76 @@ from typing import Any
 
 import numpy as np
 
-from . import tape
+from . import tape, views
+from .accept import array_of, operand
 from .conversion import wanted
 from .device import beside, checked, device_of, gpu, host, moved, on_gpu, same_device
-from .operators import boolean, in_place, reflected
+from .in_place import InPlace
+from .operators import BesideArrays, boolean, reflected
 from .primitives import elementwise as el
 from .primitives import index as ix
 from .primitives import products as pr
 from .primitives import reduce as rd
 from .primitives import shape as sh
 from .storage import AsBytes
-from .tape import Box, mode
+from .tape import Box, boxed, mode
 
-_NUMBERS = (Box, int, float, np.ndarray, np.generic, list)
-
-
-def _check_constant(name: str, value: Any) -> None:
-    """Refuse what an in-place write would lose the gradient of, or take for NaN."""
-    if isinstance(value, Box) and value.node is not None and mode.recording:
-        raise RuntimeError(f"{name}: expected a value without requires_grad: use where or concat")
-    if value is None:
-        raise TypeError(f"{name}: expected numbers, got None")
+_ndarray = np.ndarray
 
 
-class Tensor(Box, AsBytes):
+def _held(data: Any) -> Any:
+    """The array of a new tensor: an array, another tensor's, or what becomes one; a symbol as it is."""
+    if hasattr(type(data), "__tape_primitive__"):
+        return data
+    return array_of("Tensor: data", data)
+
+
+def _is_comparable(other: Any) -> bool:
+    """Whether == and != are to compare numbers, and not whether it is the same object."""
+    if isinstance(other, (Box, int, float, np.ndarray, np.generic, list, tuple)) or on_gpu(other):
+        return True
+    return hasattr(other, "__array__") or hasattr(other, "__array_interface__")
+
+
+class Tensor(InPlace, AsBytes):
     """An n-dimensional array that the tape can follow.
 
     Made by `tg.tensor`. Names and meaning follow PyTorch. Tensors are values: an in-place write
     (`x[i] = v`, `x += v`, `x.copy_(v)`) gives this tensor a new array, so neither the tape nor another tensor
     that shares the old one ever sees a number change; on a tensor that the tape has recorded it is an error.
 
+    A write to a view (`x[0]`, `x.T`, ...) of a tensor that is not recorded is a write to that tensor.
+
     data: the array. node: its place on the tape, None for a constant.
     """
 
     __slots__ = ()
-    __array_ufunc__ = None  # NumPy leaves `array * tensor` to the tensor
-    data: Any
+    __array_ufunc__ = BesideArrays()
+
+    def __init__(self, data: Any, node: tape.Node | None = None):
+        super().__init__(operand("Tensor: data", data) if type(data) is _ndarray else _held(data), node)
 
     # What it is
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.data.shape
+        return self.array.shape
 
     @property
     def ndim(self) -> int:
-        return self.data.ndim
+        return self.array.ndim
 
     @property
     def dtype(self) -> np.dtype:
-        return self.data.dtype
+        return self.array.dtype
 
     @property
     def device(self) -> str:
-        return device_of(self.data)
+        return device_of(self.array)
 
     def numel(self) -> int:
         """How many elements it has."""
-        return self.data.size
+        return self.array.size
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or its size along one dimension."""
@@ -72,7 +84,7 @@ class Tensor(Box, AsBytes):
 
     def dim(self) -> int:
         """How many dimensions it has."""
-        return self.data.ndim
+        return self.array.ndim
 
     def __len__(self) -> int:
         if not self.shape:
@@ -85,7 +97,7 @@ class Tensor(Box, AsBytes):
         return iter(sh.unbind(self))
 
     def __contains__(self, value: Any) -> bool:
-        return (self.data == getattr(value, "data", value)).any().item()
+        return (self.array == beside(value, self, "in")).any().item()
 
     def __repr__(self) -> str:
         body = np.array2string(host(self), separator=", ", prefix="tensor(", precision=4, threshold=1000)
@@ -99,7 +111,20 @@ class Tensor(Box, AsBytes):
         if not self.is_leaf:
             raise RuntimeError("copy or pickle: expected a leaf or constant, got a recorded tensor: detach() it first")
         where = self.device
-        return _rebuilt, (type(self), self.data if where == "cpu" else host(self), self.requires_grad, where)
+        return _rebuilt, (type(self), self.array if where == "cpu" else host(self), self.requires_grad, where)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        make, (kind, data, requires_grad, where) = self.__reduce__()
+        found = memo[id(self)] = make(kind, data.copy(), requires_grad, where)
+        grad = self.grad
+        if grad is not None:
+            notes = tape.Notes(keeps_grad=True)
+            notes.grad = boxed(grad.array.copy())
+            node = found.node
+            if node is None:
+                node = found.frozen = tape.leaf(found.array)
+            node.notes = notes
+        return found
 
     __hash__ = object.__hash__
 
@@ -110,8 +135,8 @@ class Tensor(Box, AsBytes):
         if self.device != "cpu":
             raise TypeError(f"numpy: expected a tensor on the CPU, got one on {self.device}: copy it with .cpu() first")
         if self.node is None:
-            return self.data
-        view = self.data.view()
+            return self.array
+        view = self.array.view()
         view.flags.writeable = False
         return view
 
@@ -121,26 +146,26 @@ class Tensor(Box, AsBytes):
     def __dlpack__(self, **asked: Any) -> Any:
         if self.node is not None:
             raise BufferError("__dlpack__: expected a tensor without requires_grad, got one with it: detach() it first")
-        return self.data.__dlpack__(**asked)
+        return self.array.__dlpack__(**asked)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return self.data.__dlpack_device__()
+        return self.array.__dlpack_device__()
 
     def item(self) -> Any:
         """The one element, as a Python number."""
-        if self.data.size != 1:
+        if self.array.size != 1:
             raise ValueError(f"item: expected a tensor of one element, got shape {self.shape}")
-        return self.data.item()
+        return self.array.item()
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""
-        return self.data.tolist()
+        return self.array.tolist()
 
     def __bool__(self) -> bool:
         return bool(self.item())
 
     def __format__(self, spec: str) -> str:
-        return format(self.item() if spec and self.data.size == 1 else str(self), spec)
+        return format(self.item() if spec and self.array.size == 1 else str(self), spec)
 
     def __float__(self) -> float:
         return float(self.item())
@@ -168,7 +193,7 @@ class Tensor(Box, AsBytes):
             raise TypeError(f"requires_grad: expected a floating dtype, got {self.dtype}")
         if bool(wanted) != self.requires_grad:
             before = getattr(self, "frozen", None)
-            self.node, self.frozen = (before or tape.leaf(self.shape), None) if wanted else (None, self.node)
+            self.node, self.frozen = (before or tape.leaf(self.array), None) if wanted else (None, self.node)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Set `requires_grad`; returns the tensor."""
@@ -194,7 +219,7 @@ class Tensor(Box, AsBytes):
             if not isinstance(grad, Tensor) or grad.shape != self.shape or grad.dtype != self.dtype:
                 got = f"{grad.dtype} of shape {grad.shape}" if isinstance(grad, Tensor) else type(grad).__name__
                 raise ValueError(f"grad: expected None or a tensor, {self.dtype} of shape {self.shape}, got {got}")
-            if type(grad.data) is not type(self.data):
+            if type(grad.array) is not type(self.array):
                 same_device("grad", grad, self, "the tensor is")
         node = self.node or getattr(self, "frozen", None)
         if node is not None:
@@ -211,10 +236,10 @@ class Tensor(Box, AsBytes):
         seed = cotangent("backward", self, gradient, create_graph)
         tape.walk([(self.node, seed)], retain=retain_graph or create_graph, create=create_graph)  # type: ignore[list-item]
 
-    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> tape.HookHandle:
         """Call `hook(gradient)` in every backward that reaches this tensor; a tensor it returns goes on in its place.
 
-        Returns a function that removes the hook.
+        Returns a handle: its `remove()`, or a call of it, takes the hook off again.
         """
         if self.node is None:
             raise RuntimeError("register_hook: expected a tensor with requires_grad, got a constant")
@@ -228,58 +253,12 @@ class Tensor(Box, AsBytes):
         self.node.notes.keeps_grad = True
 
     def detach(self) -> Tensor:
-        """The same numbers as a constant: no gradient passes."""
-        return Tensor(self.data)
+        """The same numbers as a constant: no gradient passes. A write to it is one to this tensor too."""
+        return views.same_array(self)
 
     def clone(self) -> Tensor:
         """A copy that gradients pass through."""
-        return self * 1 if self.node is not None and mode.recording else Tensor(self.data.copy())
-
-    # In place
-
-    def _overwrite(self, name: str, data: Any) -> None:
-        if self.node is not None and (mode.recording or self.node.rule is not None):
-            raise RuntimeError(
-                f"{name}: in-place write on a recorded tensor: expected a constant, or a leaf within no_grad(), got "
-                f"{'a leaf with requires_grad' if self.is_leaf else f'the result of {self.node.name!r}'} "
-                f"of shape {self.shape}: write it as a new tensor (where, masked_fill, concat)"
-            )
-        if data.shape != self.shape or data.dtype != self.dtype:
-            raise ValueError(
-                f"{name}: expected {self.dtype} of shape {self.shape}, got {data.dtype} of shape {data.shape}"
-            )
-        self.data = data
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        _check_constant("x[index] = value", value)
-        self._overwrite("x[index] = value", ix.overwritten(self.data, index, value))
-
-    def copy_(self, other: Any) -> Tensor:
-        """Take over the numbers of another tensor or array that broadcasts to this shape, converted to this dtype."""
-        _check_constant("copy_", other)
-        source = beside(other.data if isinstance(other, Box) else other, self)
-        try:
-            whole = np.broadcast_to(source, self.shape)
-        except ValueError:
-            got = getattr(source, "shape", np.shape(source))
-            raise ValueError(f"copy_: expected what broadcasts to shape {self.shape}, got shape {got}") from None
-        self._overwrite("copy_", whole.astype(self.dtype))
-        return self
-
-    def fill_(self, value: float) -> Tensor:
-        """Set every element to a number."""
-        _check_constant("fill_", value)
-        self._overwrite("fill_", np.full_like(self.data, value))
-        return self
-
-    def zero_(self) -> Tensor:
-        """Set every element to 0."""
-        return self.fill_(0)
-
-    __iadd__ = in_place(el.add, "+=")
-    __isub__ = in_place(el.sub, "-=")
-    __imul__ = in_place(el.mul, "*=")
-    __itruediv__ = in_place(el.div, "/=")
+        return self * 1 if self.node is not None and mode.recording else boxed(self.array.copy())
 
     # Dtype and device
 
@@ -321,6 +300,9 @@ class Tensor(Box, AsBytes):
     __truediv__, __rtruediv__ = el.div, reflected(el.div)
     __pow__, __rpow__ = el.pow, reflected(el.pow)
     __matmul__, __rmatmul__ = pr.matmul, reflected(pr.matmul)
+    __floordiv__, __rfloordiv__ = el.floor_div, reflected(el.floor_div)
+    __mod__, __rmod__ = el.remainder, reflected(el.remainder)
+    __divmod__, __rdivmod__ = el.divided, reflected(el.divided)
     __neg__ = el.neg
     __abs__ = el.abs
     __lt__, __le__, __gt__, __ge__ = el.lt, el.le, el.gt, el.ge
@@ -329,13 +311,17 @@ class Tensor(Box, AsBytes):
     __invert__ = boolean(el.logical_not, "~")
     __getitem__ = ix.getitem
 
+    def __pos__(self) -> Tensor:
+        return self
+
     def __eq__(self, other: object) -> Any:
-        return el.eq(self, other) if isinstance(other, _NUMBERS) or on_gpu(other) else NotImplemented
+        return el.eq(self, other) if _is_comparable(other) else NotImplemented
 
     def __ne__(self, other: object) -> Any:
-        return el.ne(self, other) if isinstance(other, _NUMBERS) or on_gpu(other) else NotImplemented
+        return el.ne(self, other) if _is_comparable(other) else NotImplemented
 
     add, sub, mul, div, neg, pow, matmul = el.add, el.sub, el.mul, el.div, el.neg, el.pow, pr.matmul
+    floor_divide, remainder = el.floor_div, el.remainder
     exp, log, sqrt, abs, sign, sin, cos = el.exp, el.log, el.sqrt, el.abs, el.sign, el.sin, el.cos
     tanh, sigmoid, relu, softplus, gelu, erf = el.tanh, el.sigmoid, el.relu, el.softplus, el.gelu, el.erf
     clip = clamp = el.clip
@@ -362,7 +348,7 @@ class Tensor(Box, AsBytes):
 
 def _rebuilt(kind: type[Tensor], data: Any, requires_grad: bool, device: str = "cpu") -> Tensor:
     tensor, data = kind.__new__(kind), moved(data, checked("copy or pickle", device))
-    Tensor.__init__(tensor, data, tape.leaf(data.shape) if requires_grad else None)
+    Tensor.__init__(tensor, data, tape.leaf(data) if requires_grad else None)
     return tensor
 
 
@@ -374,21 +360,21 @@ def cotangent(name: str, output: Tensor, gradient: Any, create: bool) -> Any:
             f"{'a constant' if isinstance(output, Tensor) else type(output).__name__}"
         )
     if gradient is None:
-        if output.data.size != 1:
+        if output.array.size != 1:
             raise RuntimeError(
                 f"{name}: gradient: expected one of shape {output.shape}, as the tensor is not a scalar, got none"
             )
-        gradient = Tensor(np.ones_like(output.data))
+        gradient = boxed(np.ones_like(output.array))
     elif not isinstance(gradient, Tensor):
-        gradient = Tensor(beside(gradient, output).astype(output.dtype))
-    if type(gradient.data) is not type(output.data):
+        gradient = boxed(beside(gradient, output, f"{name}: gradient").astype(output.dtype))
+    if type(gradient.array) is not type(output.array):
         same_device(f"{name}: gradient", gradient, output, "the tensor is")
     if gradient.shape != output.shape or gradient.dtype != output.dtype:
         raise ValueError(
             f"{name}: gradient: expected {output.dtype} of shape {output.shape}, "
             f"got {gradient.dtype} of shape {gradient.shape}"
         )
-    return gradient if create else gradient.data
+    return gradient if create else gradient.array
 
 
 Box.shown_as = Tensor  # from here on the tape hands out tensors

@@ -179,13 +179,14 @@ class Graph:
         A zero of its own is added to each product, however often the equations ask for it: the cotangent of
         that zero is the product's, which the gradient of the weights is made of.
         """
-        if not isinstance(v, Tensor) or not isinstance(v.data, Symbol):
+        if not isinstance(v, Tensor) or not isinstance(v.array, Symbol):
             raise TypeError(
                 f"{self.name}: {gate}.of: expected a vector computed from states, gates, params or inputs, "
-                f"got {type(v.data if isinstance(v, Tensor) else v).__name__}"
+                f"got {type(v.array if isinstance(v, Tensor) else v).__name__}"
             )
         out = _product(v, gate)
-        return out + self.zeros.setdefault(out.data.ref, Tensor(Symbol(self, Constant(0.0)), tape.leaf(())))
+        zero = Symbol(self, Constant(0.0))
+        return out + self.zeros.setdefault(out.array.ref, Tensor(zero, tape.leaf(zero)))
 
     def state(self, name: str, value: Any) -> Ref:
         """What a state is after the step."""
@@ -272,14 +273,15 @@ def trace(cell: Cell) -> Step:
     graph = Graph(f"cell {cell.name}")
     groups = (("x.", cell.gates), ("h.", cell.gates), ("s.", cell.states), ("p.", cell.params), ("e.", cell.inputs))
     names = [prefix + name for prefix, group in groups for name in group]
-    given = {name: Tensor(graph.input(name), tape.leaf(())) for name in names}
+    symbols = {name: graph.input(name) for name in names}
+    given = {name: Tensor(symbol, tape.leaf(symbol)) for name, symbol in symbols.items()}
     cotangents = [graph.input("d." + state) for state in cell.states]
 
     s, p, e = ({n: given[prefix + n] for n in group} for prefix, group in groups[2:])
     with tape.enable_grad(), _unwatched():
         a = {g: Gate(given["x." + g], given["h." + g], functools.partial(graph.product, g)) for g in cell.gates}
         new = _new_states(cell, a, s, p, e)
-        forward = {name: graph.state(name, state.data) for name, state in zip(cell.states, new)}
+        forward = {name: graph.state(name, state.array) for name, state in zip(cell.states, new)}
         products = [ref for ref in graph.needed(forward.values()) if ref in graph.zeros]
         leaves = {name: box.node for name, box in given.items()}
         leaves |= {f"v.{j}": graph.zeros[ref].node for j, ref in enumerate(products)}

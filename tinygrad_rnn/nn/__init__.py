@@ -2,9 +2,10 @@
 
 from . import functional, init, utils
 from .activation import GELU, Dropout, Flatten, Identity, MaxPool2d, ReLU, Sigmoid, Tanh
+from .containers import ModuleList, Sequential
 from .layers import Conv2d, Embedding, LayerNorm, Linear
 from .loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
-from .module import Module, ModuleList, Parameter, Sequential
+from .module import Module, Parameter
 from .recurrent import GRU, LSTM, RNN, Recurrent
 from .recurrent_cell import GRUCell, LSTMCell, RecurrentCell, RNNCell
 

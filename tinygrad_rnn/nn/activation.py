@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..primitives.shape import flatten
 from . import functional as F
 from .module import Module
 
@@ -75,7 +76,7 @@ class Flatten(Module):
         self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x: Any) -> Any:
-        return x.flatten(self.start_dim, self.end_dim)
+        return flatten(x, self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..creation import as_tensor
+from ..accept import array_of, operand
+from ..creation import as_tensor, own_tensor
 from ..device import beside, numbers, on_gpu, same_device
 from ..primitives import index as ix
 from ..primitives import products as pr
@@ -17,8 +18,10 @@ from ..primitives.likelihood import softmax_nll
 from ..primitives.reduce import log_softmax, mean, softmax, sum
 from ..primitives.shape import pad as bordered
 from ..primitives.shape import permute, reshape
+from ..primitives.static import wholes
 from ..primitives.windows import conv2d, max_pool2d
 from ..random import uniform
+from ..tape import Box, boxed
 from ..tensor import Tensor
 
 __all__ = [
@@ -46,6 +49,7 @@ __all__ = [
 
 def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
     """input with a border of `value`, or 0: (before, after) of the last dimension, then of the one before it, ..."""
+    input = operand("pad: input", input)
     if mode != "constant":
         raise ValueError(f"pad: mode: expected 'constant', got {mode!r}")
     return bordered(input, pad, 0.0 if value is None else value)
@@ -56,7 +60,9 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """x W^T + b. x [..., I], weight [O, I], bias [O] or None -> [..., O]."""
-    x = x if hasattr(x, "shape") else as_tensor(x)
+    x = x if isinstance(x, Box) else operand("linear: x", x)
+    weight = weight if isinstance(weight, Box) else operand("linear: weight", weight)
+    bias = bias if bias is None or isinstance(bias, Box) else operand("linear: bias", bias)
     if len(weight.shape) != 2 or not x.shape or x.shape[-1] != weight.shape[1]:
         raise ValueError(
             f"linear: expected x [..., I] and weight [O, I], got x {tuple(x.shape)} and weight {tuple(weight.shape)}"
@@ -82,12 +88,13 @@ def embedding(index: Any, weight: Any, padding_idx: int | None = None) -> Any:
 
     The row `padding_idx` (a negative one counts from the end) gets no gradient.
     """
+    weight = operand("embedding: weight", weight)
     rows = ix.embedding(index, weight)
     row = row_of("embedding", padding_idx, weight.shape[0])
     if row is None:
         return rows
-    padding = as_tensor(index).to(rows.device) == row
-    return where(padding[..., None], rows.detach(), rows)
+    index = beside(index, rows, "embedding: index", any_dtype=True)
+    return where((index == row)[..., None], Tensor(rows.array) if isinstance(rows, Tensor) else rows, rows)
 
 
 def one_hot(index: Any, num_classes: int = -1) -> Tensor:
@@ -116,13 +123,13 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
 
     Srivastava et al., Dropout (2014), section 10: scaled in training, so that nothing changes in evaluation.
     """
-    p = probability("dropout", p)
+    x, p = x if isinstance(x, Box) else operand("dropout: x", x), probability("dropout", p)
     if not training or p == 0.0:
         return x
     if x.dtype.kind != "f":
         raise TypeError(f"dropout: x: expected a floating dtype, got {x.dtype}")
     keep = uniform(x.shape, x) >= p
-    return x * Tensor(keep * x.dtype.type(1.0 / (1.0 - p) if p < 1.0 else 0.0))
+    return x * boxed(keep * x.dtype.type(1.0 / (1.0 - p) if p < 1.0 else 0.0))
 
 
 def layer_norm(
@@ -133,7 +140,9 @@ def layer_norm(
     x [..., *normalized_shape]; weight and bias have shape normalized_shape, or are None. var is the mean square
     distance from the mean. Ba et al., Layer Normalization (2016), section 3.
     """
-    shape = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+    x, shape = operand("layer_norm: x", x), wholes("layer_norm: normalized_shape", normalized_shape)
+    weight = None if weight is None else operand("layer_norm: weight", weight)
+    bias = None if bias is None else operand("layer_norm: bias", bias)
     if not shape or tuple(x.shape[-len(shape) :]) != shape:
         raise ValueError(f"layer_norm: x: expected last dimensions {shape}, got shape {x.shape}")
     for name, value in (("weight", weight), ("bias", bias)):
@@ -164,7 +173,7 @@ def _reduced(losses: Any, reduction: str) -> Any:
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
     """(input - target)^2. Both of one shape; reduction: 'mean', 'sum' or 'none'."""
-    target = target if hasattr(target, "shape") else as_tensor(target)
+    input, target = _pair("mse_loss", input, target)
     check_reduction("mse_loss", reduction)
     _same_shape("mse_loss", input, target)
     distance = input - target
@@ -180,7 +189,10 @@ def binary_cross_entropy_with_logits(
     weight (w) and pos_weight (p) broadcast to the input's shape. reduction: 'mean', 'sum' or 'none'.
     """
     check_reduction("binary_cross_entropy_with_logits", reduction)
-    target = target if hasattr(target, "shape") else as_tensor(target)
+    input, target = _pair("binary_cross_entropy_with_logits", input, target)
+    weight = None if weight is None else _factor("binary_cross_entropy_with_logits: weight", weight)
+    if pos_weight is not None:
+        pos_weight = _factor("binary_cross_entropy_with_logits: pos_weight", pos_weight)
     _same_shape("binary_cross_entropy_with_logits", input, target)
     rest = softplus(-input)
     if pos_weight is not None:
@@ -194,7 +206,7 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
 
     Shapes and arguments are those of `cross_entropy` with class indices.
     """
-    log_p = _classes_last("nll_loss", input)
+    log_p = _classes_last("nll_loss", operand("nll_loss: input", input))
     chosen = _chosen("nll_loss", log_p, target, weight, ignore_index, reduction)
     picked = reshape(ix.take_along(log_p, len(log_p.shape) - 1, chosen.classes[..., None]), chosen.classes.shape)
     return _summed(where(chosen.counted, picked, 0.0) * Tensor(-chosen.weights), chosen, reduction)
@@ -224,13 +236,16 @@ def cross_entropy(
     Raises IndexError for an index outside [0, C), ValueError for shapes that do not fit.
     """
     smoothing = probability("cross_entropy", label_smoothing, "label_smoothing")
+    input = operand("cross_entropy: input", input)
     x = _classes_last("cross_entropy", input)
-    target = target if hasattr(target, "dtype") else as_tensor(target)
+    if not isinstance(target, Box):
+        target = Tensor(array_of("cross_entropy: target", target, any_dtype=True))
     if target.dtype.kind == "f":
         if ignore_index >= 0:
             raise ValueError(f"cross_entropy: ignore_index: expected none with class probabilities, got {ignore_index}")
         check_reduction("cross_entropy", reduction)
         _same_shape("cross_entropy", input, target)
+        weight = None if weight is None else as_tensor(weight, "cross_entropy: weight")
         q = _classes_last("cross_entropy", target) * (1.0 - smoothing) + smoothing / x.shape[-1]
         losses = -sum(_weighted(log_softmax(x), weight) * q, -1)
         return _reduced(losses, reduction)
@@ -282,16 +297,27 @@ def _summed(losses: Any, chosen: _Chosen, reduction: str) -> Any:
 
 
 def _class_weight(x: Any, weight: Any) -> Any:
-    weight = as_tensor(weight)
+    weight = as_tensor(weight, "weight")
     if weight.shape != x.shape[-1:]:
         raise ValueError(f"weight: expected shape {x.shape[-1:]}, one for each class, got {weight.shape}")
     same_device("weight", weight, x, "the input is")
-    return weight.data.astype(x.dtype)
+    return weight.array.astype(x.dtype)
 
 
 def _weighted(x: Any, weight: Any) -> Any:
     """x [..., C] times the weight of each class."""
     return x if weight is None else x * Tensor(_class_weight(x, weight))
+
+
+def _pair(name: str, input: Any, target: Any) -> tuple[Any, Any]:
+    """What a loss compares, as tensors."""
+    input = input if isinstance(input, Box) else own_tensor(input, f"{name}: input")
+    return input, target if isinstance(target, Box) else own_tensor(target, f"{name}: target")
+
+
+def _factor(name: str, value: Any) -> Any:
+    """A weight that broadcasts: a number as it is, all else as a tensor."""
+    return value if isinstance(value, (Box, int, float)) else own_tensor(value, name)
 
 
 def _same_shape(name: str, input: Any, target: Any) -> None:
@@ -307,7 +333,7 @@ def _classes_last(name: str, x: Any) -> Any:
 
 
 def _integers(name: str, values: Any) -> Any:
-    array = as_tensor(values).data
+    array = array_of(name, values, any_dtype=True)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integers, got {array.dtype}")
     return array

@@ -95,7 +95,7 @@ class Embedding(Module):
         """Draw the weight anew."""
         init.normal_(self.weight)
         if self.padding_idx is not None:
-            self.weight.data[self.padding_idx] = 0.0  # the array that normal_ has just made is nobody else's
+            self.weight.array[self.padding_idx] = 0.0  # the array that normal_ has just made is nobody else's
 
     def forward(self, index: Any) -> Any:
         return F.embedding(index, self._read("weight"), self.padding_idx)

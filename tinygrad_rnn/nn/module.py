@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Any, requires_grad: bool = True):
-        super().__init__(data.data if isinstance(data, Tensor) else tensor(data).data)
+        super().__init__(data.array if isinstance(data, Tensor) else tensor(data).array)
         self.requires_grad = requires_grad
 
 
@@ -55,6 +55,16 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: all attributes, none of them a recorded tensor, whose graph cannot be copied."""
+        for name, value in self.__dict__.items():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                raise RuntimeError(
+                    f"{type(self).__name__}.{name}: copy or pickle: expected a leaf or constant, got a recorded "
+                    "tensor: detach() it first, or compute it in forward"
+                )
+        return self.__dict__
 
     # Registration
 
@@ -207,7 +217,7 @@ class Module:
         """Forget the gradients of all parameters, or with set_to_none=False make them zeros."""
         for parameter in self.parameters():
             if parameter.grad is not None:
-                parameter.grad = None if set_to_none else Tensor(np.zeros_like(parameter.data))
+                parameter.grad = None if set_to_none else Tensor(np.zeros_like(parameter.array))
 
     def apply(self, fn: Callable[[Module], Any]) -> Any:
         """Call fn on every module below and on this one; returns the module."""
@@ -274,7 +284,8 @@ class Module:
             name = type(self).__name__
             raise KeyError(f"load_state_dict: expected the names of {name}, got missing {missing}, unknown {unknown}")
         given = {name: widened(value) for name, value in state_dict.items() if name in own}
-        arrays = {name: np.asarray(host(value), order="C") for name, value in given.items()}
+        taken = {name: host(value, f"load_state_dict: {name}", any_dtype=True) for name, value in given.items()}
+        arrays = {name: np.asarray(array, order="C") for name, array in taken.items()}
         for name, array in arrays.items():
             if array.dtype.kind not in "fiub":
                 raise TypeError(f"load_state_dict: {name}: expected numbers, got {array.dtype}")
@@ -314,79 +325,3 @@ def _of(caller: str, name: str, kind: type, value: Any) -> Any:
     if value is not None and not isinstance(value, kind):
         raise TypeError(f"{caller}: {name}: expected a {kind.__name__} or None, got {type(value).__name__}")
     return value
-
-
-class _Row(Module):
-    """Modules in an order, to be counted and indexed as a list is."""
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._modules.values())
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def _name_at(self, index: int) -> str:
-        n = len(self)
-        if not -n <= index < n:
-            raise IndexError(f"{type(self).__name__}: index: expected one from {-n} to {n - 1}, got {index}")
-        return list(self._modules)[index]
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return self._of_some(list(self._modules.items())[index])
-        return self._modules[self._name_at(index)]
-
-    def __setitem__(self, index: int, module: Module) -> None:
-        self.add_module(self._name_at(index), module)
-
-    def _of_some(self, named: list[tuple[str, Module]]) -> Any:
-        """A list of this kind with some of the modules."""
-        raise NotImplementedError
-
-    def append(self, module: Module) -> Any:
-        """Add a module at the end; returns the list."""
-        name = str(len(self))
-        if name in self._modules:
-            raise KeyError(f"{type(self).__name__}: append: expected the name {name!r} to be free, got it taken")
-        self.add_module(name, module)
-        return self
-
-    def extend(self, modules: Iterable[Module]) -> Any:
-        """Add modules at the end; returns the list."""
-        for module in list(modules):
-            self.append(module)
-        return self
-
-
-class Sequential(_Row):
-    """Modules applied one after the other: Sequential(a, b), or with names Sequential({"first": a, "second": b}).
-
-    A slice is a Sequential of the same modules under the same names.
-    """
-
-    def __init__(self, *modules: Module | Mapping[str, Module]):
-        super().__init__()
-        if len(modules) == 1 and isinstance(modules[0], Mapping):
-            for name, module in modules[0].items():
-                self.add_module(name, module)
-        else:
-            self.extend(modules)  # type: ignore[arg-type]
-
-    def forward(self, x: Any) -> Any:
-        for module in self:
-            x = module(x)
-        return x
-
-    def _of_some(self, named: list[tuple[str, Module]]) -> Sequential:
-        return Sequential(dict(named))
-
-
-class ModuleList(_Row):
-    """A list of modules whose parameters are registered, under "0", "1", ...; a slice is a ModuleList."""
-
-    def __init__(self, modules: Iterable[Module] = ()):
-        super().__init__()
-        self.extend(modules)
-
-    def _of_some(self, named: list[tuple[str, Module]]) -> ModuleList:
-        return ModuleList(module for _, module in named)

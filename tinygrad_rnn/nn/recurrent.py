@@ -158,11 +158,11 @@ class Recurrent(Parametrised):
         step, runs = self.step, len(self.suffixes)
         if type(x) is not Tensor or self.batch_first or self.return_states or step.inputs or self.learn_initial_state:
             return None
-        below = x.data
+        below = x.array
         if type(below) is not np.ndarray or self.dropout and self.training and self.num_layers > 1:
             return None
         weights = self._weights(0)
-        shape, dtype, first = below.shape, below.dtype, weights[0].data
+        shape, dtype, first = below.shape, below.dtype, weights[0].array
         if len(shape) != 3 or shape[2] != self.input_size or dtype != first.dtype or type(first) is not np.ndarray:
             return None
         batch, finals, ways, given = shape[1], [], len(self._ways), list[np.ndarray]()
@@ -173,7 +173,7 @@ class Recurrent(Parametrised):
             if len(states) != len(self._widths):
                 return None
             for start, width in zip(states, self._widths):
-                a = start.data if type(start) is Tensor else start
+                a = start.array if type(start) is Tensor else start
                 if type(a) is not np.ndarray or a.shape != (runs, batch, width) or a.dtype != dtype:
                     return None
                 given.append(a)

@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from .recurrent import Recurrent
 
 
+def states_of(state: Any, count: int) -> tuple[Any, ...]:
+    """The initial states as they were given: a tuple or list of them, or one, which may be nested lists of numbers."""
+    if not isinstance(state, (tuple, list)):
+        return (state,)
+    numbers = count == 1 and not (len(state) == 1 and hasattr(state[0], "shape"))
+    if numbers and not any(hasattr(part, "shape") for part in state):
+        return (state,)
+    return tuple(state)
+
+
 class Call:
     """One call of a layer: its arguments checked and brought to [T, N, ...], and its results brought back."""
 
@@ -22,14 +32,14 @@ class Call:
         self.layer, self.name = layer, type(layer).__name__
         self.weight = layer._read("weight_ih_l0")
         self.dtype = self.weight.dtype
-        x = own_tensor(x)
+        x = x if type(x) is Tensor else own_tensor(x, f"{self.name}: x")
         if x.ndim not in (2, 3):
             raise ValueError(f"{self.name}: x: expected shape [T, N, I], or [T, I] for one sequence, got {x.shape}")
         if x.shape[-1] != layer.input_size:
             raise ValueError(f"{self.name}: x has {x.shape[-1]} features, input_size is {layer.input_size}")
         if x.dtype != self.dtype:
             raise TypeError(f"{self.name}: x: expected {self.dtype} as the weights are, got {x.dtype}")
-        if type(x.data) is not type(self.weight.data):
+        if type(x.array) is not type(self.weight.array):
             self._check_device("x", x)
         self.batched = x.ndim == 3
         self.x = self.time_first(x)
@@ -48,7 +58,7 @@ class Call:
     def _checked_lengths(self, lengths: Any) -> np.ndarray | None:
         if lengths is None:
             return None
-        found = np.atleast_1d(host(lengths))
+        found = np.atleast_1d(host(lengths, f"{self.name}: lengths", any_dtype=True))
         if found.size == 0:
             found = found.astype(np.int64)
         if found.shape != (self.batch,) or found.dtype.kind not in "iu":
@@ -67,12 +77,12 @@ class Call:
         names = layer.step.states
         if state is None:
             return [tuple(self._default(i, suffix) for i in range(len(names))) for suffix in layer.suffixes]
-        given = tuple(state) if isinstance(state, (tuple, list)) else (state,)
+        given = states_of(state, len(names))
         if len(given) != len(names):
             raise ValueError(f"{self.name}: state: expected {', '.join(names)}, got {len(given)} tensors")
         rows = []
         for i, (name, value) in enumerate(zip(names, given)):
-            value = own_tensor(value)
+            value = own_tensor(value, f"{self.name}: {name}_0")
             self._check_device(f"{name}_0", value)
             shape = (len(layer.suffixes), *((self.batch,) if self.batched else ()), layer.state_size(i))
             if value.shape != shape or value.dtype != self.dtype:
@@ -87,11 +97,11 @@ class Call:
         shape = (self.batch, self.layer.state_size(i))
         if self.layer.learn_initial_state:
             return broadcast_to(self.layer._read(f"{self.layer.step.states[i]}_0{suffix}"), shape)
-        return Tensor(np.zeros(shape, self.dtype, like=self.weight.data))
+        return Tensor(np.zeros(shape, self.dtype, like=self.weight.array))
 
     def side_input(self, key: str, value: Any) -> Any:
         """A cell's own input as [T, N, H]."""
-        value = own_tensor(value)
+        value = own_tensor(value, f"{self.name}: inputs[{key!r}]")
         self._check_device(f"inputs[{key!r}]", value)
         hidden = self.layer.hidden_size
         batch = (self.batch,) if self.batched else ()

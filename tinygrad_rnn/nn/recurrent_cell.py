@@ -13,6 +13,7 @@ from ..device import checked, same_device
 from ..kernels.sequence import Sequence as Arguments
 from ..primitives.shape import broadcast_to, reshape
 from ..tensor import Tensor
+from .recurrent_call import states_of
 from .recurrent_parameters import Parametrised, Place
 
 
@@ -65,7 +66,8 @@ class RecurrentCell(Parametrised):
         return new[0] if len(new) == 1 else new
 
     def _checked_x(self, x: Any) -> Tensor:
-        x, name, dtype = own_tensor(x), type(self).__name__, self._read("weight_ih").dtype
+        name, dtype = type(self).__name__, self._read("weight_ih").dtype
+        x = x if type(x) is Tensor else own_tensor(x, f"{name}: x")
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ValueError(f"{name}: x: expected shape [N, {self.input_size}] or [{self.input_size}], got {x.shape}")
         if x.dtype != dtype:
@@ -80,7 +82,7 @@ class RecurrentCell(Parametrised):
         count, dtype = len(self.step.states), self._read("weight_ih").dtype
         if state is None:
             return [zeros(shape, dtype=dtype, device=self._read("weight_ih").device)] * count
-        states = [own_tensor(s) for s in (state if isinstance(state, (tuple, list)) else [state])]
+        states = [own_tensor(s, f"{type(self).__name__}: state") for s in states_of(state, count)]
         for s in states:
             self._check_device("state", s)
         if len(states) != count or any(s.shape != shape or s.dtype != dtype for s in states):
@@ -92,7 +94,7 @@ class RecurrentCell(Parametrised):
         name, dtype = type(self).__name__, self._read("weight_ih").dtype
         if set(inputs) != set(self.step.inputs):
             raise ValueError(f"{name}: inputs: expected {list(self.step.inputs)}, as the cell has, got {list(inputs)}")
-        given = {key: own_tensor(e) for key, e in inputs.items()}
+        given = {key: own_tensor(e, f"{name}: inputs[{key!r}]") for key, e in inputs.items()}
         for key, e in given.items():
             self._check_device(f"inputs[{key!r}]", e)
             if e.shape not in (shape, shape[-1:]) or e.dtype != dtype:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels, tape
+from .. import kernels, tape, views
 from ..conversion import convert, wanted
 from ..device import beside, host
 from ..kernels.program import Program
@@ -115,7 +115,7 @@ class Optimizer:
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    p.grad = None if set_to_none else Tensor(np.zeros_like(p.data))
+                    p.grad = None if set_to_none else Tensor(np.zeros_like(p.array))
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient.
@@ -133,7 +133,7 @@ class Optimizer:
             slots = self.slots(group)
             for p in group["params"]:
                 if p.grad is not None:
-                    alike.setdefault((self._prepared(p, slots) + 1, p.data.dtype, type(p.data)), []).append(p)
+                    alike.setdefault((self._prepared(p, slots) + 1, p.array.dtype, type(p.array)), []).append(p)
             for (step, _, _), parameters in alike.items():
                 self._update(parameters, group, slots, step)
         return loss
@@ -142,15 +142,28 @@ class Optimizer:
         """How often a parameter has been updated; its state has all slots afterwards."""
         if not slots:
             return 0
-        state = self.state.setdefault(p, {"step": 0})
-        for name in slots.keys() - state.keys():
-            state[name] = np.zeros(p.shape, p.dtype, like=p.data)
-            state[name].fill(slots[name])
-        for name in slots:
-            if type(state[name]) is type(p.data) and state[name].dtype == p.data.dtype:
-                break
-            state[name] = beside(state[name].astype(p.dtype), p)  # the parameter has been moved since: so are all slots
+        state, x = self.state.setdefault(p, {"step": 0}), p.array
+        kind, dtype, shape = type(x), x.dtype, x.shape
+        for name, first in slots.items():
+            a: Any = state.get(name)
+            if type(a) is not kind or a.dtype is not dtype or a.shape != shape or not _in_order(a.flags):
+                state[name] = self._fitted(name, a, p, first)
         return int(state["step"])
+
+    def _fitted(self, name: str, found: Any, p: Tensor, first: float) -> Any:
+        """An array of the state as the kernels take it: in the parameter's dtype, where it is, in one piece, writable.
+
+        found: what is there, None for nothing yet. ValueError where it is not of the parameter's shape.
+        """
+        if found is None:
+            made = np.empty(p.shape, p.dtype, like=p.array)
+            made.fill(first)
+            return made
+        array = beside(found, p, f"{self._name}: state: {name}", any_dtype=True)
+        if array.shape != p.shape or array.dtype.kind not in "fiu":
+            got = f"{array.dtype} of shape {array.shape}"
+            raise ValueError(f"{self._name}: state: {name}: expected {p.dtype} of shape {p.shape}, got {got}")
+        return np.array(array, p.dtype, order="C", like=p.array)
 
     def _update(self, parameters: list[Tensor], group: dict[str, Any], slots: dict[str, float], step: int) -> None:
         """Apply the rule to parameters of one group, dtype and kind of array that are all at their step-th update."""
@@ -160,17 +173,29 @@ class Optimizer:
         jobs, new = [], []
         for p in parameters:
             kept = {name: self.state[p][name] for name in slots}
-            new.append(p.data if tape.alone(p) else np.empty(p.shape, p.dtype, like=p.data))
-            x, g = p.data, p.grad.data  # type: ignore[union-attr]
+            new.append(p.array if tape.alone(p) else np.empty(p.shape, p.dtype, like=p.array))
+            x, g = p.array, self._gradient(p)
             given = {"x": np.ascontiguousarray(x, like=x), "g": np.ascontiguousarray(g, like=g)}
             jobs.append((given | kept, {"x": new[-1]} | kept))
         fixed = {name: v for name, v in options.items() if not isinstance(v, float) or v == 0.0}
         program = self._program(tuple(slots), fixed, tuple(sorted(options.keys() - fixed.keys())))
         kernels.elementwise(program, jobs, {name: v for name, v in options.items() if name in program.inputs})
         for p, x in zip(parameters, new):
-            p.data = x
+            if getattr(p, "origin", None) is None:
+                p.array = x
+            else:
+                with tape.no_grad():
+                    views.overwrite(f"{self._name}: step", p, x)
             if slots:
                 self.state[p]["step"] = step
+
+    def _gradient(self, p: Tensor) -> Any:
+        """The gradient's array; ValueError where it has not the shape and dtype of the parameter."""
+        g = p.grad.array  # type: ignore[union-attr]
+        if g.shape != p.array.shape or g.dtype != p.array.dtype:
+            expected, got = f"{p.dtype} of shape {p.shape}", f"{g.dtype} of shape {g.shape}"
+            raise ValueError(f"{self._name}: grad: expected {expected} as the parameter is, got {got}")
+        return g
 
     def _program(self, slots: tuple[str, ...], fixed: dict[str, Any], numbers: tuple[str, ...]) -> Program:
         """The rule traced, for these slots, with these options, and with numbers that change from step to step."""
@@ -239,9 +264,11 @@ class Optimizer:
         """The state of one parameter, as arrays of our own in its dtype."""
         state: dict[str, Any] = {"step": int(saved.get("step", 1))}  # PyTorch's SGD does not count, only begins
         for name in {*slots, *saved} - {"step"}:
-            array = host(saved.get(name))
+            if saved.get(name) is None:
+                raise ValueError(f"{self._name}: load_state_dict: {name}: expected shape {p.shape}, got none")
+            array = host(saved[name], f"{self._name}: load_state_dict: {name}", any_dtype=True)
             if array.shape != p.shape or array.dtype.kind not in "fiu":
-                got = "none" if array.dtype == object else f"{array.dtype} of shape {array.shape}"
+                got = f"{array.dtype} of shape {array.shape}"
                 raise ValueError(f"{self._name}: load_state_dict: {name}: expected shape {p.shape}, got {got}")
             state[name] = beside(np.array(array, p.dtype, order="C"), p)
         return state
@@ -255,6 +282,11 @@ class Optimizer:
             options = ", ".join(f"{name}={value}" for name, value in group.items() if name != "params")
             lines.append(f"  {i}: {len(group['params'])} parameters, {options}")
         return "\n".join([f"{self._name}(", *lines, ")"])
+
+
+def _in_order(flags: Any) -> bool:
+    """Whether an array lies in one piece, row by row, and may be written to, as its flags say."""
+    return flags.c_contiguous and getattr(flags, "writeable", True) and getattr(flags, "aligned", True)
 
 
 def _is_number(value: Any, below: float = math.inf) -> bool:

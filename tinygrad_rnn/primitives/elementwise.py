@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import device
+from ..accept import array_of, operand
 from ..kernels.pointwise import OPERATIONS
 from ..primitive import primitive
 from ..tape import Box
@@ -32,6 +33,15 @@ add = _pointwise("add", lambda x, y: x + y, lambda g: g, lambda g: g)
 sub = _pointwise("sub", lambda x, y: x - y, lambda g: g, lambda g: -g)
 mul = _pointwise("mul", lambda x, y: x * y, lambda g, x, y: g * y, lambda g, x, y: g * x)
 div = _pointwise("div", lambda x, y: x / y, lambda g, out, y: g / y, lambda g, out, y: -g * (out / y))
+floor_div: Callable[..., Any] = _pointwise(
+    "floor_div", lambda x, y: np.floor_divide(_dividend("floor_div", x, y), y), lambda g: g * 0.0, lambda g: g * 0.0
+)
+remainder = _pointwise(
+    "remainder",
+    lambda x, y: np.remainder(_dividend("remainder", x, y), y),
+    lambda g, x, y: g,
+    lambda g, x, y: -g * floor_div(x, y),
+)
 neg = _pointwise("neg", lambda x: -x, lambda g: -g)
 pow = _pointwise(
     "pow",
@@ -39,6 +49,19 @@ pow = _pointwise(
     lambda g, out, x, y: g * _slope(x, y),
     lambda g, out, x, y: g * (out * _log_base(x)),
 )
+
+
+def divided(x: Any, y: Any) -> tuple[Any, Any]:
+    """x // y and x % y: the whole quotient, rounded down, and what is left, of the sign of y."""
+    return floor_div(x, y), remainder(x, y)
+
+
+def _dividend(name: str, x: Any, y: Any) -> Any:
+    """x, or ZeroDivisionError where whole numbers are divided by 0, which NumPy takes for 0."""
+    whole = all(isinstance(v, int) or getattr(getattr(v, "dtype", None), "kind", "f") in "iub" for v in (x, y))
+    if whole and bool(np.any(np.equal(y, 0))):
+        raise ZeroDivisionError(f"{name}: y: expected whole numbers other than 0, got 0")
+    return x
 
 
 def _power(x: Any, y: Any) -> Any:
@@ -163,14 +186,19 @@ def _bound(name: str, value: Any) -> float | None:
     """A bound of `clip` as a Python number: a one-element constant may stand for it."""
     if value is None or isinstance(value, (int, float)) and not isinstance(value, np.generic):
         return value
-    if not hasattr(value, "item") or math.prod(value.shape) != 1 or getattr(value, "requires_grad", False):
-        got = f"shape {value.shape}" if hasattr(value, "shape") else repr(value)
+    if isinstance(value, (list, tuple, str)) or getattr(value, "requires_grad", False):
+        got = repr(value) if isinstance(value, (list, tuple, str)) else "one with requires_grad"
         raise TypeError(f"clip: {name}: expected a number or None, got {got}: use maximum and minimum with tensors")
-    return value.item()
+    array = array_of(f"clip: {name}", value)
+    if array.size != 1:
+        got = f"shape {array.shape}"
+        raise TypeError(f"clip: {name}: expected a number or None, got {got}: use maximum and minimum with tensors")
+    return array.item()
 
 
 def clip(x: Any, min: float | None = None, max: float | None = None) -> Any:
     """x limited to [min, max]; the gradient is 1 inside and on the bounds, 0 outside. Either bound may be None."""
+    x = operand("clip: x", x)
     if min is None and max is None:
         raise ValueError("clip: expected min, max or both, got neither")
     low, high = _bound("min", min), _bound("max", max)
@@ -184,10 +212,10 @@ _cast: Callable[..., Any] = primitive(
 
 def cast(x: Any, dtype: Any) -> Any:
     """x converted to another dtype; the gradient is converted back. Integers and booleans are constants."""
-    dtype = np.dtype(dtype)
+    x, dtype = operand("cast: x", x), np.dtype(dtype)
     if x.dtype == dtype:
         return x
-    return _cast(Box.shown_as(x.data) if dtype.kind != "f" and isinstance(x, Box) else x, dtype, x.dtype)
+    return _cast(Box.shown_as(x.array) if dtype.kind != "f" and isinstance(x, Box) else x, dtype, x.dtype)
 
 
 _move: Callable[..., Any] = primitive(
@@ -208,6 +236,7 @@ def floating(x: Any) -> Any:
 
 def masked_fill(x: Any, mask: Any, value: float) -> Any:
     """`value` where the boolean mask is true, x elsewhere; no gradient passes where it is true."""
+    x = operand("masked_fill: x", x)
     kind = bool if x.dtype == np.bool_ else int if x.dtype.kind in "iu" else None
     return where(mask, kind(value) if kind and isinstance(value, (bool, int, float)) else value, x)
 
@@ -217,6 +246,7 @@ def gelu(x: Any, approximate: str = "none") -> Any:
 
     Hendrycks and Gimpel, Gaussian Error Linear Units (2016), section 2.
     """
+    x = operand("gelu: x", x)
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate: expected 'none' or 'tanh', got {approximate!r}")
     if approximate == "none":

@@ -14,35 +14,49 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..accept import array_of, operand
 from ..device import beside, device_of, moved, numbers, on_gpu, same_device
 from ..primitive import primitive
 from ..tape import Box
 from .shape import axis_of
+from .static import spelled, whole
 
 
 def _plain(index: Any) -> Any:
-    """An index with tensors and lists in it as arrays.
+    """An index that nobody can change any more: whole numbers, slices of them, arrays of our own.
 
-    They are copied: the caller may write into his later, into a tensor's through an array that shares its memory, and
-    the backward goes by the index once more, unchecked.
+    The caller may write into his later, into a tensor's through an array that shares its memory, and the backward goes
+    by the index once more, unchecked.
     """
-    if isinstance(index, (int, slice)):
+    kind = type(index)
+    if kind is int or index is None or index is Ellipsis or kind is bool or kind is float:
         return index
+    if kind is slice:
+        bounds = index.start, index.stop, index.step
+        return index if all(b is None or type(b) is int for b in bounds) else slice(*map(_bound, bounds))
     if isinstance(index, tuple):
-        return tuple(_plain(part) for part in index)
-    if isinstance(index, Box):
-        index = index.data if on_gpu(index.data) else index.data.copy()
-    elif isinstance(index, (list, range, np.ndarray)):
-        index = np.array(index, np.int64 if len(np.shape(index)) and not len(index) else None)
-    elif on_gpu(index):
-        index = index.copy()
-    if (isinstance(index, np.ndarray) or on_gpu(index)) and index.dtype.kind not in "biu":
-        raise TypeError(f"index: expected integers or booleans, got {index.dtype}")
-    return index
+        return tuple([_plain(part) for part in index])
+    if isinstance(index, (list, range)):
+        found = array_of("index", index, "float64", True, "integers or booleans")
+        found = found if found.size or found.ndim > 1 or len(index) else found.astype(np.int64)
+    elif hasattr(index, "__index__") and not hasattr(index, "shape"):
+        return whole("index", index)
+    else:
+        found = array_of("index", index, "float64", True, "integers or booleans")
+        if not found.ndim and found.dtype.kind in "iu":
+            return int(found)
+        found = found if kind is not np.ndarray and not isinstance(index, Box) and found is not index else found.copy()
+    if found.dtype.kind not in "biu":
+        raise TypeError(f"index: expected integers or booleans, got {found.dtype}")
+    return found
+
+
+def _bound(value: Any) -> int | None:
+    return None if value is None else whole("index", value, "slices between whole numbers")
 
 
 def _bare(x: Any) -> Any:
-    return x.data if isinstance(x, Box) else x
+    return x.array if isinstance(x, Box) else x
 
 
 def _usable(x: Any, index: Any) -> Any:
@@ -115,6 +129,7 @@ _getitem = primitive(
     "getitem",
     lambda x, index, shape: x[index],
     lambda g, index, shape: _scatter(g, index, shape),
+    view=True,
     expects="an index within the shape",
 )
 _scatter: Callable[..., Any] = primitive(
@@ -124,6 +139,7 @@ _scatter: Callable[..., Any] = primitive(
 
 def getitem(x: Any, index: Any) -> Any:
     """x[index] with NumPy's rules: positions, slices, None, ..., integer and boolean arrays or tensors."""
+    x = x if isinstance(x, Box) else operand("getitem: x", x)
     on_the_cpu = type(_bare(x)) is np.ndarray
     return _getitem(x, _plain(index) if on_the_cpu else _usable(x, index), x.shape)
 
@@ -131,12 +147,11 @@ def getitem(x: Any, index: Any) -> Any:
 def overwritten(x: Any, index: Any, value: Any) -> Any:
     """A copy of an array in which the places of an index hold a value: a number, lists, an array or a tensor."""
     out = x.copy()
+    if isinstance(value, Box):
+        same_device("x[index] = value: value", value, x, "x is")
+    if type(value) not in (bool, int, float):
+        value = beside(value, x, "x[index] = value: value")
     try:
-        if isinstance(value, Box):
-            same_device("x[index] = value: value", value, x, "x is")
-            value = value.data
-        elif on_gpu(x) and not isinstance(value, (bool, int, float)):
-            value = beside(value, x)
         out[_usable(x, index)] = value
     except (IndexError, ValueError) as error:
         kind = IndexError if isinstance(error, IndexError) else ValueError
@@ -151,10 +166,11 @@ def take_along(x: Any, axis: int, index: Any) -> Any:
     return _getitem(x, tuple(index if i == axis else at for i, at in enumerate(grid)), x.shape)
 
 
-def gather(x: Any, dim: int, index: Any) -> Any:
+def gather(x: Any, dim: Any = None, index: Any = None, *, axis: Any = None) -> Any:
     """out[i][j][k] = x[index[i][j][k]][j][k] for dim 0, and so for the others; index has as many dimensions as x."""
-    axis = axis_of("gather", dim, len(x.shape))
-    index = _array(index)
+    x = operand("gather: x", x)
+    axis = axis_of("gather", spelled("gather", dim, axis), len(x.shape))
+    index = _array("gather: index", index)
     if index.dtype.kind not in "iu" or index.ndim != len(x.shape):
         raise ValueError(
             f"gather: index: expected integers in {len(x.shape)} dimensions, got {index.dtype} of shape {index.shape}"
@@ -164,9 +180,12 @@ def gather(x: Any, dim: int, index: Any) -> Any:
     return take_along(x, axis, positions("gather: index", index, x, x.shape[axis] if x.shape else 1))
 
 
-def _array(index: Any) -> Any:
-    index = _plain(index)
-    return index if on_gpu(index) else np.asarray(index)
+def _array(name: str, index: Any) -> Any:
+    """An index that is one array, of our own: a copy."""
+    found = array_of(name, index, "float64", True, "integers")
+    if isinstance(index, list) and not found.size:
+        found = found.astype(np.int64)
+    return found.copy()
 
 
 def positions(name: str, index: Any, x: Any, size: int) -> Any:
@@ -200,7 +219,7 @@ _add_rows: Callable[..., Any] = primitive(
 
 def embedding(index: Any, weight: Any) -> Any:
     """weight[index], a row for each entry of an integer tensor. weight [V, D], index of any shape -> [..., D]."""
-    index = _array(index)
+    index, weight = _array("embedding: index", index), operand("embedding: weight", weight)
     if len(weight.shape) != 2:
         raise ValueError(f"embedding: weight: expected two dimensions, got shape {weight.shape}")
     if index.dtype.kind not in "iu":

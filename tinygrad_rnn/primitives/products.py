@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..accept import operand
 from ..primitive import primitive
+from ..tape import Box
 from .shape import reshape
+
+_NO_TENSORS = (bool, int, float, list, tuple)
 
 _matmul: Any = primitive(
     "matmul",
@@ -67,11 +71,11 @@ affine: Any = primitive(
 
 def matmul(x: Any, y: Any) -> Any:
     """x @ y over the last two dimensions, the others broadcast; a vector is taken as a row (x) or a column (y)."""
-    try:
-        x_shape, y_shape = x.shape, y.shape
-    except AttributeError:
-        got = f"{type(x).__name__} and {type(y).__name__}"
-        raise TypeError(f"matmul: expected two tensors, got {got}") from None
+    if not isinstance(x, Box) or not isinstance(y, Box):
+        if isinstance(x, _NO_TENSORS) or isinstance(y, _NO_TENSORS):
+            raise TypeError(f"matmul: expected two tensors, got {type(x).__name__} and {type(y).__name__}")
+        x, y = operand("matmul: x", x), operand("matmul: y", y)
+    x_shape, y_shape = x.shape, y.shape
     if len(x_shape) == 2 == len(y_shape):
         return _matmul(x, y)
     if not x_shape or not y_shape:

@@ -8,10 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..accept import operand
 from ..primitive import primitive
+from ..tape import Box
 from .elementwise import cast, eq, exp, floating, logical_or, ne, sqrt, where
 from .index import take_along
 from .shape import axes_of, axis_of, broadcast_to, reshape
+from .static import spelled, spelled_flag, whole
 
 
 def _kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
@@ -26,27 +29,59 @@ _sum = primitive(
 )
 
 
-def sum(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
+def sum(
+    x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None
+) -> Any:
     """The sum over the dimensions `dim`, all by default. Integers and booleans are summed as int64."""
+    x = x if isinstance(x, Box) else operand("sum: x", x)
+    if axis is not None or keepdims is not None:
+        dim, keepdim = spelled("sum", dim, axis), spelled_flag("sum", keepdim, keepdims)
     return _sum(x, axes_of("sum", dim, len(x.shape)), x.shape, keepdim)
 
 
-def mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
+def mean(
+    x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None
+) -> Any:
     """The mean over the dimensions `dim`, all by default; NaN over no elements."""
+    x = x if isinstance(x, Box) else operand("mean: x", x)
+    if axis is not None or keepdims is not None:
+        dim, keepdim = spelled("mean", dim, axis), spelled_flag("mean", keepdim, keepdims)
     count = math.prod(x.shape[i] for i in axes_of("mean", dim, len(x.shape)))
     return sum(x, dim, keepdim) / count if count else sum(x, dim, keepdim) * math.nan
 
 
-def var(x: Any, dim: int | Sequence[int] | None = None, correction: int = 1, keepdim: bool = False) -> Any:
+def var(
+    x: Any,
+    dim: int | Sequence[int] | None = None,
+    correction: int = 1,
+    keepdim: bool = False,
+    *,
+    axis: Any = None,
+    keepdims: Any = None,
+) -> Any:
     """The mean square distance from the mean, over n - correction: 1 for a sample (the default), 0 for all there is."""
+    x = x if isinstance(x, Box) else operand("var: x", x)
+    if axis is not None or keepdims is not None:
+        dim, keepdim = spelled("var", dim, axis), spelled_flag("var", keepdim, keepdims)
     count = math.prod(x.shape[i] for i in axes_of("var", dim, len(x.shape)))
     distance = floating(x) - mean(x, dim, keepdim=True)
-    total = sum(distance * distance, dim, keepdim)
+    total, correction = sum(distance * distance, dim, keepdim), whole("var: correction", correction)
     return total / (count - correction) if count > correction else total * math.nan
 
 
-def std(x: Any, dim: int | Sequence[int] | None = None, correction: int = 1, keepdim: bool = False) -> Any:
+def std(
+    x: Any,
+    dim: int | Sequence[int] | None = None,
+    correction: int = 1,
+    keepdim: bool = False,
+    *,
+    axis: Any = None,
+    keepdims: Any = None,
+) -> Any:
     """The square root of `var`; where that is 0 the gradient is 0."""
+    x = x if isinstance(x, Box) else operand("std: x", x)
+    if axis is not None or keepdims is not None:
+        dim, keepdim = spelled("std", dim, axis), spelled_flag("std", keepdim, keepdims)
     square = var(x, dim, correction, keepdim)
     flat = eq(square, 0.0)
     return where(flat, 0.0, sqrt(where(flat, 1.0, square)))
@@ -75,13 +110,23 @@ _argmax = primitive("argmax", lambda x, axis: x.argmax(axis), expects="at least 
 _argmin = primitive("argmin", lambda x, axis: x.argmin(axis), expects="at least one element")
 
 
-def amax(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
+def amax(
+    x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None
+) -> Any:
     """The largest element along the dimensions `dim`, all by default; equal ones share the gradient."""
+    x = x if isinstance(x, Box) else operand("amax: x", x)
+    if axis is not None or keepdims is not None:
+        dim, keepdim = spelled("amax", dim, axis), spelled_flag("amax", keepdim, keepdims)
     return _amax(x, axes_of("amax", dim, len(x.shape)), keepdim)
 
 
-def amin(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
+def amin(
+    x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None
+) -> Any:
     """The smallest element along the dimensions `dim`, all by default; equal ones share the gradient."""
+    x = x if isinstance(x, Box) else operand("amin: x", x)
+    if axis is not None or keepdims is not None:
+        dim, keepdim = spelled("amin", dim, axis), spelled_flag("amin", keepdim, keepdims)
     return _amin(x, axes_of("amin", dim, len(x.shape)), keepdim)
 
 
@@ -94,13 +139,19 @@ def _arg(which: Any, name: str, x: Any, dim: int | None, keepdim: bool) -> Any:
     return reshape(found, _kept(x.shape, (axis,))) if keepdim else found
 
 
-def argmax(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+def argmax(x: Any, dim: int | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None) -> Any:
     """The index of the first largest element along `dim`, or in the flattened tensor."""
+    x = x if isinstance(x, Box) else operand("argmax: x", x)
+    if axis is not None or keepdims is not None:
+        dim, keepdim = spelled("argmax", dim, axis), spelled_flag("argmax", keepdim, keepdims)
     return _arg(_argmax, "argmax", x, dim, keepdim)
 
 
-def argmin(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+def argmin(x: Any, dim: int | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None) -> Any:
     """The index of the first smallest element along `dim`, or in the flattened tensor."""
+    x = x if isinstance(x, Box) else operand("argmin: x", x)
+    if axis is not None or keepdims is not None:
+        dim, keepdim = spelled("argmin", dim, axis), spelled_flag("argmin", keepdim, keepdims)
     return _arg(_argmin, "argmin", x, dim, keepdim)
 
 
@@ -117,13 +168,19 @@ def _extreme(x: Any, indices: Any, dim: int, keepdim: bool) -> Extreme:
     return Extreme(reshape(values, shape), reshape(indices, shape))
 
 
-def max(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+def max(x: Any, dim: int | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None) -> Any:
     """The largest element; along a dimension (values, indices) of the first largest, which gets the gradient."""
+    x = x if isinstance(x, Box) else operand("max: x", x)
+    if axis is not None or keepdims is not None:
+        dim, keepdim = spelled("max", dim, axis), spelled_flag("max", keepdim, keepdims)
     return amax(x, None, keepdim) if dim is None else _extreme(x, argmax(x, dim, keepdim=True), dim, keepdim)
 
 
-def min(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+def min(x: Any, dim: int | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None) -> Any:
     """The smallest element; along a dimension (values, indices) of the first smallest, which gets the gradient."""
+    x = x if isinstance(x, Box) else operand("min: x", x)
+    if axis is not None or keepdims is not None:
+        dim, keepdim = spelled("min", dim, axis), spelled_flag("min", keepdim, keepdims)
     return amin(x, None, keepdim) if dim is None else _extreme(x, argmin(x, dim, keepdim=True), dim, keepdim)
 
 
@@ -158,14 +215,16 @@ _log_softmax = primitive(
 )
 
 
-def softmax(x: Any, dim: int = -1) -> Any:
+def softmax(x: Any, dim: int = -1, *, axis: Any = None) -> Any:
     """e^x_i / sum_j e^x_j along a dimension."""
-    return _softmax(x, axis_of("softmax", dim, len(x.shape)))
+    x = x if isinstance(x, Box) else operand("softmax: x", x)
+    return _softmax(x, axis_of("softmax", spelled("softmax", dim, axis, -1), len(x.shape)))
 
 
-def log_softmax(x: Any, dim: int = -1) -> Any:
+def log_softmax(x: Any, dim: int = -1, *, axis: Any = None) -> Any:
     """x_i - log(sum_j e^x_j) along a dimension."""
-    return _log_softmax(x, axis_of("log_softmax", dim, len(x.shape)))
+    x = x if isinstance(x, Box) else operand("log_softmax: x", x)
+    return _log_softmax(x, axis_of("log_softmax", spelled("log_softmax", dim, axis, -1), len(x.shape)))
 
 
 def _logsumexp_forward(x: Any, axes: tuple[int, ...]) -> Any:
@@ -183,8 +242,11 @@ _logsumexp = primitive(
 )
 
 
-def logsumexp(x: Any, dim: int | Sequence[int], keepdim: bool = False) -> Any:
+def logsumexp(x: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None) -> Any:
     """log(sum e^x) over the dimensions `dim`, without overflow."""
+    x = x if isinstance(x, Box) else operand("logsumexp: x", x)
+    if axis is not None or keepdims is not None:
+        dim, keepdim = spelled("logsumexp", dim, axis), spelled_flag("logsumexp", keepdim, keepdims)
     axes = axes_of("logsumexp", dim, len(x.shape))
     out = _logsumexp(x, axes)
     return out if keepdim else reshape(out, tuple(n for i, n in enumerate(x.shape) if i not in axes))

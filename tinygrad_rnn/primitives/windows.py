@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from ..accept import operand
 from ..primitive import primitive
 from .products import matmul
 from .reduce import max as max_along
 from .shape import pad as pad_last
 from .shape import permute, reshape
+from .static import wholes
 
 Pair = tuple[int, int]
 
@@ -50,11 +52,14 @@ _fold: Callable[..., Any] = primitive(
 
 
 def _pair(name: str, value: int | Pair, least: int) -> Pair:
-    first, *rest = value if isinstance(value, (tuple, list)) and value else (value,)
-    second = rest[0] if rest else first
-    if len(rest) > 1 or any(not isinstance(n, (int, np.integer)) or n < least for n in (first, second)):
-        raise ValueError(f"{name}: expected one or two whole numbers from {least} up, got {value!r}")
-    return int(first), int(second)
+    expected = f"one or two whole numbers from {least} up"
+    try:
+        found = wholes(name, value, expected)
+    except TypeError as error:
+        raise ValueError(f"{name}: expected {expected}, got {value!r}") from error
+    if len(found) not in (1, 2) or any(n < least for n in found):
+        raise ValueError(f"{name}: expected {expected}, got {value!r}")
+    return found[0], found[-1]
 
 
 def _check_image(name: str, x: Any, kernel: Pair, padding: Pair) -> None:
@@ -72,6 +77,8 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: int | Pair = 1, paddin
     x [N, C, height, width], weight [O, C, p, q], bias [O] or None -> [N, O, ...]. One matrix product over
     all windows: fit for the image encoders that stand before a recurrent network, not a rival to cuDNN.
     """
+    x, weight = operand("conv2d: x", x), operand("conv2d: weight", weight)
+    bias = None if bias is None else operand("conv2d: bias", bias)
     stride, padding = _pair("conv2d: stride", stride, 1), _pair("conv2d: padding", padding, 0)
     if len(weight.shape) != 4 or len(x.shape) == 4 and weight.shape[1] != x.shape[1]:
         raise ValueError(f"conv2d: weight: expected shape [O, C, p, q] with C as in x {x.shape}, got {weight.shape}")
@@ -90,6 +97,7 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: int | Pair = 1, paddin
 
 def max_pool2d(x: Any, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> Any:
     """The largest element of each window; x [N, C, height, width]. The first of equal ones gets the gradient."""
+    x = operand("max_pool2d: x", x)
     kernel = _pair("max_pool2d: kernel_size", kernel_size, 1)
     step = kernel if stride is None else _pair("max_pool2d: stride", stride, 1)
     border = _pair("max_pool2d: padding", padding, 0)

@@ -49,7 +49,7 @@ def clip_grad_norm_(
     if not order > 0:
         raise ValueError(f"clip_grad_norm_: norm_type: expected a number above 0 or inf, got {norm_type!r}")
     clipped = _with_grad("clip_grad_norm_", parameters)
-    gradients = [p.grad.data for p in clipped]  # type: ignore[union-attr]
+    gradients = [p.grad.array for p in clipped]  # type: ignore[union-attr]
     total = _norm(gradients, order)
     if error_if_nonfinite and not math.isfinite(total):
         raise RuntimeError(f"clip_grad_norm_: expected gradients with a finite norm, got {total}")
@@ -65,4 +65,4 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     if not (isinstance(clip_value, (int, float, np.number)) and clip_value >= 0):
         raise ValueError(f"clip_grad_value_: clip_value: expected a number from 0 up, got {clip_value!r}")
     for p in _with_grad("clip_grad_value_", parameters):
-        p.grad = Tensor(np.clip(p.grad.data, -clip_value, clip_value))  # type: ignore[union-attr]
+        p.grad = Tensor(np.clip(p.grad.array, -clip_value, clip_value))  # type: ignore[union-attr]
