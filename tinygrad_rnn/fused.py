@@ -213,7 +213,7 @@ def run(cell: Cell, seq: Sequence, every_state: bool = False, recompute_every: i
     _check_dtypes(step, arrays)
     call.keep = tape.is_grad_enabled() and any(a is not None and a.requires_grad for a in arrays)
     if not call.keep and not watching.on:  # nothing to record
-        results = tuple(map(Tensor, _forward(call, *(None if a is None else a.array for a in arrays))))
+        results = tuple(map(tape.boxed, _forward(call, *(None if a is None else a.array for a in arrays))))
     else:
         results = _node(cell)(call, *arrays)
     states = len(step.states)
@@ -254,7 +254,7 @@ def _at_once(cell: Cell, seqs: Ordered[Sequence], every_state: bool, stacked: bo
         call.keep = keep
     several = _Calls(calls, stacked)
     if not keep and not watching.on:  # nothing to record
-        results = tuple(map(Tensor, _forward_at_once(several, *(None if a is None else a.array for a in arrays))))
+        results = tuple(map(tape.boxed, _forward_at_once(several, *(None if a is None else a.array for a in arrays))))
     else:
         results = _node(cell, several.suffixes)(several, *arrays)
     states = len(step.states)

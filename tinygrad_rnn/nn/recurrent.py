@@ -15,6 +15,7 @@ from ..device import checked
 from ..kernels.sequence import Sequence as Arguments
 from ..primitive import primitive
 from ..primitives.shape import concat, stack
+from ..tape import boxed
 from ..tensor import Tensor
 from .functional import dropout as drop
 from .module import Parameter
@@ -190,10 +191,10 @@ class Recurrent(Parametrised):
                 finals.append(found[1])
             below = outs[0] if ways == 1 else np.concatenate(outs, 2)
         if runs == 1:
-            last = [Tensor(s[None]) for s in finals[0]]
+            last = [boxed(s[None]) for s in finals[0]]
         else:
-            last = [Tensor(np.stack(s)) for s in zip(*finals)]
-        return Tensor(below), last[0] if len(last) == 1 else tuple(last)
+            last = [boxed(np.stack(s)) for s in zip(*finals)]
+        return boxed(below), last[0] if len(last) == 1 else tuple(last)
 
     def _weights(self, k: int) -> list[Any]:
         """The weights of a layer and direction, then the cell's parameters; None for one that it does not have."""

@@ -9,6 +9,7 @@ import numpy as np
 from ..creation import own_tensor
 from ..device import host, same_device
 from ..primitives.shape import broadcast_to, reshape, transpose, unbind
+from ..tape import boxed
 from ..tensor import Tensor
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Call:
         shape = (self.batch, self.layer.state_size(i))
         if self.layer.learn_initial_state:
             return broadcast_to(self.layer._read(f"{self.layer.step.states[i]}_0{suffix}"), shape)
-        return Tensor(np.zeros(shape, self.dtype, like=self.weight.array))
+        return boxed(np.zeros(shape, self.dtype, like=self.weight.array))
 
     def side_input(self, key: str, value: Any) -> Any:
         """A cell's own input as [T, N, H]."""

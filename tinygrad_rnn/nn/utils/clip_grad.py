@@ -9,6 +9,7 @@ import numpy as np
 
 from ...device import numbers
 from ...kernels import scaled, sum_of_squares
+from ...tape import boxed
 from ...tensor import Tensor
 
 
@@ -56,7 +57,7 @@ def clip_grad_norm_(
     scale = max_norm / (total + 1e-6)
     if not scale >= 1.0:
         for p, g in zip(clipped, scaled(gradients, scale)):
-            p.grad = Tensor(g)
+            p.grad = boxed(g)
     return Tensor(np.asarray(total, clipped[0].dtype if clipped else np.float32))
 
 
