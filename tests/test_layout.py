@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # From the bottom to the top; modules of one layer may import one another.
 LAYERS = [
+    ["grad_modes"],
     ["anomaly"],
     ["tape"],
     ["device"],

@@ -19,17 +19,17 @@ What a primitive gets tells which: given arrays it computes, given tensors it re
 from __future__ import annotations
 
 import inspect
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 from . import anomaly
-from .anomaly import watching
+from .anomaly import is_watching
 from .device import beside, device_of, on_gpu
-from .tape import Box, Node, Notes, mode
+from .grad_modes import Scope, recording
+from .tape import Box, Node, Notes
 
 _ndarray = np.ndarray
 _SCALARS = frozenset({float, int, bool})
@@ -124,9 +124,9 @@ def primitive(
         out = compute(rule, raw)
         if type(out) is not _ndarray or out.dtype is not dtype:
             out = _settled_result(rule, out, raw)
-        if watching.on:
+        if is_watching():
             anomaly.check_forward(name, out, raw)
-        if recorded and vjps and mode.recording:
+        if recorded and vjps and recording():
             return _record(rule, parents, raw, out)
         return Box.shown_as(out) if type(out) is not tuple else tuple(Box.shown_as(o) for o in out)
 
@@ -157,7 +157,7 @@ def _record(rule: Rule, parents: list, raw: list, out: Any) -> Any:
     saved = tuple([out if k == 0 else raw[k - 1] for k in rule.kept]) if rule.kept else ()
     several = type(out) is tuple
     node = Node(rule, parents, saved, Bundle.shape if several else out.shape)
-    if watching.on:
+    if is_watching():
         node.notes = Notes(line=anomaly.user_line())
     if not several:
         return Box.shown_as(out, node)
@@ -249,23 +249,12 @@ def one_device(rule: Rule, raw: Sequence[Any]) -> None:
         )
 
 
-class _Numbers(threading.local):
-    dtype: Any = np.float32
-    whole_too = False
+_numbers: ContextVar[tuple[Any, bool]] = ContextVar("numbers", default=(np.float32, False))
 
 
-_numbers = _Numbers()
-
-
-@contextmanager
-def numbers_as(dtype: Any) -> Iterator[None]:
+def numbers_as(dtype: Any) -> Scope:
     """Within the block a result of nothing but numbers, as `where(x > 0, 1, 0.0)`, is of this dtype, whole ones too."""
-    before = _numbers.dtype, _numbers.whole_too
-    _numbers.dtype, _numbers.whole_too = dtype, True
-    try:
-        yield
-    finally:
-        _numbers.dtype, _numbers.whole_too = before
+    return Scope(_numbers, (dtype, True))
 
 
 def _settled_result(rule: Rule, out: Any, raw: list) -> Any:
@@ -279,7 +268,7 @@ def _settled_result(rule: Rule, out: Any, raw: list) -> Any:
     elif type(out) is not _ndarray and on_gpu(out):
         one_device(rule, raw)
     if rule.numeric and out.dtype == np.float64 and not any(_is_array(a) and a.dtype == np.float64 for a in raw):
-        out = out.astype(_numbers.dtype, copy=False)
-    elif rule.numeric and _numbers.whole_too and out.dtype.kind in "iu":
-        out = out.astype(_numbers.dtype)
+        out = out.astype(_numbers.get()[0], copy=False)
+    elif rule.numeric and out.dtype.kind in "iu" and _numbers.get()[1]:
+        out = out.astype(_numbers.get()[0])
     return out

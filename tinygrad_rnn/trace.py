@@ -7,16 +7,15 @@ operators, writes down the adjoint. No derivative of a cell is written by hand a
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from . import tape
-from .anomaly import watching
+from .anomaly import unwatched
 from .cells import Cell, Gate
 from .kernels.pointwise import OPERATIONS
 from .kernels.program import Constant, Op, Program, Ref, Step
@@ -274,7 +273,7 @@ def trace(cell: Cell) -> Step:
     cotangents = [graph.input("d." + state) for state in cell.states]
 
     s, p, e = ({n: given[prefix + n] for n in group} for prefix, group in groups[2:])
-    with tape.enable_grad(), _unwatched():
+    with tape.enable_grad(), unwatched():
         a = {g: Gate(given["x." + g], given["h." + g], functools.partial(graph.product, g)) for g in cell.gates}
         new = _new_states(cell, a, s, p, e)
         forward = {name: graph.state(name, state.data) for name, state in zip(cell.states, new)}
@@ -306,16 +305,6 @@ def _new_states(cell: Cell, *named: dict[str, Any]) -> tuple[Any, ...]:
         )
         raise
     return new
-
-
-@contextlib.contextmanager
-def _unwatched() -> Iterator[None]:
-    """Anomaly mode has nothing to find in symbols."""
-    before, watching.on = watching.on, False
-    try:
-        yield
-    finally:
-        watching.on = before
 
 
 def _split(cell: Cell, graph: Graph, forward: dict[str, Ref], backward: dict[str, Ref]) -> Step:
