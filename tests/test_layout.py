@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 # From the bottom to the top; modules of one layer may import one another.
 LAYERS = [
     ["interrupts", "terminal"],
+    ["grad_modes"],
     ["anomaly", "cotangent"],
     ["tape"],
     ["accept", "device", "views"],

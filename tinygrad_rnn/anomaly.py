@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Sequence
-from contextlib import ContextDecorator
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
+from .grad_modes import Mode, Scope
+
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
-class _Watching(threading.local):
-    on = False
-
-    def __init__(self) -> None:
-        self.outer: list[bool] = []  # of this thread: a decorated function may run on several at once
+_watching: ContextVar[bool] = ContextVar("watching", default=False)
+is_watching = _watching.get
+"""Whether results are examined now, in this thread and task."""
 
 
-watching = _Watching()
+class _Current:
+    """The same as an attribute: `watching.on`."""
+
+    on = property(lambda self: is_watching())
 
 
-class detect_anomaly(ContextDecorator):
+watching = _Current()
+
+
+def unwatched() -> Scope:
+    """A block for the library's own use in which nothing is examined."""
+    return Scope(_watching, False)
+
+
+class detect_anomaly(Mode):
     """Within the block, stop at the first NaN or Inf, forward or backward, and say what made it.
 
         with tg.detect_anomaly():
@@ -36,12 +46,8 @@ class detect_anomaly(ContextDecorator):
     expect things to run several times slower.
     """
 
-    def __enter__(self) -> None:
-        watching.outer.append(watching.on)
-        watching.on = True
-
-    def __exit__(self, *_: object) -> None:
-        watching.on = watching.outer.pop()
+    def __init__(self) -> None:
+        super().__init__(_watching, True)
 
 
 def user_line() -> str:

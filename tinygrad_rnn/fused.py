@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from . import tape
-from .anomaly import watching
+from .anomaly import is_watching
 from .cells import Cell
 from .differentiate import grad
 from .kernels import driver_for, takes_several
@@ -212,7 +212,7 @@ def run(cell: Cell, seq: Sequence, every_state: bool = False, recompute_every: i
     arrays = call.arrays(seq)
     _check_dtypes(step, arrays)
     call.keep = tape.is_grad_enabled() and any(a is not None and a.requires_grad for a in arrays)
-    if not call.keep and not watching.on:  # nothing to record
+    if not call.keep and not is_watching():  # nothing to record
         results = tuple(map(tape.boxed, _forward(call, *(None if a is None else a.array for a in arrays))))
     else:
         results = _node(cell)(call, *arrays)
@@ -253,7 +253,7 @@ def _at_once(cell: Cell, seqs: Ordered[Sequence], every_state: bool, stacked: bo
     for call in calls:
         call.keep = keep
     several = _Calls(calls, stacked)
-    if not keep and not watching.on:  # nothing to record
+    if not keep and not is_watching():  # nothing to record
         results = tuple(map(tape.boxed, _forward_at_once(several, *(None if a is None else a.array for a in arrays))))
     else:
         results = _node(cell, several.suffixes)(several, *arrays)
@@ -266,7 +266,7 @@ def infer(step: Step, weights: Ordered[Tensor | None], x: Any, initial: Ordered[
 
     None where it has to be `run`. Made short: of a single step's time the kernel is the smaller part.
     """
-    if watching.on:
+    if is_watching():
         return None
     arrays = [None if w is None else w.array for w in weights]
     return infer_by_kernel(step, arrays, x, initial, reverse)

@@ -9,15 +9,16 @@ import numpy as np
 from . import views
 from .accept import array_of
 from .device import beside, device_of
+from .grad_modes import recording
 from .operators import in_place
 from .primitives import elementwise as el
 from .primitives import index as ix
-from .tape import Box, mode
+from .tape import Box
 
 
 def _check_constant(name: str, value: Any) -> None:
     """Refuse what an in-place write would lose the gradient of, or take for NaN."""
-    if isinstance(value, Box) and value.node is not None and mode.recording:
+    if isinstance(value, Box) and value.node is not None and recording():
         raise RuntimeError(f"{name}: expected a value without requires_grad: use where or concat")
     if value is None:
         raise TypeError(f"{name}: expected numbers, got None")
@@ -58,7 +59,7 @@ class InPlace(Box):
         self.origin = None
 
     def _check_writable(self, name: str) -> None:
-        if self.node is not None and (mode.recording or self.node.rule is not None):
+        if self.node is not None and (recording() or self.node.rule is not None):
             raise RuntimeError(
                 f"{name}: in-place write on a recorded tensor: expected a constant, or a leaf within no_grad(), got "
                 f"{'a leaf with requires_grad' if self.node.rule is None else f'the result of {self.node.name!r}'} "

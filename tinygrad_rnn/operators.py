@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from . import tape, views
+from .grad_modes import recording
 from .primitives import elementwise as el
 from .primitives.products import matmul
-from .tape import Box, boxed, mode
+from .tape import Box, boxed
 
 
 def reflected(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -23,7 +24,7 @@ def in_place(operation: Callable[[Any, Any], Any], sign: str) -> Callable[[Any, 
 
     def assign(self: Any, other: Any) -> Any:
         recorded = isinstance(other, Box) and other.node is not None
-        if mode.recording and (not self.is_leaf or recorded and self.node is None):
+        if recording() and (not self.is_leaf or recorded and self.node is None):
             return operation(self, other)  # on the tape `y += x` means `y = y + x`: nothing is overwritten
         with tape.no_grad():
             changed = operation(boxed(views.current(self)), other)

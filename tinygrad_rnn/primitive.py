@@ -19,18 +19,18 @@ What a primitive gets tells which: given arrays it computes, given tensors it re
 from __future__ import annotations
 
 import inspect
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 from . import anomaly, views
 from .accept import array_of, is_plain, operand
-from .anomaly import watching
+from .anomaly import is_watching
 from .device import device_of, moved, on_gpu
-from .tape import Box, Node, Notes, boxed, mode
+from .grad_modes import Scope, recording
+from .tape import Box, Node, Notes, boxed
 
 _ndarray = np.ndarray
 _SCALARS = frozenset({float, int, bool})
@@ -126,9 +126,9 @@ def primitive(
         out = compute(rule, raw)
         if type(out) is not _ndarray or out.dtype is not dtype:
             out = _settled_result(rule, out, raw)
-        if watching.on:
+        if is_watching():
             anomaly.check_forward(name, out, raw)
-        if recorded and vjps and mode.recording:
+        if recorded and vjps and recording():
             return _record(rule, parents, raw, out)
         if view:
             return views.remember(rule, args[0], raw, out)
@@ -186,7 +186,7 @@ def _record(rule: Rule, parents: list, raw: list, out: Any) -> Any:
     several = type(out) is tuple
     like = Bundle if several else out
     node = Node(rule, parents, saved, like.shape, like.dtype)
-    if watching.on:
+    if is_watching():
         node.notes = Notes(line=anomaly.user_line())
     if not several:
         return boxed(out, node)
@@ -274,23 +274,12 @@ def one_device(rule: Rule, raw: Sequence[Any]) -> None:
         )
 
 
-class _Numbers(threading.local):
-    dtype: Any = np.float32
-    whole_too = False
+_numbers: ContextVar[tuple[Any, bool]] = ContextVar("numbers", default=(np.float32, False))
 
 
-_numbers = _Numbers()
-
-
-@contextmanager
-def numbers_as(dtype: Any) -> Iterator[None]:
+def numbers_as(dtype: Any) -> Scope:
     """Within the block a result of nothing but numbers, as `where(x > 0, 1, 0.0)`, is of this dtype, whole ones too."""
-    before = _numbers.dtype, _numbers.whole_too
-    _numbers.dtype, _numbers.whole_too = dtype, True
-    try:
-        yield
-    finally:
-        _numbers.dtype, _numbers.whole_too = before
+    return Scope(_numbers, (dtype, True))
 
 
 def _settled_result(rule: Rule, out: Any, raw: list) -> Any:
@@ -304,7 +293,7 @@ def _settled_result(rule: Rule, out: Any, raw: list) -> Any:
     elif type(out) is not _ndarray and on_gpu(out):
         one_device(rule, raw)
     if rule.numeric and out.dtype == np.float64 and not any(_is_array(a) and a.dtype == np.float64 for a in raw):
-        out = out.astype(_numbers.dtype, copy=False)
-    elif rule.numeric and _numbers.whole_too and out.dtype.kind in "iu":
-        out = out.astype(_numbers.dtype)
+        out = out.astype(_numbers.get()[0], copy=False)
+    elif rule.numeric and out.dtype.kind in "iu" and _numbers.get()[1]:
+        out = out.astype(_numbers.get()[0])
     return out

@@ -14,20 +14,22 @@ Reference: A. Griewank and A. Walther, Evaluating Derivatives, 2nd ed., chapter 
 
 from __future__ import annotations
 
-import functools
-import inspect
 import itertools
 import operator
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ContextDecorator
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from . import anomaly, cotangent
-from .anomaly import watching
+from .anomaly import is_watching
 from .cotangent import unbroadcast
+from .grad_modes import enable_grad, is_grad_enabled, no_grad, recording_as, set_grad_enabled
 from .kernels import locks
+
+__all__ = [
+    "enable_grad", "is_grad_enabled", "no_grad", "set_grad_enabled",  # the modes, for those who know the tape
+]  # fmt: skip
 
 
 class Box:
@@ -72,15 +74,6 @@ def alone(box: Box) -> bool:
     return flags is not None and flags.owndata and getattr(flags, "writeable", True) and flags.c_contiguous
 
 
-class _Mode(threading.local):
-    recording = True
-
-    def __init__(self) -> None:
-        self.outer: list[bool] = []  # of this thread: a decorated function may run on several at once
-
-
-mode = _Mode()
-_F = TypeVar("_F", bound=Callable[..., Any])
 _clock = itertools.count()
 _deposit_lock = locks.renewed_at_fork(globals(), "_deposit_lock", threading.Lock)
 
@@ -131,78 +124,6 @@ def leaf(array: Any) -> Node:
     return node
 
 
-class _Recording(ContextDecorator):
-    """Recording on or off within a block, or a decorated function."""
-
-    def __init__(self, enabled: bool):
-        self.enabled = bool(enabled)
-
-    def __call__(self, function: _F) -> _F:
-        """Decorate a function; of one that yields, what runs between its yields."""
-        if not inspect.isgeneratorfunction(function):
-            return super().__call__(function)
-
-        @functools.wraps(function)
-        def stepped(*args: Any, **named: Any) -> Any:
-            generator = function(*args, **named)
-            resume, given = generator.send, None
-            while True:
-                try:
-                    with self:
-                        found = resume(given)
-                except StopIteration as end:
-                    return end.value
-                try:
-                    resume, given = generator.send, (yield found)
-                except BaseException as error:  # closed, or thrown into: for the function to see
-                    resume, given = generator.throw, error
-
-        return cast(_F, stepped)
-
-    def __enter__(self) -> None:
-        mode.outer.append(mode.recording)
-        mode.recording = self.enabled
-
-    def __exit__(self, *_: object) -> None:
-        mode.recording = mode.outer.pop()
-
-
-class no_grad(_Recording):
-    """Nothing is recorded within the block, so no memory is kept for a backward."""
-
-    def __init__(self) -> None:
-        super().__init__(False)
-
-
-class enable_grad(_Recording):
-    """Record within the block even inside a `no_grad`."""
-
-    def __init__(self) -> None:
-        super().__init__(True)
-
-
-class set_grad_enabled(_Recording):
-    """Record on the tape from here on, or do not; as a block or decorator, within it: `tg.set_grad_enabled(train)`."""
-
-    def __init__(self, enabled: bool):
-        super().__init__(enabled)
-        self.before: bool | None = mode.recording  # until the block is entered: what it is to go back to
-        mode.recording = self.enabled
-
-    def __enter__(self) -> None:
-        if self.before is not None:
-            mode.recording, self.before = self.before, None
-        super().__enter__()
-
-    def __call__(self, function: Any) -> Any:
-        if self.before is not None:
-            mode.recording, self.before = self.before, None
-        return super().__call__(function)
-
-
-def is_grad_enabled() -> bool:
-    """Whether primitives are recorded now, on this thread."""
-    return mode.recording
 
 
 def _freed(node: Node) -> RuntimeError:
@@ -334,11 +255,11 @@ def walk(
     wanted = None if inputs is None else _leading_to(targets, nodes)
     found: dict[Node, Any] = {}
     arrived = _Arrived(in_place=not create)
-    add, watch = arrived.add, watching.on
+    add, watch = arrived.add, is_watching()
     for node, g in roots:
         add(node, g, False)
 
-    with _Recording(create):
+    with recording_as(create):
         while nodes:
             node = nodes.pop()
             rule, parents, saved = node.rule, node.parents, node.saved

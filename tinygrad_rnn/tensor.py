@@ -11,6 +11,7 @@ from . import tape, views
 from .accept import array_of, operand
 from .conversion import wanted
 from .device import beside, checked, device_of, gpu, host, moved, on_gpu, same_device
+from .grad_modes import recording
 from .in_place import InPlace
 from .operators import BesideArrays, boolean, reflected
 from .primitives import elementwise as el
@@ -19,7 +20,7 @@ from .primitives import products as pr
 from .primitives import reduce as rd
 from .primitives import shape as sh
 from .storage import AsBytes
-from .tape import Box, boxed, mode
+from .tape import Box, boxed
 
 _ndarray = np.ndarray
 
@@ -258,7 +259,7 @@ class Tensor(InPlace, AsBytes):
 
     def clone(self) -> Tensor:
         """A copy that gradients pass through."""
-        return self * 1 if self.node is not None and mode.recording else boxed(self.array.copy())
+        return self * 1 if self.node is not None and recording() else boxed(self.array.copy())
 
     # Dtype and device
 

@@ -7,16 +7,15 @@ operators, writes down the adjoint. No derivative of a cell is written by hand a
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from . import tape
-from .anomaly import watching
+from .anomaly import unwatched
 from .cells import Cell, Gate
 from .kernels.pointwise import OPERATIONS
 from .kernels.program import Constant, Op, Program, Ref, Step
@@ -278,7 +277,7 @@ def trace(cell: Cell) -> Step:
     cotangents = [graph.input("d." + state) for state in cell.states]
 
     s, p, e = ({n: given[prefix + n] for n in group} for prefix, group in groups[2:])
-    with tape.enable_grad(), _unwatched():
+    with tape.enable_grad(), unwatched():
         a = {g: Gate(given["x." + g], given["h." + g], functools.partial(graph.product, g)) for g in cell.gates}
         new = _new_states(cell, a, s, p, e)
         forward = {name: graph.state(name, state.array) for name, state in zip(cell.states, new)}
@@ -339,16 +338,6 @@ def _is_about_arrays(error: Exception) -> bool:
     package = __name__.partition(".")[0]
     ours = at is not None and at.tb_frame.f_globals.get("__name__", "").partition(".")[0] == package
     return isinstance(error, (AttributeError, IndexError, TypeError)) or isinstance(error, ValueError) and ours
-
-
-@contextlib.contextmanager
-def _unwatched() -> Iterator[None]:
-    """Anomaly mode has nothing to find in symbols."""
-    before, watching.on = watching.on, False
-    try:
-        yield
-    finally:
-        watching.on = before
 
 
 def _split(cell: Cell, graph: Graph, forward: dict[str, Ref], backward: dict[str, Ref]) -> Step:

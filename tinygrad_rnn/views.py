@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from .tape import Box, boxed, mode
+from .grad_modes import recording
+from .tape import Box, boxed
 
 # Of a view: a reference to the owner, the owner's own origin or None, a reference to the first owner of all, and how
 # the view is made of the owner: the rule (None for the same array), its further arguments, which of several results.
@@ -124,7 +125,7 @@ def _check_owners(name: str, chain: list[Origin]) -> None:
         detached = detached or rule is None
         x = owner()
         node = None if x is None else x.node
-        if node is not None and (node.rule is not None or mode.recording and not detached):
+        if node is not None and (node.rule is not None or recording() and not detached):
             what = f"the result of {node.name!r}" if node.rule is not None else "a leaf with requires_grad"
             raise RuntimeError(
                 f"{name}: in-place write into a view of a recorded tensor: expected a view of a constant, or of a leaf "

@@ -1,0 +1,215 @@
+"""Grad modes: whether the tape records; and `Scope`, the `with` block that they and all other modes are made of.
+
+A mode is a context variable (PEP 567): every thread begins with recording on, and every task of asyncio has a mode of
+its own, which begins as that of the code that made the task.
+
+A mode must go back whatever is raised. CPython can raise a KeyboardInterrupt before any line of Python, also before
+the first one of an `__exit__`; a block that was set back there would leave its mode on for good. So nothing between the
+first and the last moment of a block is Python: the callables that set a mode are built before the block is entered,
+of parts written in C.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import io
+import opcode
+import sys
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextvars import ContextVar
+from functools import partial
+from types import FrameType
+from typing import Any, TypeVar, cast
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_run_through: Callable[..., None] = deque[Any](maxlen=0).extend  # takes every item of an iterator and keeps none
+
+
+class _Return(io.IOBase):
+    """Call `close`, as `__exit__` is called, or when nobody holds this any more, whichever comes first.
+
+    IOBase is the standard library's context manager in C whose `__exit__`, and whose destructor, call `close()`. It is
+    held by the frame of the `with` block alone, which lets go of it in whatever way the block is left.
+    """
+
+    __slots__ = ("close",)
+
+
+class _Enter:
+    """`__enter__` of a Scope. A `with` block asks the class for it before it is entered, and gets a callable in C;
+    whoever takes it off the class, as ExitStack does, gets a function of the scope. (As few Python calls as can be.)"""
+
+    def __get__(self, scope: Scope | None, owner: type | None = None) -> Any:
+        if scope is None:
+            return lambda scope: vars(scope)["__enter__"]()
+        return partial(_run_through, map(scope.variable.set, (scope.value,)))
+
+
+class _Exit:
+    """`__exit__` of a Scope, in the same way."""
+
+    def __get__(self, scope: Scope | None, owner: type | None = None) -> Any:
+        if scope is None:
+            return lambda scope, *raised: vars(scope)["__exit__"](*raised)
+        before = scope.early.pop() if scope.early else scope.variable.get()
+        back = _Return()
+        back.close = partial(_run_through, map(scope.variable.set, (before,)))  # type: ignore[method-assign]
+        return back.__exit__
+
+
+class Scope:
+    """`with Scope(variable, value):` within the block the context variable has this value."""
+
+    early: Any = ()  # of `set_grad_enabled`, which may have set its value already: what it was before
+
+    def __init__(self, variable: ContextVar[Any], value: Any):
+        self.variable, self.value = variable, value
+
+    __enter__ = _Enter()
+    __exit__ = _Exit()
+
+
+class Mode(Scope):
+    """A scope for everyone: a `with` block, a decorator of functions, generators and coroutines, or used by hand."""
+
+    def __init__(self, variable: ContextVar[Any], value: Any):
+        self.variable, self.value = variable, value
+        entered: list[Any] = []
+        # `mode.__enter__()` asks the object first, a `with` block never does.
+        vars(self).update(
+            __enter__=partial(_enter, variable, value, entered, self.early),
+            __exit__=partial(_leave, variable, entered),
+        )
+
+    def __call__(self, function: _F) -> _F:
+        """Decorate a function; of one that yields or awaits, what runs between: the caller's mode is never touched."""
+        variable, value = self.variable, self.value
+        if inspect.isasyncgenfunction(function):
+
+            async def in_mode(*args: Any, **named: Any) -> AsyncGenerator:
+                generator, held = function(*args, **named), [value]
+                resume, given = generator.asend, None
+                while True:
+                    try:
+                        found = await _Awaited(_stepped(variable, held, resume(given)))
+                    except StopAsyncIteration:
+                        return
+                    try:
+                        resume, given = generator.asend, (yield found)
+                    except BaseException as error:  # closed, or thrown into: for the function to see
+                        resume, given = generator.athrow, error
+
+        elif inspect.iscoroutinefunction(function):
+
+            async def in_mode(*args: Any, **named: Any) -> Any:  # type: ignore[misc]
+                return await _Awaited(_stepped(variable, [value], function(*args, **named)))
+
+        elif inspect.isgeneratorfunction(function):
+
+            def in_mode(*args: Any, **named: Any) -> Generator:  # type: ignore[misc]
+                return (yield from _stepped(variable, [value], function(*args, **named)))
+
+        else:
+
+            def in_mode(*args: Any, **named: Any) -> Any:  # type: ignore[misc]
+                with Scope(variable, value):
+                    return function(*args, **named)
+
+        return cast(_F, functools.wraps(function)(in_mode))
+
+
+def _enter(variable: ContextVar[Any], value: Any, entered: list[Any], early: Any) -> None:
+    entered.append(early.pop() if early else variable.get())
+    variable.set(value)
+
+
+def _leave(variable: ContextVar[Any], entered: list[Any], *_: object) -> None:
+    variable.set(entered.pop())
+
+
+def _stepped(variable: ContextVar[Any], held: list[Any], steps: Any) -> Generator:
+    """Drive a generator, coroutine or step of an asynchronous generator, each time in the mode it last had: [held]."""
+    resume, given = steps.send, None
+    while True:
+        try:
+            with Scope(variable, held[0]):
+                found = resume(given)
+                held[0] = variable.get()
+        except StopIteration as end:
+            return end.value
+        try:
+            resume, given = steps.send, (yield found)
+        except BaseException as error:  # closed, or thrown into: for what is driven to see
+            resume, given = steps.throw, error
+
+
+class _Awaited:
+    """A generator in the form that `await` takes."""
+
+    def __init__(self, steps: Generator):
+        self.steps = steps
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self.steps
+
+
+_recording: ContextVar[bool] = ContextVar("recording", default=True)
+recording = _recording.get
+"""Whether primitives are recorded now, in this thread and task."""
+
+
+def is_grad_enabled() -> bool:
+    """Whether primitives are recorded now, in this thread and task."""
+    return recording()
+
+
+def recording_as(enabled: bool) -> Scope:
+    """A block for the library's own use in which primitives are recorded, or are not."""
+    return Scope(_recording, enabled)
+
+
+class no_grad(Mode):
+    """Nothing is recorded within the block, so no memory is kept for a backward."""
+
+    def __init__(self) -> None:
+        super().__init__(_recording, False)
+
+
+class enable_grad(Mode):
+    """Record within the block even inside a `no_grad`."""
+
+    def __init__(self) -> None:
+        super().__init__(_recording, True)
+
+
+class set_grad_enabled(Mode):
+    """Record on the tape from here on, or do not; as a block or decorator, within it: `tg.set_grad_enabled(train)`."""
+
+    def __init__(self, enabled: bool):
+        self.early = []
+        super().__init__(_recording, bool(enabled))
+        if not _begins_block(sys._getframe(1)):
+            self.early.append(recording())
+            _recording.set(self.value)
+
+    def __call__(self, function: _F) -> _F:
+        if self.early:
+            _recording.set(self.early[0])
+            self.early.clear()
+        return super().__call__(function)
+
+
+_BEGINNINGS = {opcode.opmap[name] for name in ("BEFORE_WITH", "LOAD_SPECIAL") if name in opcode.opmap}
+
+
+def _begins_block(frame: FrameType) -> bool:
+    """Whether the call that a frame is making is the `f()` of `with f():`.
+
+    The mode is left for the block to set then: one set already would stay, were the block never entered.
+    """
+    code, at = frame.f_code.co_code, frame.f_lasti + 2
+    while code[at] == 0:  # the call's inline cache
+        at += 2
+    return not _BEGINNINGS.isdisjoint(code[at : at + 4 : 2])  # from 3.14 on the first instruction is COPY
