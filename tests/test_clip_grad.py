@@ -63,11 +63,14 @@ def test_no_gradients_have_norm_0():
     assert clip_grad_norm_([], 1.0).item() == 0.0
 
 
-def test_a_norm_that_overflows_says_so_and_leaves_no_warning():
+def test_a_norm_whose_square_overflows_is_right_and_leaves_no_warning():
     p = nn.Parameter(np.zeros(20, np.float32))
     p.grad = tg.full((20,), 1e30)
-    assert clip_grad_norm_(p, 1.0).item() == math.inf
-    assert not p.grad.numpy().any()
+    assert clip_grad_norm_(p, 1.0).item() == pytest.approx(1e30 * 20**0.5)
+    np.testing.assert_allclose(p.grad.numpy(), 20**-0.5, 1e-6)
+    p.grad = tg.full((20,), 3e38)  # the norm itself is beyond the largest float32
+    assert clip_grad_norm_(p, 1.0, error_if_nonfinite=True).item() == math.inf
+    np.testing.assert_allclose(p.grad.numpy(), 20**-0.5, 1e-6)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -105,3 +108,40 @@ def test_errors():
         clip_grad_value_(parameters(), -0.5)
     with pytest.raises(TypeError, match=r"parameters\[0\]: expected a tensor, got ndarray"):
         clip_grad_norm_([np.ones(2)], 1.0)
+
+
+@pytest.mark.parametrize("dtype, scales", [
+    ("float32", [1e-44, 1e-38, 1e-30, 1e-20, 1e18, 1e20, 1e30, 1e38]),
+    ("float64", [5e-324, 1e-300, 1e-200, 1e-160, 1e160, 1e200, 1e300, 1e307]),
+])  # fmt: skip
+@pytest.mark.parametrize("norm_type", [2.0, 1.0, 3.5, 0.5, math.inf])
+def test_norms_whose_squares_overflow_or_underflow(dtype, scales, norm_type):
+    for scale in scales:
+        ps = [nn.Parameter(np.zeros(n, dtype)) for n in (1, 3, 17, 5000)]
+        rng = np.random.default_rng(0)
+        for p in ps:
+            p.grad = tg.tensor(np.asarray(scale * rng.uniform(-1, 1, p.shape), dtype))
+        wide = np.concatenate([p.grad.numpy().astype(np.longdouble) for p in ps])
+        top = abs(wide).max()
+        if not top:
+            continue
+        exact = top * (abs(wide / top) ** np.longdouble(norm_type)).sum() ** (1 / np.longdouble(norm_type))
+        exact = top if norm_type == math.inf else exact
+        found = clip_grad_norm_(ps, 1e-12 if exact < 1 else 2.0, norm_type).item()
+        with np.errstate(over="ignore", under="ignore"):
+            np.testing.assert_allclose(found, float(np.asarray(exact, dtype)), 2e-6, np.finfo(dtype).smallest_subnormal)
+        limit = min(exact, 1e-12 * exact / (exact + 1e-6) if exact < 1 else 2.0)
+        after = np.concatenate([p.grad.numpy().astype(np.longdouble) for p in ps])
+        if limit > 1e-30:
+            np.testing.assert_allclose(after, wide * (limit / exact), 1e-4, float(limit) * 1e-6)
+
+
+def test_a_used_up_iterator_is_a_warning_and_an_empty_list_is_none():
+    layer = nn.Linear(2, 3)
+    parameters = layer.parameters()
+    list(parameters)
+    with pytest.warns(UserWarning, match="clip_grad_norm_: parameters: expected some, got an iterator that is used up"):
+        clip_grad_norm_(parameters, 1.0)
+    with pytest.warns(UserWarning, match="clip_grad_value_"):
+        clip_grad_value_(parameters, 1.0)
+    assert clip_grad_norm_([], 1.0).item() == 0

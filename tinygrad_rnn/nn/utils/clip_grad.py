@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -15,20 +16,40 @@ from ...tensor import Tensor
 
 def _with_grad(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     found = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    if not found and isinstance(parameters, Iterator):
+        text = f"{name}: parameters: expected some, got an iterator that is used up: nothing is limited; call it anew"
+        warnings.warn(text, UserWarning, stacklevel=3)
     for i, p in enumerate(found):
         if not isinstance(p, Tensor):
             raise TypeError(f"{name}: parameters[{i}]: expected a tensor, got {type(p).__name__}")
     return [p for p in found if p.grad is not None]
 
 
-def _norm(arrays: list[np.ndarray], order: float) -> float:
-    """The norm of all numbers together; what is not finite comes out as inf or NaN."""
-    if order == 2.0:  # the usual one, in the least time
-        return math.sqrt(sum_of_squares(arrays))
+def _norm(arrays: list[np.ndarray], order: float) -> tuple[float, float]:
+    """The norm of all numbers together as a product of two, which may lie beyond the largest float.
+
+    A gradient that is not finite makes it inf or NaN.
+    """
+    if order == 2.0:  # the usual one, in the least time; if squares neither overflow nor underflow
+        total = math.sqrt(sum_of_squares(arrays))
+        if all(_SQUARED[a.dtype.itemsize] < total for a in arrays) and math.isfinite(total):
+            return 1.0, total
     flat = [a.reshape(-1) for a in arrays if a.size]
-    with np.errstate(over="ignore", invalid="ignore"):
-        norms = np.array(numbers(*[np.linalg.norm(a, order) for a in flat]), np.float64)
-        return float(np.linalg.norm(norms, order)) if flat else 0.0
+    with np.errstate(all="ignore"):
+        largest = max(map(float, numbers(*[np.abs(a).max() for a in flat])), key=_nan_last, default=0.0)
+        if largest == 0.0 or not math.isfinite(largest):
+            return 1.0, largest
+        parts = [np.linalg.norm(a.astype(np.float64) / largest, order) for a in flat]
+        return largest, float(np.linalg.norm(np.array(numbers(*parts), np.float64), order))
+
+
+_SQUARED = {4: 1e-15, 8: 1e-140}
+"""For each size of float a norm above which squares that underflow do not count."""
+
+
+def _nan_last(number: float) -> float:
+    """A key by which NaN is the largest."""
+    return math.inf if math.isnan(number) else number
 
 
 def clip_grad_norm_(
@@ -40,8 +61,8 @@ def clip_grad_norm_(
     """Scale the gradients of the parameters so that their norm, taken as one long vector, is at most max_norm.
 
     g <- g min(1, max_norm / (norm + 1e-6)). norm_type: the p of the norm, or inf for the largest magnitude.
-    Returns the norm before, a scalar, on the CPU. A norm that is not finite makes every gradient 0 or NaN, or with
-    error_if_nonfinite raises RuntimeError and changes nothing.
+    Returns the norm before, a scalar, on the CPU. A gradient that is not finite makes every gradient 0 or NaN, or with
+    error_if_nonfinite raises RuntimeError and changes nothing. A used-up iterator of parameters is a warning.
     Pascanu et al., On the difficulty of training recurrent neural networks (2013), algorithm 1.
     """
     if not (isinstance(max_norm, (int, float, np.number)) and max_norm >= 0):
@@ -51,14 +72,19 @@ def clip_grad_norm_(
         raise ValueError(f"clip_grad_norm_: norm_type: expected a number above 0 or inf, got {norm_type!r}")
     clipped = _with_grad("clip_grad_norm_", parameters)
     gradients = [p.grad.array for p in clipped]  # type: ignore[union-attr]
-    total = _norm(gradients, order)
-    if error_if_nonfinite and not math.isfinite(total):
+    largest, share = _norm(gradients, order)
+    total = largest * share
+    if error_if_nonfinite and not math.isfinite(share):
         raise RuntimeError(f"clip_grad_norm_: expected gradients with a finite norm, got {total}")
-    scale = max_norm / (total + 1e-6)
+    scale = max_norm / largest / (share + 1e-6 / largest)
     if not scale >= 1.0:
-        for p, g in zip(clipped, scaled(gradients, scale)):
+        # A factor below the smallest normal number of float32 would lose digits: in two steps then.
+        for factor in (scale,) if not 0.0 < scale < 1e-37 else (math.sqrt(scale), math.sqrt(scale)):
+            gradients = scaled(gradients, factor)
+        for p, g in zip(clipped, gradients):
             p.grad = boxed(g)
-    return Tensor(np.asarray(total, clipped[0].dtype if clipped else np.float32))
+    with np.errstate(over="ignore"):  # beyond the largest float of the dtype it is inf
+        return Tensor(np.float64(total).astype(clipped[0].dtype if clipped else np.float32))
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
