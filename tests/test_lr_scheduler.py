@@ -178,3 +178,71 @@ def test_state_is_plain():
 def test_errors(make, error, message):
     with pytest.raises(error, match=message):
         make(optimizer())
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        [("LinearLR", {"total_iters": 7}), ("ExponentialLR", {"gamma": 0.9})],
+        [("StepLR", {"step_size": 3}), ("LinearLR", {"start_factor": 0.2, "total_iters": 10})],
+        [("MultiStepLR", {"milestones": [4, 9], "gamma": 0.3}), ("CosineAnnealingLR", {"T_max": 40, "eta_min": 0.001})],
+        [("ExponentialLR", {"gamma": 0.95})],
+        [("CosineAnnealingLR", {"T_max": 40})],
+    ],
+)
+def test_schedules_multiply_with_each_other_with_plateaus_and_with_rates_set_by_hand(kinds):
+    torch = pytest.importorskip("torch", reason="parity with PyTorch")
+    reference = torch.optim.SGD([{"params": [torch.nn.Parameter(torch.ones(1))], "lr": lr} for lr in RATES])
+    opt = optimizer()
+    pairs = [
+        [build(library, kind, o, options) for kind, options in kinds] + [library.ReduceLROnPlateau(o, patience=3)]
+        for library, o in ((torch.optim.lr_scheduler, reference), (ours, opt))
+    ]
+    for epoch in range(30):
+        if epoch in (5, 17):
+            for o in (reference, opt):
+                o.param_groups[0]["lr"] *= 0.37
+                o.param_groups[1]["lr"] = 0.011
+        for schedules in pairs:
+            for schedule in schedules[:-1]:
+                schedule.step()
+            schedules[-1].step(5.0 if epoch % 12 < 6 else 4.0 - epoch / 10)
+        rates, expected = ([group["lr"] for group in o.param_groups] for o in (opt, reference))
+        np.testing.assert_allclose(rates, expected, rtol=1e-11, err_msg=f"epoch {epoch}")
+
+
+def test_several_schedules_resume_to_the_bit():
+    def made():
+        opt = optimizer()
+        return opt, [ours.LinearLR(opt, total_iters=9), ours.ExponentialLR(opt, 0.9), ours.ReduceLROnPlateau(opt)]
+
+    def step(schedules, epoch):
+        schedules[0].step()
+        schedules[1].step()
+        schedules[2].step(1.0)
+
+    opt, straight = made()
+    for epoch in range(14):
+        step(straight, epoch)
+    resumed_opt, resumed = made()
+    for one, other in [*zip(reversed(straight), reversed(resumed)), (opt, resumed_opt)]:
+        other.load_state_dict(one.state_dict())
+    for epoch in range(14):
+        assert [g["lr"] for g in opt.param_groups] == [g["lr"] for g in resumed_opt.param_groups]
+        step(straight, epoch)
+        step(resumed, epoch)
+
+
+@pytest.mark.parametrize("five", [np.int64(5), np.uint8(5), 5.0, np.float32(5)])
+def test_whole_numbers_of_every_kind(five):
+    for make in (lambda o, n: ours.StepLR(o, n), lambda o, n: ours.MultiStepLR(o, [n]), lambda o, n: ours.LinearLR(o, 0.5, 1.0, n)):  # noqa: E501
+        one, other = optimizer(), optimizer()
+        first, second = make(one, 5), make(other, five)
+        for _ in range(7):
+            first.step()
+            second.step()
+        assert first.get_last_lr() == second.get_last_lr() and first.state_dict() == second.state_dict()
+    for wrong in (5.5, True, "5", None, math.nan):
+        with pytest.raises(ValueError, match="StepLR: step_size: expected a whole number from 1 up"):
+            ours.StepLR(optimizer(), wrong)

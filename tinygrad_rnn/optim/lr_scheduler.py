@@ -36,43 +36,66 @@ class _Schedule:
 class LRScheduler(_Schedule):
     """Base of schedules: `lr_at(base, epoch, group)` gives the learning rate after `epoch` calls of `step`.
 
-    Call `step()` after the optimiser's, once an epoch or once a batch, as the schedule is meant. The rate of a group
-    is a function of the rate it began with (kept in the group as "initial_lr") and of the epoch alone, so a run that
-    is resumed goes on with the same rates to the bit. For the same reason two schedules on one optimiser do not
-    multiply: the last to step sets the rate. To follow one by another, use SequentialLR.
+    Call `step()` after the optimiser's, once an epoch or once a batch, as the schedule is meant. Each step multiplies
+    the rate of a group by the ratio of the schedule's factors, as in PyTorch: so several schedules on one optimiser
+    multiply, and a rate that is set by hand is where the schedule goes on from. Where nobody else has changed a rate
+    since the last step, it is computed from the base and the epoch alone, without rounding errors that add up. The
+    state holds all that the next rates depend on, so a run that is resumed goes on with the same rates to the bit.
+    To follow one schedule by another, use SequentialLR.
 
     last_epoch: the epoch before the one to begin with; -1 begins anew.
+    base_lrs: for each group the rate that the schedule's factors are applied to: at first the group's, later with what
+        others have done to it.
     """
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"{type(self).__name__}: optimizer: expected an Optimizer, got {type(optimizer).__name__}")
         self.optimizer = optimizer
+        last_epoch = _whole(f"{type(self).__name__}: last_epoch", last_epoch, -1)
         for i, group in enumerate(optimizer.param_groups):
             if last_epoch >= 0 and "initial_lr" not in group:
                 raise KeyError(f"{type(self).__name__}: expected 'initial_lr' in group {i} to resume from, got none")
             group.setdefault("initial_lr", group["lr"])
-        self.base_lrs: list[float] = [group["initial_lr"] for group in optimizer.param_groups]
+        self.base_lrs = self._first_bases(last_epoch)
         self.last_epoch = last_epoch
-        self.step()
+        if last_epoch >= 0:
+            self._take_in()
+        self._go_on()
+
+    def _first_bases(self, last_epoch: int) -> list[float]:
+        """The rates to begin with: those of the groups now, or, in a run that goes on, those that they began with."""
+        return [group["initial_lr" if last_epoch >= 0 else "lr"] for group in self.optimizer.param_groups]
 
     def lr_at(self, base: float, epoch: int, group: int) -> float:
         """The learning rate of the group-th group, which began with `base`, after `epoch` steps."""
         raise NotImplementedError
 
+    def floor_at(self, epoch: int) -> float:
+        """The rate that the factors do not scale: rates are floor + (base - floor) times a factor."""
+        return 0.0
+
     def step(self) -> None:
         """Go on by one epoch, and set the learning rate of every group that was there when the schedule was made."""
-        self.last_epoch += 1
-        self._set([self.lr_at(base, self.last_epoch, i) for i, base in enumerate(self.base_lrs)])
+        self._take_in()
+        self._go_on()
 
-    def _set(self, rates: Sequence[float]) -> None:
-        for group, lr in zip(self.optimizer.param_groups, rates):
-            group["lr"] = lr
+    def _take_in(self) -> None:
+        """Make part of the bases what others have done to the rates since the last step."""
+        floor = self.floor_at(self.last_epoch)
+        for i, (group, base) in enumerate(zip(self.optimizer.param_groups, self.base_lrs)):
+            left = self.lr_at(base, self.last_epoch, i)
+            if group["lr"] != left and left != floor:  # at the floor no base is better than another
+                self.base_lrs[i] = floor + (base - floor) * ((group["lr"] - floor) / (left - floor))
+
+    def _go_on(self) -> None:
+        self.last_epoch += 1
+        for i, (group, base) in enumerate(zip(self.optimizer.param_groups, self.base_lrs)):
+            group["lr"] = self.lr_at(base, self.last_epoch, i)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave. Sets the learning rates as well."""
+        """Go on from what `state_dict` gave. The learning rates are in the optimiser's state: load that too."""
         super().load_state_dict(state_dict)
-        self._set([self.lr_at(base, self.last_epoch, i) for i, base in enumerate(self.base_lrs)])
 
 
 def _plain(value: Any) -> Any:
@@ -109,7 +132,7 @@ class StepLR(LRScheduler):
     """base gamma^floor(epoch / step_size)."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1):
-        self.step_size, self.gamma = _positive("StepLR: step_size", step_size), gamma
+        self.step_size, self.gamma = _whole("StepLR: step_size", step_size), gamma
         super().__init__(optimizer, last_epoch)
 
     def lr_at(self, base: float, epoch: int, group: int) -> float:
@@ -120,7 +143,7 @@ class MultiStepLR(LRScheduler):
     """base gamma^n, n the number of milestones that were reached; one named twice counts twice."""
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1):
-        self.milestones, self.gamma = sorted(milestones), gamma
+        self.milestones, self.gamma = _milestones("MultiStepLR", sorted(milestones)), gamma
         super().__init__(optimizer, last_epoch)
 
     def lr_at(self, base: float, epoch: int, group: int) -> float:
@@ -145,8 +168,11 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1):
-        self.T_max, self.eta_min = _positive("CosineAnnealingLR: T_max", T_max), eta_min
+        self.T_max, self.eta_min = _whole("CosineAnnealingLR: T_max", T_max), eta_min
         super().__init__(optimizer, last_epoch)
+
+    def floor_at(self, epoch: int) -> float:
+        return self.eta_min
 
     def lr_at(self, base: float, epoch: int, group: int) -> float:
         return self.eta_min + (base - self.eta_min) * (1.0 + math.cos(math.pi * epoch / self.T_max)) / 2.0
@@ -168,7 +194,7 @@ class LinearLR(LRScheduler):
         if not 0.0 <= end_factor <= 1.0:
             raise ValueError(f"LinearLR: end_factor: expected a number from 0 to 1, got {end_factor}")
         self.start_factor, self.end_factor = start_factor, end_factor
-        self.total_iters = _positive("LinearLR: total_iters", total_iters)
+        self.total_iters = _whole("LinearLR: total_iters", total_iters)
         super().__init__(optimizer, last_epoch)
 
     def lr_at(self, base: float, epoch: int, group: int) -> float:
@@ -186,7 +212,7 @@ class SequentialLR(LRScheduler):
         milestones: Sequence[int],
         last_epoch: int = -1,
     ):
-        self.schedulers, self.milestones = tuple(schedulers), list(milestones)
+        self.schedulers, self.milestones = tuple(schedulers), _milestones("SequentialLR", milestones)
         if len(self.schedulers) != len(self.milestones) + 1:
             got = f"{len(self.schedulers)} schedulers and {len(self.milestones)} milestones"
             raise ValueError(f"SequentialLR: milestones: expected one between each two schedulers, got {got}")
@@ -197,6 +223,14 @@ class SequentialLR(LRScheduler):
                 got = type(scheduler).__name__
                 raise ValueError(f"SequentialLR: schedulers[{i}]: expected an LRScheduler of this optimizer, got {got}")
         super().__init__(optimizer, last_epoch)
+
+    def _first_bases(self, last_epoch: int) -> list[float]:
+        """Those that the groups began with: its schedules have each set the rates already, as they were made."""
+        return [group["initial_lr"] for group in self.optimizer.param_groups]
+
+    def floor_at(self, epoch: int) -> float:
+        i = sum(epoch >= milestone for milestone in self.milestones)
+        return self.schedulers[i].floor_at(epoch - ([0, *self.milestones][i]))
 
     def lr_at(self, base: float, epoch: int, group: int) -> float:
         i = sum(epoch >= milestone for milestone in self.milestones)
@@ -237,8 +271,10 @@ class ReduceLROnPlateau(_Schedule):
             got = len(self.min_lrs)
             raise ValueError(f"ReduceLROnPlateau: min_lr: expected {groups}, one for each group, got {got}")
         self.optimizer = optimizer
-        self.mode, self.factor, self.patience, self.eps = mode, factor, patience, eps
-        self.threshold, self.threshold_mode, self.cooldown = threshold, threshold_mode, cooldown
+        self.mode, self.factor, self.eps = mode, factor, eps
+        self.patience = _whole("ReduceLROnPlateau: patience", patience, 0)
+        self.cooldown = _whole("ReduceLROnPlateau: cooldown", cooldown, 0)
+        self.threshold, self.threshold_mode = threshold, threshold_mode
         self.best = math.inf if mode == "min" else -math.inf
         self.num_bad_epochs = self.cooldown_counter = self.last_epoch = 0
 
@@ -267,7 +303,13 @@ class ReduceLROnPlateau(_Schedule):
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
 
 
-def _positive(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}: expected a whole number from 1 up, got {value!r}")
-    return value
+def _whole(name: str, value: Any, least: int = 1) -> int:
+    """The whole number that a value is, of NumPy's kinds too, and 5.0 for 5; ValueError where it is none."""
+    fits = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not fits or not math.isfinite(value) or value != int(value) or value < least:
+        raise ValueError(f"{name}: expected a whole number from {least} up, got {value!r}")
+    return int(value)
+
+
+def _milestones(name: str, values: Sequence[Any]) -> list[int]:
+    return [_whole(f"{name}: milestones[{i}]", value, 0) for i, value in enumerate(values)]
