@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 # From the bottom to the top; modules of one layer may import one another.
 LAYERS = [
     ["interrupts", "terminal"],
-    ["grad_modes"],
+    ["grad_modes", "error_state"],
     ["anomaly", "cotangent"],
     ["tape"],
     ["accept", "device", "views"],

@@ -12,6 +12,7 @@ from .accept import array_of
 from .conversion import as_dtype, as_float
 from .device import checked, device_of, empty, host, moved
 from .device import from_dlpack as _from_dlpack
+from .error_state import undisturbed
 from .primitives.shape import sizes_of
 from .random import generator
 from .tape import Box, boxed
@@ -27,6 +28,7 @@ def _leaf(name: str, data: Any, device: Any, requires_grad: bool) -> Tensor:
     return out
 
 
+@undisturbed
 def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor with a copy of the data: a number, nested lists, any library's array or another tensor.
 
@@ -92,6 +94,7 @@ def ones(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, devic
     return _filled("ones", sizes_of(shape), 1, dtype, device, requires_grad)
 
 
+@undisturbed
 def full(
     shape: Shape, fill_value: float, dtype: Any = "float32", requires_grad: bool = False, device: Any = None
 ) -> Tensor:
@@ -111,6 +114,7 @@ def ones_like(x: Any) -> Tensor:
     return ones(x.shape, dtype=x.dtype, device=device_of(x))
 
 
+@undisturbed
 def arange(start: float, end: float | None = None, step: float = 1, dtype: Any = None, device: Any = None) -> Tensor:
     """start, start + step, ... up to but not including end; arange(n) counts from 0."""
     if step == 0:
@@ -123,6 +127,7 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: Any =
 # Random numbers are all of the one stream, which is the CPU's: a seed gives the same ones on every device.
 
 
+@undisturbed
 def randn(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, device: Any = None) -> Tensor:
     """Drawn from the normal distribution of mean 0 and variance 1."""
     drawn = generator().standard_normal(sizes_of(shape))

@@ -22,6 +22,7 @@ from . import tape
 from .anomaly import is_watching
 from .cells import Cell
 from .differentiate import grad
+from .error_state import undisturbed
 from .kernels import driver_for, takes_several
 from .kernels import infer as infer_by_kernel
 from .kernels.program import Step
@@ -213,7 +214,8 @@ def run(cell: Cell, seq: Sequence, every_state: bool = False, recompute_every: i
     _check_dtypes(step, arrays)
     call.keep = tape.is_grad_enabled() and any(a is not None and a.requires_grad for a in arrays)
     if not call.keep and not is_watching():  # nothing to record
-        results = tuple(map(tape.boxed, _forward(call, *(None if a is None else a.array for a in arrays))))
+        given = [None if a is None else a.array for a in arrays]
+        results = tuple(map(tape.boxed, undisturbed(_forward)(call, *given)))
     else:
         results = _node(cell)(call, *arrays)
     states = len(step.states)
@@ -254,7 +256,8 @@ def _at_once(cell: Cell, seqs: Ordered[Sequence], every_state: bool, stacked: bo
         call.keep = keep
     several = _Calls(calls, stacked)
     if not keep and not is_watching():  # nothing to record
-        results = tuple(map(tape.boxed, _forward_at_once(several, *(None if a is None else a.array for a in arrays))))
+        given = [None if a is None else a.array for a in arrays]
+        results = tuple(map(tape.boxed, undisturbed(_forward_at_once)(several, *given)))
     else:
         results = _node(cell, several.suffixes)(several, *arrays)
     states = len(step.states)

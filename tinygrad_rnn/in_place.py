@@ -9,6 +9,7 @@ import numpy as np
 from . import views
 from .accept import array_of
 from .device import beside, device_of
+from .error_state import undisturbed
 from .grad_modes import recording
 from .operators import in_place
 from .primitives import elementwise as el
@@ -75,10 +76,12 @@ class InPlace(Box):
             )
         views.overwrite(name, self, array)
 
+    @undisturbed
     def __setitem__(self, index: Any, value: Any) -> None:
         _check_constant("x[index] = value", value)
         self._overwrite("x[index] = value", ix.overwritten(views.current(self), index, value))
 
+    @undisturbed
     def copy_(self, other: Any) -> Any:
         """Take over the numbers of another tensor or array that broadcasts to this shape, converted to this dtype."""
         _check_constant("copy_", other)
@@ -91,6 +94,7 @@ class InPlace(Box):
         self._overwrite("copy_", whole.astype(self.array.dtype))
         return self
 
+    @undisturbed
     def fill_(self, value: float) -> Any:
         """Set every element to a number."""
         _check_constant("fill_", value)

@@ -29,6 +29,8 @@ from . import anomaly, views
 from .accept import array_of, is_plain, operand
 from .anomaly import is_watching
 from .device import device_of, moved, on_gpu
+from .error_state import DEFAULT, quietly
+from .error_state import state as error_state
 from .grad_modes import Scope, recording
 from .tape import Box, Node, Notes, boxed
 
@@ -171,7 +173,7 @@ def compute(rule: Rule, raw: Sequence[Any]) -> Any:
             if handler is not None:
                 return handler(rule, raw)
     try:
-        return rule.forward(*raw)
+        return rule.forward(*raw) if error_state() is DEFAULT else quietly(rule.forward, *raw)
     except _REFUSALS as error:
         one_device(rule, raw)
         if not rule.expects:
@@ -293,7 +295,7 @@ def _settled_result(rule: Rule, out: Any, raw: list) -> Any:
     elif type(out) is not _ndarray and on_gpu(out):
         one_device(rule, raw)
     if rule.numeric and out.dtype == np.float64 and not any(_is_array(a) and a.dtype == np.float64 for a in raw):
-        out = out.astype(_numbers.get()[0], copy=False)
+        out = quietly(out.astype, _numbers.get()[0], copy=False)
     elif rule.numeric and out.dtype.kind in "iu" and _numbers.get()[1]:
         out = out.astype(_numbers.get()[0])
     return out

@@ -24,6 +24,7 @@ from typing import Any
 from . import anomaly, cotangent
 from .anomaly import is_watching
 from .cotangent import unbroadcast
+from .error_state import undisturbed
 from .grad_modes import enable_grad, is_grad_enabled, no_grad, recording_as, set_grad_enabled
 from .kernels import locks
 
@@ -237,6 +238,7 @@ class _Arrived:
         return g
 
 
+@undisturbed
 def walk(
     roots: Sequence[tuple[Node, Any]],
     inputs: Sequence[Node] | None = None,

@@ -11,6 +11,7 @@ import numpy as np
 from ..accept import array_of, operand
 from ..creation import as_tensor, own_tensor
 from ..device import beside, numbers, on_gpu, same_device
+from ..error_state import undisturbed
 from ..primitives import index as ix
 from ..primitives import products as pr
 from ..primitives.elementwise import gelu, relu, sigmoid, softplus, sqrt, tanh, where
@@ -118,6 +119,7 @@ def probability(name: str, p: Any, argument: str = "p") -> float:
     return float(p)
 
 
+@undisturbed
 def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
     """x * mask / (1 - p), mask 0 with probability p and 1 otherwise, for each element; x itself if not training.
 
@@ -201,6 +203,7 @@ def binary_cross_entropy_with_logits(
     return _reduced(losses if weight is None else losses * weight, reduction)
 
 
+@undisturbed
 def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Any:
     """-weight[target] input[target]: the negative log-likelihood, for an input of log-probabilities.
 
@@ -212,6 +215,7 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
     return _summed(where(chosen.counted, picked, 0.0) * Tensor(-chosen.weights), chosen, reduction)
 
 
+@undisturbed
 def cross_entropy(
     input: Any,
     target: Any,

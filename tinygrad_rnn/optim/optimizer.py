@@ -13,6 +13,7 @@ import numpy as np
 from .. import kernels, tape, views
 from ..conversion import convert, wanted
 from ..device import beside, host
+from ..error_state import undisturbed
 from ..kernels.program import Program
 from ..tensor import Tensor
 from ..trace import trace_elementwise
@@ -165,6 +166,7 @@ class Optimizer:
             raise ValueError(f"{self._name}: state: {name}: expected {p.dtype} of shape {p.shape}, got {got}")
         return np.array(array, p.dtype, order="C", like=p.array)
 
+    @undisturbed
     def _update(self, parameters: list[Tensor], group: dict[str, Any], slots: dict[str, float], step: int) -> None:
         """Apply the rule to parameters of one group, dtype and kind of array that are all at their step-th update."""
         single = [name for name in self.defaults if name != "betas"]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from ...device import numbers
+from ...error_state import undisturbed
 from ...kernels import scaled, sum_of_squares
 from ...tape import boxed
 from ...tensor import Tensor
@@ -18,7 +19,7 @@ def _with_grad(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]
     found = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     if not found and isinstance(parameters, Iterator):
         text = f"{name}: parameters: expected some, got an iterator that is used up: nothing is limited; call it anew"
-        warnings.warn(text, UserWarning, stacklevel=3)
+        warnings.warn(text, UserWarning, stacklevel=4)
     for i, p in enumerate(found):
         if not isinstance(p, Tensor):
             raise TypeError(f"{name}: parameters[{i}]: expected a tensor, got {type(p).__name__}")
@@ -52,6 +53,7 @@ def _nan_last(number: float) -> float:
     return math.inf if math.isnan(number) else number
 
 
+@undisturbed
 def clip_grad_norm_(
     parameters: Tensor | Iterable[Tensor],
     max_norm: float,
@@ -87,6 +89,7 @@ def clip_grad_norm_(
         return Tensor(np.float64(total).astype(clipped[0].dtype if clipped else np.float32))
 
 
+@undisturbed
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
     """Limit every element of the gradients to [-clip_value, clip_value]."""
     if not (isinstance(clip_value, (int, float, np.number)) and clip_value >= 0):
