@@ -1,4 +1,4 @@
-"""Whatever error state of NumPy's the caller has chosen: the library's arithmetic neither raises nor warns nor differs."""
+"""Whatever error state of NumPy's the caller has chosen: the library neither raises nor warns nor computes otherwise."""
 
 import warnings
 
