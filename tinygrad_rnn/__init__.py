@@ -36,6 +36,7 @@ from .creation import (
 )
 from .differentiate import grad, gradcheck, gradgradcheck
 from .explain import explain
+from .fused import empty_cache
 from .kernels.cpu.threads import get_num_threads, set_num_threads
 from .kernels.cuda.tiles import get_float32_matmul_precision, set_float32_matmul_precision
 from .primitives.elementwise import (

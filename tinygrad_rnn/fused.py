@@ -23,6 +23,7 @@ from .cells import Cell
 from .differentiate import grad
 from .kernels import driver_for, takes_several
 from .kernels import infer as infer_by_kernel
+from .kernels.kept import bounded, release
 from .kernels.program import Step
 from .kernels.recompute import Recompute
 from .kernels.sequence import WEIGHT_NAMES, Sequence
@@ -169,10 +170,9 @@ def _cut(values: Any, count: int) -> list[Any]:
     return [values[i * size : (i + 1) * size] for i in range(count)]
 
 
-@functools.cache
-def _node(cell: Cell, suffixes: tuple[str, ...] = ()) -> Callable[..., tuple[Tensor, ...]]:
+@bounded(256)
+def _node(step: Step, suffixes: tuple[str, ...] = ()) -> Callable[..., tuple[Tensor, ...]]:
     """The primitive of a cell's sequence, or of several at once, named after the cell; arguments under their names."""
-    step = trace(cell)
     own = [*WEIGHT_NAMES, *("p_" + n for n in step.params), *("e_" + n for n in step.inputs)]
     own += [s + "_0" for s in step.states]
     names = ["call", "x", *(name + suffix for suffix in suffixes or ("",) for name in own)]
@@ -181,6 +181,14 @@ def _node(cell: Cell, suffixes: tuple[str, ...] = ()) -> Callable[..., tuple[Ten
     forward.__signature__ = _signature(names)
     vjp.__signature__ = _signature(["needs", "g", *names])
     return primitive(step.name, forward, vjp, joint=True, fresh=True, expects="")
+
+
+def empty_cache() -> None:
+    """Give back what is kept for later calls: unused memory, recorded passes and packed weights of recurrent layers.
+
+    Compiled code stays. No result changes; the next call of a layer records and packs again, which takes milliseconds.
+    """
+    release()
 
 
 def _signature(names: list[str]) -> inspect.Signature:
@@ -211,7 +219,7 @@ def run(cell: Cell, seq: Sequence, every_state: bool = False, recompute_every: i
     if not call.keep and not watching.on:  # nothing to record
         results = tuple(map(Tensor, _forward(call, *(None if a is None else a.data for a in arrays))))
     else:
-        results = _node(cell)(call, *arrays)
+        results = _node(step)(call, *arrays)
     states = len(step.states)
     return list(results[:-states]), list(results[-states:])
 
@@ -252,7 +260,7 @@ def _at_once(cell: Cell, seqs: Ordered[Sequence], every_state: bool, stacked: bo
     if not keep and not watching.on:  # nothing to record
         results = tuple(map(Tensor, _forward_at_once(several, *(None if a is None else a.data for a in arrays))))
     else:
-        results = _node(cell, several.suffixes)(several, *arrays)
+        results = _node(step, several.suffixes)(several, *arrays)
     states = len(step.states)
     return [(list(own[:-states]), list(own[-states:])) for own in _cut(results, len(seqs))]
 
