@@ -6,10 +6,10 @@ Most cells have one stage: h times the recurrent weights, then the whole Program
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from .kept import bounded
 from .program import Constant, Op, Program, Ref, Step
 
 PROJECTION = "0projection"
@@ -64,7 +64,7 @@ class Plan:
         return {"train": self.train, "infer": self.infer, "backward": self.adjoint}[function]
 
 
-@functools.cache
+@bounded(256)
 def plan(step: Step, projected: bool) -> Plan:
     """The plan of a step, with or without a projection of h."""
     after, back = dict(step.forward.outputs), dict(step.backward.outputs)
@@ -77,7 +77,7 @@ def plan(step: Step, projected: bool) -> Plan:
     return Plan(step, projected, train, infer, _adjoint(step, shares, projected), shares, in_place)
 
 
-@functools.cache
+@bounded(256)
 def source_names(step: Step) -> dict[str, str]:
     """For each further product's v.j the name under which what it multiplies is stored."""
     first: dict[Ref, str] = {}

@@ -69,7 +69,7 @@ class Program:
         return {name: value(ref) for name, ref in self.outputs}
 
 
-@dataclass(frozen=True, eq=False)  # compared by identity: a step is traced once, and looked up at every call
+@dataclass(frozen=True, eq=False)  # compared by identity, as it is looked up at every call
 class Step:
     """One time step of a cell.
 

@@ -1,4 +1,4 @@
-"""Whatever error state of NumPy's the caller has chosen: the library neither raises nor warns nor computes otherwise."""
+"""Whatever error state the caller has chosen: the library neither raises nor warns nor computes otherwise."""
 
 import warnings
 

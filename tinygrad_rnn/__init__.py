@@ -41,6 +41,7 @@ from .creation import (
 )
 from .differentiate import grad, gradcheck, gradgradcheck
 from .explain import explain
+from .fused import empty_cache
 from .kernels.cpu.threads import get_num_threads, set_num_threads
 from .kernels.cuda.tiles import get_float32_matmul_precision, set_float32_matmul_precision
 from .primitives.elementwise import (
@@ -140,6 +141,7 @@ __all__ = [
     "cuda",
     "detect_anomaly",
     "div",
+    "empty_cache",
     "enable_grad",
     "eq",
     "erf",

@@ -25,6 +25,7 @@ from .differentiate import grad
 from .error_state import undisturbed
 from .kernels import driver_for, takes_several
 from .kernels import infer as infer_by_kernel
+from .kernels.kept import bounded, release
 from .kernels.program import Step
 from .kernels.recompute import Recompute
 from .kernels.sequence import WEIGHT_NAMES, Sequence, check
@@ -174,10 +175,9 @@ def _cut(values: Any, count: int) -> list[Any]:
     return [values[i * size : (i + 1) * size] for i in range(count)]
 
 
-@functools.cache
-def _node(cell: Cell, suffixes: tuple[str, ...] = ()) -> Callable[..., tuple[Tensor, ...]]:
+@bounded(256)
+def _node(step: Step, suffixes: tuple[str, ...] = ()) -> Callable[..., tuple[Tensor, ...]]:
     """The primitive of a cell's sequence, or of several at once, named after the cell; arguments under their names."""
-    step = trace(cell)
     own = [*WEIGHT_NAMES, *("p_" + n for n in step.params), *("e_" + n for n in step.inputs)]
     own += [s + "_0" for s in step.states]
     names = ["call", "x", *(name + suffix for suffix in suffixes or ("",) for name in own)]
@@ -186,6 +186,14 @@ def _node(cell: Cell, suffixes: tuple[str, ...] = ()) -> Callable[..., tuple[Ten
     forward.__signature__ = _signature(names)
     vjp.__signature__ = _signature(["needs", "g", *names])
     return primitive(step.name, forward, vjp, joint=True, fresh=True, expects="")
+
+
+def empty_cache() -> None:
+    """Give back what is kept for later calls: unused memory, recorded passes and packed weights of recurrent layers.
+
+    Compiled code stays. No result changes; the next call of a layer records and packs again, which takes milliseconds.
+    """
+    release()
 
 
 def _signature(names: list[str]) -> inspect.Signature:
@@ -208,7 +216,7 @@ def run(cell: Cell, seq: Sequence, every_state: bool = False, recompute_every: i
     backward wants of so many steps only and compute the rest again; 0: keep all.
     every_state: return the sequences of all states.
     """
-    step = trace(cell)
+    step = cell.traced or trace(cell)
     call = _Call(cell, step, seq.lengths, seq.reverse, every_state, recompute_every, keep=False)
     arrays = call.arrays(seq)
     _check_dtypes(step, arrays)
@@ -217,7 +225,7 @@ def run(cell: Cell, seq: Sequence, every_state: bool = False, recompute_every: i
         given = [None if a is None else a.array for a in arrays]
         results = tuple(map(tape.boxed, undisturbed(_forward)(call, *given)))
     else:
-        results = _node(cell)(call, *arrays)
+        results = _node(step)(call, *arrays)
     states = len(step.states)
     return list(results[:-states]), list(results[-states:])
 
@@ -246,7 +254,7 @@ def run_stack(cell: Cell, seqs: Ordered[Sequence], every_state: bool = False, re
 
 
 def _at_once(cell: Cell, seqs: Ordered[Sequence], every_state: bool, stacked: bool) -> list[Run]:
-    step = trace(cell)
+    step = cell.traced or trace(cell)
     calls = [_Call(cell, step, seq.lengths, seq.reverse, every_state, 0, keep=False) for seq in seqs]
     arrays = [seqs[0].x, *(a for call, seq in zip(calls, seqs) for a in call.arrays(seq)[1:])]
     for own in _cut(arrays[1:], len(calls)):
@@ -259,7 +267,7 @@ def _at_once(cell: Cell, seqs: Ordered[Sequence], every_state: bool, stacked: bo
         given = [None if a is None else a.array for a in arrays]
         results = tuple(map(tape.boxed, undisturbed(_forward_at_once)(several, *given)))
     else:
-        results = _node(cell, several.suffixes)(several, *arrays)
+        results = _node(step, several.suffixes)(several, *arrays)
     states = len(step.states)
     return [(list(own[:-states]), list(own[-states:])) for own in _cut(results, len(seqs))]
 

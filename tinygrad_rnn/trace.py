@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import functools
 import math
+import weakref
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -263,12 +265,22 @@ def trace_elementwise(
     return graph.program(dict(enumerate(graph.inputs)), results)
 
 
-@functools.cache
+_steps: weakref.WeakValueDictionary[tuple[Any, ...], Step] = weakref.WeakValueDictionary()
+
+
 def trace(cell: Cell) -> Step:
     """The Step of a cell: its equations, and the adjoint that the tape derives from them.
 
-    Raises TypeError naming the operation where the equations do what a step cannot.
+    Cells of one name and the same equations have one Step, and so share all that is compiled and recorded for it,
+    however often a loop defines them. Raises TypeError naming the operation where the equations do what a step cannot.
     """
+    if cell.traced is None:
+        step = _traced(cell)
+        cell.traced = _steps.setdefault(tuple(getattr(step, f.name) for f in fields(step)), step)
+    return cell.traced
+
+
+def _traced(cell: Cell) -> Step:
     graph = Graph(f"cell {cell.name}")
     groups = (("x.", cell.gates), ("h.", cell.gates), ("s.", cell.states), ("p.", cell.params), ("e.", cell.inputs))
     names = [prefix + name for prefix, group in groups for name in group]

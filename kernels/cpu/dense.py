@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 
+from ..kept import bounded
 from . import memory, threads
 from .host import VectorUnit, vector_unit
 from .passes import Pass, Recorder
@@ -40,7 +39,7 @@ def _machine(x: np.ndarray, columns: int) -> tuple[np.dtype, int, VectorUnit]:
     return x.dtype, threads.wanted_threads(2.0 * x.size * columns), vector_unit()
 
 
-@functools.lru_cache(1024)
+@bounded(1024)
 def _recorded(
     a: tuple[int, int],
     transposed: bool,

@@ -7,13 +7,13 @@ the rows are sorted by length, so that those that have a step t are the first on
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from ..kept import bounded
 from ..program import Step
 from ..sequence import WEIGHT_NAMES, Sequence
 from . import dense, memory, threads
@@ -35,7 +35,7 @@ class Saved:
     blocks: dict[str, Array]
 
 
-@functools.cache
+@bounded(256)
 def _names(step: Step) -> tuple[str, ...]:
     """The names under which passes know the arrays of a sequence."""
     given = ("x", *WEIGHT_NAMES), ("param_", step.params), ("input_", step.inputs), ("initial_", step.states)
@@ -50,7 +50,7 @@ def _active(seq: Sequence) -> Array:
     return (seq.lengths > np.arange(T)[:, None]).sum(1, dtype=np.int64)
 
 
-@functools.lru_cache(64)
+@bounded(64)
 def _all_active(T: int, N: int) -> Array:
     return np.full(T, N, np.int64)
 

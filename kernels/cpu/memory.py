@@ -1,29 +1,38 @@
 """Arrays whose memory is used again.
 
 A fresh array of some megabytes costs a page fault for every 4 KiB when it is first written, which for a layer of
-middle size is as long as its arithmetic. Blocks that a layer's call is done with are kept here for the next one.
+middle size is as long as its arithmetic. Blocks that a layer's call is done with are kept here for the next one: those
+that nobody asks for in PERIOD seconds go back to the system, but for STAYS bytes; `release` gives back all.
 """
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import ctypes
 import functools
 import itertools
 import math
 import threading
+import time
 
 import numpy as np
 
 from .. import locks
+from ..kept import released_by
 
 SMALLEST = 1 << 16  # bytes, under which memory comes from NumPy
 LEAST = 1 << 12  # bytes, under which it does not matter where an array begins
 LINE = 64  # bytes of a cache line, and of the widest vector: one that lies across two lines takes twice as long
 KEPT = 1 << 29  # bytes of unused blocks that are kept at most
+STAYS = 1 << 26  # bytes of unused blocks that are kept however long nobody asks for them
+PERIOD = 3.0  # seconds after which, and before twice as many, an unused block goes
 
 BYTE = np.dtype(np.uint8)
-_free: dict[int, list[np.ndarray]] = {}
+_free: dict[int, list[tuple[np.ndarray, int]]] = {}  # with the period in which a block was given back
 _kept = 0
+_period = 0
+_watched = locks.renewed_at_fork(globals(), "_watched", bool)  # whether a thread looks after unused blocks
 _turns = itertools.count()
 _lock = locks.renewed_at_fork(globals(), "_lock", threading.RLock)  # a garbage collection within may give back another
 
@@ -65,7 +74,63 @@ def give_back(block: np.ndarray) -> None:
             _kept = 0
         if block.size <= KEPT:
             _kept += block.size
-            _free.setdefault(block.size, []).append(block)
+            _free.setdefault(block.size, []).append((block, _period))
+        if _kept > STAYS and not _watched:
+            _watch()
+
+
+def _watch() -> None:
+    """Have a thread look after the unused blocks.
+
+    This may run in a garbage collection, anywhere: not by `threading`, whose own lock may be held there.
+    """
+    global _watched
+    with contextlib.suppress(RuntimeError):  # no thread can be had, as at the interpreter's end
+        _thread.start_new_thread(_look_after, ())
+        _watched = True
+
+
+def _look_after() -> None:
+    global _watched
+    go_on = True
+    while go_on:
+        time.sleep(PERIOD)
+        with _lock:
+            dropped = _drop_unused()
+            _watched = go_on = _kept > STAYS
+        if dropped:
+            _trim()
+
+
+def _drop_unused() -> bool:
+    """Let go what was given back before the period that ends now, down to STAYS bytes, large blocks first."""
+    global _kept, _period
+    before = _kept
+    for size in sorted(_free, reverse=True):
+        blocks = _free[size]
+        while blocks and _kept > STAYS and blocks[0][1] < _period:  # the last given back are the first to be used
+            del blocks[0]
+            _kept -= size
+        if not blocks:
+            del _free[size]
+    _period += 1
+    return _kept < before
+
+
+def _trim() -> None:
+    """Ask the C library to give back to the system what it keeps itself, where it can be asked."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
+
+
+@released_by
+def release() -> None:
+    """Give back all unused blocks."""
+    global _kept
+    with _lock:
+        _free.clear()
+        _kept = 0
+    _trim()
 
 
 def borrow(size: int) -> np.ndarray:
@@ -78,7 +143,7 @@ def borrow(size: int) -> np.ndarray:
         blocks = _free.get(room)
         if blocks:
             _kept -= room
-            return blocks.pop()
+            return blocks.pop()[0]
     return aligned(room)
 
 

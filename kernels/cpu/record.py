@@ -8,12 +8,12 @@ Both in one list of jobs each, which the team of threads runs without coming bac
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence as Ordered
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..kept import bounded
 from ..plan import PROJECTION, Multiplication, Plan, Stage, plan, source_names
 from ..program import Step
 from ..sequence import sizes_of
@@ -63,7 +63,7 @@ class Shapes(NamedTuple):
         return self.P if state == 0 else self.H
 
 
-@functools.lru_cache(1024)
+@bounded(1024)
 def shapes_of(
     step: Step,
     unit: VectorUnit,
@@ -211,7 +211,7 @@ class _Layer(Recorder):
         return Recorded(self.finish(), spots, results)
 
 
-@functools.lru_cache(512)
+@bounded(512)
 def record_weights(at: Shapes, count: int) -> Recorded:
     """The weights, biases and parameters as the forward reads them, in WEIGHTS; spots: where each lies."""
     r, step = _Layer(at, count, WEIGHTS), at.step
@@ -226,7 +226,7 @@ def record_weights(at: Shapes, count: int) -> Recorded:
     return r.recorded(spots)
 
 
-@functools.lru_cache(512)
+@bounded(512)
 def record_forward(at: Shapes, keep: bool, packed: bool, count: int) -> Recorded:
     """The forward, with what the backward wants if `keep`, and, but where WEIGHTS is `packed`, `record_weights`.
 
@@ -255,7 +255,7 @@ def record_forward(at: Shapes, keep: bool, packed: bool, count: int) -> Recorded
     return r.recorded(spots)
 
 
-@functools.lru_cache(512)
+@bounded(512)
 def record_backward(
     at: Shapes, d_outputs: tuple[bool, ...], d_last: tuple[bool, ...], wants_x: bool, wants_initial: bool, count: int
 ) -> Recorded:

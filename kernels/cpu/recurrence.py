@@ -233,7 +233,7 @@ def source(step: Step, projected: bool, unit: VectorUnit, bits: int) -> tuple[st
     return text, arguments
 
 
-@functools.cache
+@functools.lru_cache(256)  # not `bounded`: code that is made again takes memory again
 def recurrence(step: Step, projected: bool, unit: VectorUnit, bits: int) -> dict[str, Kernel]:
     """The loops of a step: `train`, `infer` and `backward`."""
     text, arguments = source(step, projected, unit, bits)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..kept import released_by
 from ..program import Step
 from ..sequence import WEIGHT_NAMES
 from . import memory, threads
@@ -119,6 +120,7 @@ class Packed:
 
 
 _packed: dict[int, Packed] = {}
+released_by(_packed.clear)
 
 
 def packed(step: Step, weights: Ordered[np.ndarray | None]) -> Packed | None:

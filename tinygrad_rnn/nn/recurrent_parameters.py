@@ -36,7 +36,7 @@ class Parametrised(Configured):
     def step(self) -> Step:
         """One step of the cell, traced: once for all layers, whether made, copied or unpickled."""
         try:
-            return trace(self.cell)
+            return self.cell.traced or trace(self.cell)
         except AttributeError as error:  # out of a property, it would say that the layer has no `step`
             raise TypeError(f"cell {self.cell.name}: {error}") from error
 
