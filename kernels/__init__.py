@@ -12,6 +12,7 @@ go out, and it knows of no tensor, tape or layer.
     recompute.py   the sequence driver with less memory: what the backward wants is computed again, piece by piece
     plan.py        a step's Programs cut into stages of products and pointwise work, for the compiled drivers
     locks.py       the locks of the library, and what a fork does to them
+    undo.py        what a `with` block undoes whatever is raised within it
     cache.py       the folder where compiled code is kept, and what of it is trusted
     cache_upkeep.py  its files, and which of them nobody uses any more
     cpu/           the compiled driver: vector code for this host, generated and built by Numba
@@ -62,7 +63,7 @@ def wanted_driver() -> str:
 @functools.cache
 def _module(name: str) -> ModuleType:
     """A module of the kernels, imported when first wanted: Numba takes a while to import."""
-    with locks.building:
+    with locks.held(locks.building):
         return importlib.import_module(name, __name__)
 
 

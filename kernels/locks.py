@@ -12,7 +12,10 @@ import logging  # noqa: F401  registers its lock before ours: a fork takes the l
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+from .undo import Undo, run_through
 
 WAIT = 120.0  # seconds that a fork waits for a compilation at most
 
@@ -28,8 +31,41 @@ def renewed_at_fork(namespace: dict[str, Any], name: str, make: Callable[[], Any
     return make()
 
 
+class _Acquire:
+    """`__enter__` of `held`: a `with` block asks the class for it before it is entered, and gets a callable in C."""
+
+    def __get__(self, block: held, owner: type) -> Callable[[], None]:
+        return partial(block.taken.extend, map(block.lock.acquire, (True,)))
+
+
+class _Release:
+    """`__exit__` of `held`, in the same way: it releases the lock for each time that the block has taken it."""
+
+    def __get__(self, block: held, owner: type) -> Callable[..., None]:
+        back = Undo()
+        back.close = partial(run_through, map(block.lock.__exit__, block.taken))  # type: ignore[method-assign]
+        return back.__exit__
+
+
+class held:
+    """`with held(lock):` is `with lock:` of which no interrupt can leave the lock held.
+
+    Between the last line of a `with lock:` and the release that follows is a moment at which Python code can run, and
+    so raise: a function that traces or profiles, or that a garbage collection calls.
+    """
+
+    __slots__ = ("lock", "taken")
+
+    def __init__(self, lock: Any):
+        self.lock = lock
+        self.taken: list[bool] = []
+
+    __enter__ = _Acquire()
+    __exit__ = _Release()
+
+
 building = renewed_at_fork(globals(), "building", threading.RLock)
-"""Held while code is imported, generated or compiled. Take it as `with locks.building`."""
+"""Held while code is imported, generated or compiled. Take it as `with locks.held(locks.building)`."""
 
 
 def _before() -> None:

@@ -30,7 +30,7 @@ def softplus(x: Any) -> Any:
 @functools.cache
 def _erf_ufunc() -> Callable:
     """`math.erf` as a ufunc, compiled by Numba on first use: NumPy has none."""
-    with locks.building:
+    with locks.held(locks.building):
         import numba
 
         return numba.vectorize(["float32(float32)", "float64(float64)"])(_scalar_erf)

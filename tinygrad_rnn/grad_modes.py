@@ -3,38 +3,24 @@
 A mode is a context variable (PEP 567): every thread begins with recording on, and every task of asyncio has a mode of
 its own, which begins as that of the code that made the task.
 
-A mode must go back whatever is raised. CPython can raise a KeyboardInterrupt before any line of Python, also before
-the first one of an `__exit__`; a block that was set back there would leave its mode on for good. So nothing between the
-first and the last moment of a block is Python: the callables that set a mode are built before the block is entered,
-of parts written in C.
+A mode goes back whatever is raised, wherever: `kernels.undo` says how.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import io
 import opcode
 import sys
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextvars import ContextVar
 from functools import partial
 from types import FrameType
 from typing import Any, TypeVar, cast
 
+from .kernels.undo import Undo, run_through
+
 _F = TypeVar("_F", bound=Callable[..., Any])
-_run_through: Callable[..., None] = deque[Any](maxlen=0).extend  # takes every item of an iterator and keeps none
-
-
-class _Return(io.IOBase):
-    """Call `close`, as `__exit__` is called, or when nobody holds this any more, whichever comes first.
-
-    IOBase is the standard library's context manager in C whose `__exit__`, and whose destructor, call `close()`. It is
-    held by the frame of the `with` block alone, which lets go of it in whatever way the block is left.
-    """
-
-    __slots__ = ("close",)
 
 
 class _Enter:
@@ -44,7 +30,7 @@ class _Enter:
     def __get__(self, scope: Scope | None, owner: type | None = None) -> Any:
         if scope is None:
             return lambda scope: vars(scope)["__enter__"]()
-        return partial(_run_through, map(scope.variable.set, (scope.value,)))
+        return partial(run_through, map(scope.variable.set, (scope.value,)))
 
 
 class _Exit:
@@ -54,8 +40,8 @@ class _Exit:
         if scope is None:
             return lambda scope, *raised: vars(scope)["__exit__"](*raised)
         before = scope.early.pop() if scope.early else scope.variable.get()
-        back = _Return()
-        back.close = partial(_run_through, map(scope.variable.set, (before,)))  # type: ignore[method-assign]
+        back = Undo()
+        back.close = partial(run_through, map(scope.variable.set, (before,)))
         return back.__exit__
 
 

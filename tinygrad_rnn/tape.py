@@ -181,14 +181,11 @@ def _report(notes: Notes, node: Node, g: Any) -> Any:
     return box if is_box else box.array
 
 
-def _deposit(notes: Notes, g: Any, owned: bool) -> None:
-    """Add g to the grad. Leaves accumulate over calls of backward; an array that others hold is copied first."""
-    if isinstance(g, Box):
-        g = boxed(g.array.copy(), g.node)
-    else:
-        g = boxed((g if owned else g.copy())[...])  # [...] makes arrays of NumPy's scalars
-    with _deposit_lock:
-        notes.grad = g if notes.grad is None else notes.grad + g
+def _deposit(found: Sequence[tuple[Notes, Any]]) -> None:
+    """Add boxes to grads. Leaves accumulate over calls of backward, which several threads may be in."""
+    with locks.held(_deposit_lock):
+        for notes, g in found:
+            notes.grad = g if notes.grad is None else notes.grad + g
 
 
 def _shares(rule: Any, needs: list[bool], g: Any, saved: tuple) -> list[Any]:
@@ -205,10 +202,11 @@ def _shares(rule: Any, needs: list[bool], g: Any, saved: tuple) -> list[Any]:
 class _Arrived:
     """The cotangents of nodes that the walk has still to reach, added up as they come."""
 
-    __slots__ = ("owned", "in_place", "sums")
+    __slots__ = ("deposits", "in_place", "owned", "sums")
 
     def __init__(self, in_place: bool):
         self.in_place = in_place
+        self.deposits: list[tuple[Notes, Any]] = []  # what is to be added to the grad of whose notes, at the end
         self.sums: dict[Node, Any] = {}
         self.owned: set[Node] = set()  # nodes whose sum is an array of our own, to be added to in place
 
@@ -227,14 +225,16 @@ class _Arrived:
             self.owned.add(node)
 
     def take(self, node: Node, deposits: bool) -> Any:
-        """The whole cotangent of a node that the walk has reached, shown to its hooks and put into its grad."""
+        """The whole cotangent of a node that the walk has reached, shown to its hooks, and noted for its grad."""
         g, notes = self.sums.pop(node), node.notes
         if notes is not None:
             if notes.hooks:
                 g = _report(notes, node, g)
                 self.owned.discard(node)
             if notes.keeps_grad and deposits:
-                _deposit(notes, g, node in self.owned)
+                kept = g.array.copy() if isinstance(g, Box) else g if node in self.owned else g.copy()
+                # [...] makes arrays of NumPy's scalars
+                self.deposits.append((notes, boxed(kept[...], g.node if isinstance(g, Box) else None)))
         return g
 
 
@@ -292,6 +292,8 @@ def walk(
                 if watch:
                     anomaly.check_vjp(node, g, product)
                 add(parent, product, rule.fresh or product is not g and getattr(product, "base", g) is None)
+        if arrived.deposits:
+            _deposit(arrived.deposits)
     return found
 
 

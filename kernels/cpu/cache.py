@@ -61,7 +61,7 @@ def filled(template: str, values: Mapping[str, Any]) -> str:
 def load(name: str, text: str) -> ModuleType:
     """The module with this text. Raises ValueError where Numba is not allowed to compile."""
     key = f"{re.sub('[^0-9A-Za-z_]', '_', name)[:100]}_{digest(text)}"
-    with locks.building:
+    with locks.held(locks.building):
         if key not in _loaded:
             require_compiler()
             _loaded[key] = _run(PREFIX + key, text)

@@ -33,7 +33,7 @@ class VectorUnit:
 @functools.cache
 def host_features() -> dict[str, bool]:
     """The instruction set extensions of this processor, by LLVM's names."""
-    with locks.building:
+    with locks.held(locks.building):
         import llvmlite.binding as binding
 
         return dict(binding.get_host_cpu_features())

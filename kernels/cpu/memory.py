@@ -68,7 +68,7 @@ def give_back(block: np.ndarray) -> None:
     global _kept
     if block.size < SMALLEST:
         return
-    with _lock:
+    with locks.held(_lock):
         if _kept + block.size > KEPT:  # begin anew: what lies here may be of sizes that nobody asks for now
             _free.clear()
             _kept = 0
@@ -95,7 +95,7 @@ def _look_after() -> None:
     go_on = True
     while go_on:
         time.sleep(PERIOD)
-        with _lock:
+        with locks.held(_lock):
             dropped = _drop_unused()
             _watched = go_on = _kept > STAYS
         if dropped:
@@ -127,7 +127,7 @@ def _trim() -> None:
 def release() -> None:
     """Give back all unused blocks."""
     global _kept
-    with _lock:
+    with locks.held(_lock):
         _free.clear()
         _kept = 0
     _trim()
@@ -139,7 +139,7 @@ def borrow(size: int) -> np.ndarray:
     if size < SMALLEST:
         return aligned(size)
     room = _rounded(size)
-    with _lock:
+    with locks.held(_lock):
         blocks = _free.get(room)
         if blocks:
             _kept -= room

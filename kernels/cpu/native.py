@@ -204,7 +204,7 @@ class Kernel:
     @property
     def entry(self) -> int:
         """The kernel's address."""
-        with locks.building:
+        with locks.held(locks.building):
             if self._compiled is None:
                 with _said_if_long(self.function):
                     self._compiled = machine_code(self.function)

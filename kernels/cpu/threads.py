@@ -256,7 +256,7 @@ def _current_team() -> _Team | None:
     team = _team
     if team is not None and team.size == _count:
         return team
-    with _lock:
+    with locks.held(_lock):
         if _team is not None and _team.size != get_num_threads():
             _team.dismiss()
             _team = None
@@ -300,7 +300,7 @@ def run(jobs: int, threads: int) -> None:
 def _end() -> None:
     """Dismiss the team while its members can still end."""
     global _team, _ended
-    with _lock:
+    with locks.held(_lock):
         team, _team, _ended = _team, None, True
     if team is not None:
         team.dismiss()

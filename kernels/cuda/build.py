@@ -201,9 +201,9 @@ def library(plan: Plan, products: str, target: str) -> Library:
     products: what the factors of its products are, a key of TILES.
     """
     key = plan.step, plan.projected, products, target  # a step is found by identity, a plan by all that is in it
-    with _lock:
+    with locks.held(_lock):
         own = _locks.setdefault(key, threading.Lock())
-    with own:  # others may be built meanwhile
+    with locks.held(own):  # others may be built meanwhile
         if key not in _loaded:
             path = _path(plan, products, target)
             try:
