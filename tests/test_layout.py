@@ -39,8 +39,8 @@ LAYERS = [
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MAY_USE_KERNELS = {"fused", "trace", "cells", "primitives", "unrolled", "explain", "optim", "bench"}
 # Besides: a layer's arguments under their names, for anyone to fill in; what the command line tells of the host; what
-# clipping does with all gradients at once; locks that neither a fork nor an exception leaves locked; what a GPU's kernels
-# lack; and the cache.
+# clipping does with all gradients at once; locks that neither a fork nor an exception leaves locked; what the kernels
+# of a GPU lack; and the cache.
 OPEN = ("tinygrad_rnn.kernels.sequence.Sequence", "tinygrad_rnn.kernels.cpu.host", "tinygrad_rnn.kernels.cpu.threads")
 OPEN += (
     "tinygrad_rnn.kernels.sum_of_squares",
