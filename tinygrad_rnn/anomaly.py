@@ -34,7 +34,7 @@ def unwatched() -> Scope:
     return Scope(_watching, False)
 
 
-class detect_anomaly(Mode):
+class detect_anomaly(Mode, variable=_watching, value=True):
     """Within the block, stop at the first NaN or Inf, forward or backward, and say what made it.
 
         with tg.detect_anomaly():
@@ -45,9 +45,6 @@ class detect_anomaly(Mode):
     as NaN or Inf are reported where they enter the first primitive. Each result is examined, so
     expect things to run several times slower.
     """
-
-    def __init__(self) -> None:
-        super().__init__(_watching, True)
 
 
 def user_line() -> str:

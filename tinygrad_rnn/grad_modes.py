@@ -25,49 +25,69 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 class _Enter:
     """`__enter__` of a Scope. A `with` block asks the class for it before it is entered, and gets a callable in C;
-    whoever takes it off the class, as ExitStack does, gets a function of the scope. (As few Python calls as can be.)"""
+    whoever takes it off the class, as ExitStack does, gets a function of the scope. (As few Python calls as can be.)
 
-    def __get__(self, scope: Scope | None, owner: type | None = None) -> Any:
+    shared: the scope that all objects of a class stand for, if they do.
+    """
+
+    def __init__(self, shared: Scope | None = None):
+        self.shared = shared
+
+    def __get__(self, scope: Any, owner: type | None = None) -> Any:
         if scope is None:
-            return lambda scope: vars(scope)["__enter__"]()
-        return partial(run_through, map(scope.variable.set, (scope.value,)))
+            return lambda scope: scope.__enter__()
+        return (self.shared or scope).enter
 
 
 class _Exit:
     """`__exit__` of a Scope, in the same way."""
 
-    def __get__(self, scope: Scope | None, owner: type | None = None) -> Any:
+    def __init__(self, shared: Scope | None = None):
+        self.shared = shared
+
+    def __get__(self, scope: Any, owner: type | None = None) -> Any:
         if scope is None:
-            return lambda scope, *raised: vars(scope)["__exit__"](*raised)
-        before = scope.early.pop() if scope.early else scope.variable.get()
-        back = Undo()
-        back.close = partial(run_through, map(scope.variable.set, (before,)))
+            return lambda scope, *raised: scope.__exit__(*raised)
+        scope, back = self.shared or scope, Undo()
+        back.close = partial(run_through, map(scope.set, (scope.before(),)))
         return back.__exit__
 
 
 class Scope:
-    """`with Scope(variable, value):` within the block the context variable has this value."""
+    """`with Scope(variable, value):` within the block the context variable has this value.
 
-    early: Any = ()  # of `set_grad_enabled`, which may have set its value already: what it was before
+    before: asked as a block begins, gives the value to set as it ends.
+    """
 
     def __init__(self, variable: ContextVar[Any], value: Any):
-        self.variable, self.value = variable, value
+        self.set, self.before = variable.set, variable.get
+        self.enter = partial(variable.set, value)
 
     __enter__ = _Enter()
     __exit__ = _Exit()
 
 
-class Mode(Scope):
+class Mode:
     """A scope for everyone: a `with` block, a decorator of functions, generators and coroutines, or used by hand."""
 
-    def __init__(self, variable: ContextVar[Any], value: Any):
-        self.variable, self.value = variable, value
-        entered: list[Any] = []
+    variable: ContextVar[Any]
+    value: Any
+    __enter__ = _Enter()
+    __exit__ = _Exit()
+
+    def __init_subclass__(cls, variable: ContextVar[Any], value: Any = None):
+        cls.variable, cls.value = variable, value
+        if value is not None:
+            shared = Scope(variable, value)
+            cls.__enter__, cls.__exit__ = _Enter(shared), _Exit(shared)
+
+    def __getattribute__(self, name: str) -> Any:
         # `mode.__enter__()` asks the object first, a `with` block never does.
-        vars(self).update(
-            __enter__=partial(_enter, variable, value, entered, self.early),
-            __exit__=partial(_leave, variable, entered),
-        )
+        by_hand = _BY_HAND.get(name)
+        return object.__getattribute__(self, name) if by_hand is None else partial(by_hand, self)
+
+    def before(self) -> Any:
+        return self.variable.get()
 
     def __call__(self, function: _F) -> _F:
         """Decorate a function; of one that yields or awaits, what runs between: the caller's mode is never touched."""
@@ -106,13 +126,16 @@ class Mode(Scope):
         return cast(_F, functools.wraps(function)(in_mode))
 
 
-def _enter(variable: ContextVar[Any], value: Any, entered: list[Any], early: Any) -> None:
-    entered.append(early.pop() if early else variable.get())
-    variable.set(value)
+def _enter(mode: Mode) -> None:
+    vars(mode).setdefault("entered", []).append(mode.before())
+    mode.variable.set(mode.value)
 
 
-def _leave(variable: ContextVar[Any], entered: list[Any], *_: object) -> None:
-    variable.set(entered.pop())
+def _leave(mode: Mode, *_: object) -> None:
+    mode.variable.set(vars(mode)["entered"].pop())
+
+
+_BY_HAND = {"__enter__": _enter, "__exit__": _leave}
 
 
 def _stepped(variable: ContextVar[Any], held: list[Any], steps: Any) -> Generator:
@@ -151,34 +174,32 @@ def is_grad_enabled() -> bool:
     return recording()
 
 
-def recording_as(enabled: bool) -> Scope:
-    """A block for the library's own use in which primitives are recorded, or are not."""
-    return Scope(_recording, enabled)
+_scopes = {enabled: Scope(_recording, enabled) for enabled in (False, True)}
+recording_as = _scopes.__getitem__
+"""A block for the library's own use in which primitives are recorded, or are not."""
 
 
-class no_grad(Mode):
+class no_grad(Mode, variable=_recording, value=False):
     """Nothing is recorded within the block, so no memory is kept for a backward."""
 
-    def __init__(self) -> None:
-        super().__init__(_recording, False)
 
-
-class enable_grad(Mode):
+class enable_grad(Mode, variable=_recording, value=True):
     """Record within the block even inside a `no_grad`."""
 
-    def __init__(self) -> None:
-        super().__init__(_recording, True)
 
-
-class set_grad_enabled(Mode):
+class set_grad_enabled(Mode, variable=_recording):
     """Record on the tape from here on, or do not; as a block or decorator, within it: `tg.set_grad_enabled(train)`."""
 
     def __init__(self, enabled: bool):
-        self.early = []
-        super().__init__(_recording, bool(enabled))
+        self.early: list[bool] = []  # what was before, where this has set its value already
+        self.value = bool(enabled)
+        self.set, self.enter = _recording.set, partial(_recording.set, self.value)
         if not _begins_block(sys._getframe(1)):
             self.early.append(recording())
             _recording.set(self.value)
+
+    def before(self) -> bool:
+        return self.early.pop() if self.early else recording()
 
     def __call__(self, function: _F) -> _F:
         if self.early:
