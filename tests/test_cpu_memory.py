@@ -1,6 +1,9 @@
 """Memory that is used again: never while an array on it lives, and never without bound."""
 
 import gc
+import random
+import sys
+import threading
 
 import numpy as np
 from tinygrad_rnn.kernels.cpu import memory
@@ -48,3 +51,31 @@ def test_zeros_are_zeros_on_a_used_block():
     used.fill(3)
     del used
     assert not memory.zeros(BIG, F4).any()
+
+
+def test_threads_share_what_is_kept_without_sharing_a_block():
+    """Each of 6 threads marks what it borrows as its own: a block with two users would show another's mark."""
+    rows, faults, before = [1, 2, 3, 5], [], sys.getswitchinterval()
+
+    def use(mark):
+        rng = random.Random(mark)
+        for _ in range(400):
+            held = [memory.empty((rng.choice(rows), memory.SMALLEST), F4) for _ in range(rng.randrange(1, 4))]
+            for array in held:
+                array[:, ::4096] = mark
+            faults.extend(mark for array in held if not (array[:, ::4096] == mark).all())
+            if rng.random() < 0.01:
+                memory.release()
+
+    threads = [threading.Thread(target=use, args=(mark,)) for mark in range(1, 7)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not faults
+    assert memory._counted() == sum(size * len(blocks) for size, blocks in memory._free.items())
+    memory.release()

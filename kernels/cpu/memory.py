@@ -3,6 +3,10 @@
 A fresh array of some megabytes costs a page fault for every 4 KiB when it is first written, which for a layer of
 middle size is as long as its arithmetic. Blocks that a layer's call is done with are kept here for the next one: those
 that nobody asks for in PERIOD seconds go back to the system, but for STAYS bytes; `release` gives back all.
+
+Threads share the unused blocks without a lock, which would take longer than the rest: a list's `append` and `pop` are
+atomic, so a block has one user at a time. What threads can do to each other is to lose a block, which the system then
+has back, or one's size in the sum of all, which is added up anew before anything is dropped for it.
 """
 
 from __future__ import annotations
@@ -30,11 +34,11 @@ PERIOD = 3.0  # seconds after which, and before twice as many, an unused block g
 
 BYTE = np.dtype(np.uint8)
 _free: dict[int, list[tuple[np.ndarray, int]]] = {}  # with the period in which a block was given back
-_kept = 0
+_kept = 0  # bytes of them
 _period = 0
 _watched = locks.renewed_at_fork(globals(), "_watched", bool)  # whether a thread looks after unused blocks
 _turns = itertools.count()
-_lock = locks.renewed_at_fork(globals(), "_lock", threading.RLock)  # a garbage collection within may give back another
+_lock = locks.renewed_at_fork(globals(), "_lock", threading.RLock)  # of who looks after them, or calls for one who does
 
 
 _HEAD = object.__basicsize__  # bytes of what every Python object begins with
@@ -66,17 +70,24 @@ class _Lease:
 def give_back(block: np.ndarray) -> None:
     """Keep a block for the next who asks."""
     global _kept
-    if block.size < SMALLEST:
+    size = block.size
+    if size < SMALLEST:
         return
-    with locks.held(_lock):
-        if _kept + block.size > KEPT:  # begin anew: what lies here may be of sizes that nobody asks for now
-            _free.clear()
-            _kept = 0
-        if block.size <= KEPT:
-            _kept += block.size
-            _free.setdefault(block.size, []).append((block, _period))
-        if _kept > STAYS and not _watched:
-            _watch()
+    if _kept + size > KEPT and _counted() + size > KEPT:  # begin anew: what lies here may be of sizes not in use now
+        _free.clear()
+        _kept = 0
+    if size <= KEPT:
+        _kept += size
+        _free.setdefault(size, []).append((block, _period))
+    if _kept > STAYS and not _watched:
+        _watch()
+
+
+def _counted() -> int:
+    """The bytes of all unused blocks, added up anew."""
+    global _kept
+    _kept = sum(size * len(blocks) for size, blocks in list(_free.items()))
+    return _kept
 
 
 def _watch() -> None:
@@ -85,9 +96,10 @@ def _watch() -> None:
     This may run in a garbage collection, anywhere: not by `threading`, whose own lock may be held there.
     """
     global _watched
-    with contextlib.suppress(RuntimeError):  # no thread can be had, as at the interpreter's end
-        _thread.start_new_thread(_look_after, ())
-        _watched = True
+    with locks.held(_lock), contextlib.suppress(RuntimeError):  # no thread can be had, as at the interpreter's end
+        if not _watched:
+            _thread.start_new_thread(_look_after, ())
+            _watched = True
 
 
 def _look_after() -> None:
@@ -97,24 +109,25 @@ def _look_after() -> None:
         time.sleep(PERIOD)
         with locks.held(_lock):
             dropped = _drop_unused()
-            _watched = go_on = _kept > STAYS
+            _watched = go_on = _counted() > STAYS
         if dropped:
             _trim()
 
 
 def _drop_unused() -> bool:
     """Let go what was given back before the period that ends now, down to STAYS bytes, large blocks first."""
-    global _kept, _period
-    before = _kept
+    global _period
+    dropped, above = 0, _counted() - STAYS
     for size in sorted(_free, reverse=True):
-        blocks = _free[size]
-        while blocks and _kept > STAYS and blocks[0][1] < _period:  # the last given back are the first to be used
-            del blocks[0]
-            _kept -= size
+        blocks = _free.get(size, [])
+        with contextlib.suppress(IndexError):  # another thread has taken the last
+            while dropped < above and blocks[0][1] < _period:  # the last given back are the first to be used
+                del blocks[0]
+                dropped += size
         if not blocks:
-            del _free[size]
+            _free.pop(size, None)
     _period += 1
-    return _kept < before
+    return dropped > 0
 
 
 def _trim() -> None:
@@ -127,9 +140,8 @@ def _trim() -> None:
 def release() -> None:
     """Give back all unused blocks."""
     global _kept
-    with locks.held(_lock):
-        _free.clear()
-        _kept = 0
+    _free.clear()
+    _kept = 0
     _trim()
 
 
@@ -139,12 +151,12 @@ def borrow(size: int) -> np.ndarray:
     if size < SMALLEST:
         return aligned(size)
     room = _rounded(size)
-    with locks.held(_lock):
-        blocks = _free.get(room)
-        if blocks:
-            _kept -= room
-            return blocks.pop()[0]
-    return aligned(room)
+    try:
+        block, _ = _free[room].pop()
+    except (KeyError, IndexError):
+        return aligned(room)
+    _kept -= room
+    return block
 
 
 def aligned(size: int) -> np.ndarray:
