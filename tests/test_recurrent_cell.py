@@ -55,7 +55,37 @@ def test_a_cell_is_one_step_of_its_layer(cell, layer):
     same(alone, tuple(s[0] for s in again))
 
 
-def test_bad_arguments_of_a_single_step():
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["rnn_relu", "lstm", "gru", "gru_reset_before", "peephole_lstm", ind_rnn])
+def test_a_step_that_nothing_records_is_the_same(name, dtype):
+    """What is not recorded goes a shorter way, which must give the same and leave nothing behind."""
+    tg.manual_seed(0)
+    for size, hidden, batch, bias in [(1, 1, 1, True), (3, 17, 3, False), (17, 100, 1, True), (4, 3, 0, True)]:
+        cell = nn.RecurrentCell(name, size, hidden, bias, dtype=dtype)
+        x = tg.randn(batch, size, dtype=dtype)
+        states = tuple(tg.randn(hidden, batch, dtype=dtype).T for _ in cell.step.states)
+        given = states if len(states) > 1 else states[0]
+        for arguments in [(x,), (x, given)]:
+            for _ in range(2):
+                expected = as_tuple(cell(*arguments))
+                with tg.no_grad():
+                    found = as_tuple(cell(*arguments))
+                tolerance = 1e-6 if dtype == "float32" else 1e-14
+                for a, b in zip(found, expected, strict=True):
+                    assert a.dtype == b.dtype and not a.requires_grad
+                    np.testing.assert_allclose(array(a), array(b), tolerance, tolerance)
+                with tg.no_grad():
+                    for weight in cell.parameters():
+                        weight.copy_(weight * 0.5)
+
+
+@pytest.mark.parametrize("recording", [True, False])
+def test_bad_arguments_of_a_single_step(recording):
+    with tg.set_grad_enabled(recording):
+        _bad_arguments()
+
+
+def _bad_arguments():
     cell = nn.LSTMCell(I, H)
     for arguments, match in [
         ((tg.ones(N, 3),), r"LSTMCell: x: expected shape \[N, 4\] or \[4\], got \(3, 3\)"),

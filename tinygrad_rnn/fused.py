@@ -175,6 +175,10 @@ def _cut(values: Any, count: int) -> list[Any]:
     return [values[i * size : (i + 1) * size] for i in range(count)]
 
 
+_computed, _computed_at_once = undisturbed(_forward), undisturbed(_forward_at_once)
+"""The forwards for where nothing is recorded, and so no primitive calls them."""
+
+
 @bounded(256)
 def _node(step: Step, suffixes: tuple[str, ...] = ()) -> Callable[..., tuple[Tensor, ...]]:
     """The primitive of a cell's sequence, or of several at once, named after the cell; arguments under their names."""
@@ -223,7 +227,7 @@ def run(cell: Cell, seq: Sequence, every_state: bool = False, recompute_every: i
     call.keep = tape.is_grad_enabled() and any(a is not None and a.requires_grad for a in arrays)
     if not call.keep and not is_watching():  # nothing to record
         given = [None if a is None else a.array for a in arrays]
-        results = tuple(map(tape.boxed, undisturbed(_forward)(call, *given)))
+        results = tuple(map(tape.boxed, _computed(call, *given)))
     else:
         results = _node(step)(call, *arrays)
     states = len(step.states)
@@ -265,7 +269,7 @@ def _at_once(cell: Cell, seqs: Ordered[Sequence], every_state: bool, stacked: bo
     several = _Calls(calls, stacked)
     if not keep and not is_watching():  # nothing to record
         given = [None if a is None else a.array for a in arrays]
-        results = tuple(map(tape.boxed, undisturbed(_forward_at_once)(several, *given)))
+        results = tuple(map(tape.boxed, _computed_at_once(several, *given)))
     else:
         results = _node(step, several.suffixes)(several, *arrays)
     states = len(step.states)

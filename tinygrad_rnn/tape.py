@@ -23,7 +23,6 @@ from typing import Any
 
 from . import anomaly, cotangent
 from .anomaly import is_watching
-from .cotangent import unbroadcast
 from .error_state import undisturbed
 from .grad_modes import enable_grad, is_grad_enabled, no_grad, recording_as, set_grad_enabled
 from .kernels import locks
@@ -211,9 +210,7 @@ class _Arrived:
         self.owned: set[Node] = set()  # nodes whose sum is an array of our own, to be added to in place
 
     def add(self, node: Node, g: Any, fresh: bool) -> None:
-        """fresh: nobody else holds the array."""
-        if g.shape != node.shape:
-            g, fresh = unbroadcast(g, node.shape), True
+        """g: of the node's shape; fresh: nobody else holds the array."""
         old = self.sums.get(node)
         if old is None:
             self.sums[node] = g
@@ -287,11 +284,12 @@ def walk(
                 product = shares[i] if rule.joint else rule.vjps[i](g, *saved)
                 if product is None:
                     continue
-                if getattr(product, "dtype", None) is not parent.dtype or product.shape != parent.shape:
-                    cotangent.check(node, i, parent, product)
+                fresh = rule.fresh or product is not g and getattr(product, "base", g) is None
                 if watch:
                     anomaly.check_vjp(node, g, product)
-                add(parent, product, rule.fresh or product is not g and getattr(product, "base", g) is None)
+                if getattr(product, "dtype", None) is not parent.dtype or product.shape != parent.shape:
+                    product, fresh = cotangent.fitted(node, i, parent, product), True
+                add(parent, product, fresh)
         if arrived.deposits:
             _deposit(arrived.deposits)
     return found

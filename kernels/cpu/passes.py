@@ -26,6 +26,7 @@ from .memory import address
 from .native import Kernel
 from .product import AT_ONCE, DEPTH, PANEL_VECTORS, products
 
+INT64 = np.dtype(np.int64)
 SKEW = 5
 """Cache lines left free between matrices: matrices that begin a power of two apart would share places in the cache."""
 
@@ -39,24 +40,28 @@ from tinygrad_rnn.kernels.cpu.compiled import njit
 from tinygrad_rnn.kernels.cpu.native import word
 
 
-@njit("int64(int64[::1], int64[:, ::1], int64[::1], int64[::1], int64[::1])", cache=True, error_model="numpy")
-def place(arrays, limits, which, offsets, words):
+@njit("int64(int64[::1], int64[::1], int64[::1])", cache=True, error_model="numpy")
+def place(arrays, plan, words):
     """words = offsets + where the first numbers of the arrays lie, of the first for which = 1; of none for 0.
 
-    arrays: where Python's objects lie; see `memory.address`. limits, of each: the numbers that it must have, the object
-    that is its dtype, and the flags that must be set. Returns the first array that does not keep to them, or -1.
+    arrays: where Python's objects lie; see `memory.address`. plan: for each array three limits, the numbers that it
+    must have, the object that is its dtype, and the flags that must be set; then for each word two numbers, which and
+    offset (one array of all, as to hand over an array takes as long as to place some fifty words). Returns the first
+    array that does not keep to its limits, or -1.
     """
     for k in range(len(arrays)):
         array = arrays[k]
         dimensions, numbers = word(array, {head} + 1) & 0xFFFFFFFF, 1
         for d in range(dimensions):
             numbers *= word(word(array, {head} + 2), d)
-        flags = word(array, {head} + 6) & limits[k, 2]
-        if numbers < limits[k, 0] or word(array, {head} + 5) != limits[k, 1] or flags != limits[k, 2]:
+        least, dtype, wanted = plan[3 * k], plan[3 * k + 1], plan[3 * k + 2]
+        flags = word(array, {head} + 6) & wanted
+        if numbers < least or word(array, {head} + 5) != dtype or flags != wanted:
             return k
+    start = 3 * len(arrays)
     for i in range(len(words)):
-        k = which[i]
-        words[i] = offsets[i] + (0 if k == 0 else word(arrays[k - 1], {head}))
+        k, offset = plan[start + 2 * i], plan[start + 2 * i + 1]
+        words[i] = offset + (0 if k == 0 else word(arrays[k - 1], {head}))
     return -1
 '''
 
@@ -144,11 +149,12 @@ class Pass:
                 end = s.offset // kind.itemsize + numbers
                 before = self.limits.get(s.block, Limit(0, kind, s.block in written))
                 self.limits[s.block] = before._replace(numbers=max(end, before.numbers))
-        self.table = self._table()
+        self.plan = self._plan()
 
-    def _table(self) -> np.ndarray:
-        """The limits of the blocks, in their order, as `place` reads them."""
-        return np.array([self.limits[name].words() for name in self.blocks], np.int64).reshape(-1, 3)
+    def _plan(self) -> np.ndarray:
+        """The limits of the blocks, in their order, and the words, as `place` reads them."""
+        limits = np.array([self.limits[name].words() for name in self.blocks], np.int64)
+        return np.concatenate([limits.reshape(-1), np.stack([self.which, self.offsets], 1).reshape(-1)])
 
     def bound(
         self, blocks: Mapping[str, np.ndarray], room: Mapping[str, int], size: int, rest: Ordered[str]
@@ -167,7 +173,7 @@ class Pass:
         other.which = np.array([0, *map(number.__getitem__, self.blocks)], np.int64)[self.which]
         other.offsets = self.offsets + np.array(places, np.int64)[self.which]
         other.limits = {name: self.limits[name] for name in rest} | {"room": Limit(size, memory.BYTE, True)}
-        other.table = other._table()
+        other.plan = other._plan()
         return other
 
     def run(self, blocks: dict[str, np.ndarray]) -> None:
@@ -179,8 +185,8 @@ class Pass:
 
     def run_on(self, blocks: Ordered[np.ndarray]) -> None:
         """Run it on blocks in the order of its own. ValueError, before anything runs, for one that does not fit."""
-        words = np.empty(len(self.which), np.int64)
-        misfit = _placing()(np.array([*map(id, blocks)], np.int64), self.table, self.which, self.offsets, words)
+        words = np.empty(len(self.which), INT64)
+        misfit = _placing()(np.fromiter(map(id, blocks), INT64, len(blocks)), self.plan, words)
         if misfit >= 0:
             return self.run_on([self.limits[name].fitting(name, a) for name, a in zip(self.blocks, blocks)])
         threads.run(address(words), self.count)

@@ -56,7 +56,8 @@ class Packed:
         self.step, self.dtype = step, weight.dtype
         known = ((1, 1, weight.shape[1]), *shapes, *[None] * (len(step.inputs) + len(step.states)))
         self.shapes = shapes_of(step, unit, weight.dtype, known)
-        self.flops, self.widths = self.shapes.flops, [self.shapes.width(i) for i in range(len(step.states))]
+        self.width, self.flops = self.shapes.I, self.shapes.flops
+        self.widths = [self.shapes.width(i) for i in range(len(step.states))]
         forget = functools.partial(_forget, id(weights[0]))
         self.arrays = [_nothing if a is None else weakref.ref(a, forget) for a in weights]
         for a in given.values():
@@ -71,8 +72,11 @@ class Packed:
     ) -> tuple[np.ndarray, list[np.ndarray]] | None:
         """h [T, N, P] and the last states, for x [T, N, I] and initial states, all contiguous; None if they misfit."""
         T, N, width = x.shape
-        if width != self.shapes.I or [a.shape[1] for a in initial] != self.widths:
+        if width != self.width:
             return None
+        for a, fits in zip(initial, self.widths):
+            if a.shape[1] != fits:
+                return None
         key = T, N, reverse, threads.wanted_threads(self.flops * T * N)
         found = self.prepared.get(key) or self._prepare(*key)
         room = memory.empty(found.size, memory.BYTE)

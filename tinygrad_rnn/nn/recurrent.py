@@ -18,9 +18,8 @@ from ..primitives.shape import concat, stack
 from ..tape import boxed
 from ..tensor import Tensor
 from .functional import dropout as drop
-from .module import Parameter
 from .recurrent_call import Call
-from .recurrent_parameters import Parametrised, Place
+from .recurrent_parameters import Parametrised, Place, plain_states
 
 
 class Recurrent(Parametrised):
@@ -166,18 +165,13 @@ class Recurrent(Parametrised):
         shape, dtype, first = below.shape, below.dtype, weights[0].array
         if len(shape) != 3 or shape[2] != self.input_size or dtype != first.dtype or type(first) is not np.ndarray:
             return None
-        batch, finals, ways, given = shape[1], [], len(self._ways), list[np.ndarray]()
+        batch, finals, ways, given = shape[1], [], len(self._ways), None
         if state is None:
             starts = [np.zeros((batch, width), dtype) for width in self._widths]
         else:
-            states = state if isinstance(state, (tuple, list)) else (state,)
-            if len(states) != len(self._widths):
+            given = plain_states(state, (runs, batch), self._widths, dtype)
+            if given is None:
                 return None
-            for start, width in zip(states, self._widths):
-                a = start.array if type(start) is Tensor else start
-                if type(a) is not np.ndarray or a.shape != (runs, batch, width) or a.dtype != dtype:
-                    return None
-                given.append(a)
         for layer in range(self.num_layers):
             outs = []
             for k in range(layer * ways, (layer + 1) * ways):
@@ -198,11 +192,7 @@ class Recurrent(Parametrised):
 
     def _weights(self, k: int) -> list[Any]:
         """The weights of a layer and direction, then the cell's parameters; None for one that it does not have."""
-        found = self._parameters
-        return [
-            w if type(w := found.get(name, 0)) is Parameter or w is None and name in self._spare else self._weight(name)
-            for name in self._weight_names[k]
-        ]
+        return self._weights_named(self._weight_names[k])
 
     def _arguments(self, k: int, x: Any, initial: Any, inputs: Any, lengths: Any, reverse: bool) -> Arguments:
         found = self._weights(k)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+import numpy as np
 
 from .. import fused
 from ..cells import Cell, find_cell
@@ -12,9 +15,10 @@ from ..creation import own_tensor, zeros
 from ..device import checked, same_device
 from ..kernels.sequence import Sequence as Arguments
 from ..primitives.shape import broadcast_to, reshape
+from ..tape import boxed, is_grad_enabled
 from ..tensor import Tensor
 from .recurrent_call import states_of
-from .recurrent_parameters import Parametrised, Place
+from .recurrent_parameters import Parametrised, Place, plain_states
 
 
 class RecurrentCell(Parametrised):
@@ -43,11 +47,19 @@ class RecurrentCell(Parametrised):
     def _places(self) -> Iterator[Place]:
         return (place for place in self._places_of("", self.input_size) if place.name != "weight_hr")
 
+    @functools.cached_property
+    def _weight_names(self) -> list[str]:
+        return [place.name for place in self._places()]
+
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
 
     def forward(self, x: Any, state: Any = None, inputs: Mapping[str, Any] | None = None) -> Any:
         """The state after the step: one tensor, or a tuple for a cell of several states."""
+        if not is_grad_enabled() and inputs is None:
+            found = self._infer(x, state)
+            if found is not None:
+                return found
         x = self._checked_x(x)
         batch = x.shape[0] if x.ndim == 2 else 1
         shape = (*x.shape[:-1], self.hidden_size)
@@ -63,6 +75,31 @@ class RecurrentCell(Parametrised):
         )
         _, final = fused.run(self.cell, arguments)
         new = tuple(reshape(s, shape) for s in final)
+        return new[0] if len(new) == 1 else new
+
+    def _infer(self, x: Any, state: Any) -> Any:
+        """`forward` in the plain case, by the short way; None in any other, for errors too."""
+        step, size = self.step, self.hidden_size
+        if type(x) is not Tensor or step.inputs:
+            return None
+        weights = self._weights_named(self._weight_names)
+        a, first = x.array, weights[0].array
+        if type(a) is not np.ndarray or type(first) is not np.ndarray or a.dtype != first.dtype:
+            return None
+        if a.ndim != 2 or a.shape[1] != self.input_size:
+            return None
+        if state is None:
+            starts = [np.zeros((len(a), size), a.dtype) for _ in step.states]
+        else:
+            given = plain_states(state, (len(a),), [size] * len(step.states), a.dtype)
+            if given is None:
+                return None
+            starts = list(map(np.ascontiguousarray, given))
+        weights.insert(fused.WEIGHT_NAMES.index("weight_hr"), None)
+        found = fused.infer(step, weights, np.ascontiguousarray(a)[None], starts, False)
+        if found is None:
+            return None
+        new = tuple(map(boxed, found[1]))
         return new[0] if len(new) == 1 else new
 
     def _checked_x(self, x: Any) -> Tensor:

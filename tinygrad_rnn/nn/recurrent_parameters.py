@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from ..tensor import Tensor
 from ..trace import Step, trace
 from . import init
 from .layers import _unset
+from .module import Parameter
 from .settings import Configured
 
 
@@ -88,6 +89,14 @@ class Parametrised(Configured):
         """Names of the parameters that this is made without: None or nothing may stand there."""
         return frozenset(place.name for place in self._places() if place.shape is None)
 
+    def _weights_named(self, names: Iterable[str]) -> list[Any]:
+        """What `_weight` returns for each name, in less time."""
+        found = self._parameters
+        return [
+            w if type(w := found.get(name, 0)) is Parameter or w is None and name in self._spare else self._weight(name)
+            for name in names
+        ]
+
     def _weight(self, name: str) -> Tensor | None:
         """Return what a call reads under a weight's name, wherever it stands; None for one that this is made without.
 
@@ -96,3 +105,20 @@ class Parametrised(Configured):
         if name in self._spare and not hasattr(self, name):  # deleted, or unpickled as an older version had it
             return None
         return self._read(name, optional=name in self._spare)
+
+
+def plain_states(
+    state: Any, lead: tuple[int, ...], widths: Sequence[int], dtype: np.dtype
+) -> list[np.ndarray] | None:
+    """The arrays of given states where they are NumPy's, of shapes [*lead, width] and the dtype; None in any other
+    case, for errors too."""
+    states = state if isinstance(state, (tuple, list)) else (state,)
+    if len(states) != len(widths):
+        return None
+    found = []
+    for start, width in zip(states, widths):
+        a = start.array if type(start) is Tensor else start
+        if type(a) is not np.ndarray or a.shape != (*lead, width) or a.dtype != dtype:
+            return None
+        found.append(a)
+    return found
