@@ -25,10 +25,10 @@ def best(*measured: Mapping[str, float]) -> dict[str, float]:
 
 def peak(threads: int) -> float:
     """The best rate of the register tile alone, on data in the first two caches, on all threads: flop per second."""
-    from tinygrad_rnn.kernels.cpu.host import vector_unit
-    from tinygrad_rnn.kernels.cpu.passes import Recorder
-    from tinygrad_rnn.kernels.cpu.product import PANEL_VECTORS
-    from tinygrad_rnn.kernels.cpu.tile import tile_rows
+    from tinygrad_rnn.kernels.cpu.builder import Recorder
+    from tinygrad_rnn.kernels.cpu.codegen.product import PANEL_VECTORS
+    from tinygrad_rnn.kernels.cpu.codegen.tile import tile_rows
+    from tinygrad_rnn.kernels.cpu.runtime.host import vector_unit
 
     r = Recorder(np.dtype(np.float32), threads, vector_unit())
     rows, depth, width = tile_rows(r.unit, PANEL_VECTORS) * 64 * threads, 64, PANEL_VECTORS * r.lanes

@@ -26,13 +26,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tinygrad_rnn.kernels.program import Step
-from tinygrad_rnn.kernels.sequence import Sequence as Arguments
 
+from tinygrad_rnn.arrays.cuda import cuda_lacks, kernels_lack
 from tinygrad_rnn.cells import find_cell
-from tinygrad_rnn.device import cuda_lacks, kernels_lack
+from tinygrad_rnn.cells.trace import trace
+from tinygrad_rnn.kernels.ir.program import Step
+from tinygrad_rnn.kernels.ir.sequence_args import WEIGHT_NAMES
+from tinygrad_rnn.kernels.ir.sequence_args import Sequence as Arguments
 from tinygrad_rnn.terminal import tqdm_class
-from tinygrad_rnn.trace import trace
 
 from . import peers, results
 from .cells import slstm
@@ -99,8 +100,9 @@ def step_of(name: str) -> Step:
 def library_of(name: str) -> Any:
     """A cell's compiled functions for this GPU, in the numbers that were set."""
     import cupy
+
     from tinygrad_rnn.kernels.cuda import arrays, build, tiles
-    from tinygrad_rnn.kernels.plan import plan
+    from tinygrad_rnn.kernels.ir.plan import plan
 
     target = arrays.device_of(cupy.zeros(1)).target
     return build.library(plan(step_of(name), False), tiles.products_of("float32"), target)
@@ -109,6 +111,7 @@ def library_of(name: str) -> Any:
 def ours(name: str, p: Problem, task: str) -> Work:
     """This library's driver on CuPy's arrays: the output, and in training all gradients, layer after layer."""
     import cupy
+
     from tinygrad_rnn.kernels.cuda import driver
 
     step = step_of(name)
@@ -123,10 +126,10 @@ def ours(name: str, p: Problem, task: str) -> Work:
     params = {n: cupy.asarray(rng.uniform(-1, 1, H).astype(np.float32)) for n in step.params}
     start = float(name == "slstm")  # what it divides by is to be away from 0
     initial = tuple(cupy.full((p.N, H), start if i else 0.0, np.float32) for i in range(len(step.states)))
-    stack = [
-        Arguments(None if k else x, *weights[4 * k : 4 * k + 4], params=params, initial=initial)
-        for k in range(p.layers)
-    ]
+    stack = []
+    for k in range(p.layers):
+        own: dict[str, Any] = dict(zip(WEIGHT_NAMES, weights[4 * k : 4 * k + 4]))
+        stack.append(Arguments(None if k else x, **own, params=params, initial=initial))
     missing = [None] * len(step.states)
     cotangents = [missing] * (p.layers - 1) + [[u, *missing[1:]]]
 
@@ -135,7 +138,7 @@ def ours(name: str, p: Problem, task: str) -> Work:
 
     def train() -> Sequence[Any]:
         runs = driver.forward_stack(step, stack, True)
-        left = [(seq, saved, d, missing) for seq, (_, _, saved), d in zip(stack, runs, cotangents)]
+        left: list[Any] = [(seq, saved, d, missing) for seq, (_, _, saved), d in zip(stack, runs, cotangents)]
         found = driver.backward_stack(step, left)
         gradients = [d for each in found for d in (each.weight_ih, each.weight_hh, each.bias_ih, each.bias_hh)]
         return [runs[-1][0][0], found[0].x, *gradients]
@@ -171,6 +174,7 @@ def theirs(p: Problem, task: str, numbers: str) -> Work:
 def set_numbers(numbers: str) -> None:
     """For both sides, once in a process: CuPy looks at its variable when it first multiplies matrices."""
     import torch
+
     from tinygrad_rnn.kernels.cuda import tiles
 
     os.environ["CUPY_TF32"] = str(int(numbers != "fp32"))
@@ -267,6 +271,7 @@ def build_all(names: Sequence[str]) -> None:
 def meeting() -> float:
     """Seconds of one meeting of as many blocks as there are multiprocessors."""
     import cupy
+
     from tinygrad_rnn.kernels.cuda import arrays
 
     counter = cupy.zeros(32, np.uint32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tinygrad_rnn.kernels.cpu.threads import usable_cores
+from tinygrad_rnn.kernels.cpu.runtime.threads import usable_cores
 
 from . import layers, memory
 from .problem import Problem

@@ -119,9 +119,8 @@ def means(records: Iterable[Result]) -> dict[tuple[str, str, str], list[float]]:
 
 def machine() -> dict[str, Any]:
     """Processor, cores and memory, and what runs on them."""
-    from tinygrad_rnn.kernels.cpu.threads import usable_cores
-
     from tinygrad_rnn.info import processor
+    from tinygrad_rnn.kernels.cpu.runtime.threads import usable_cores
 
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

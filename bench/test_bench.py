@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from tinygrad_rnn.bench import groups, peers, timing
 from tinygrad_rnn.bench.record import KINDS, OURS, Record, Unavailable
-from tinygrad_rnn.kernels.cpu.threads import get_num_threads
+from tinygrad_rnn.kernels.cpu.runtime.threads import get_num_threads
 
 pytestmark = pytest.mark.filterwarnings("default")  # what a peer warns of is no failure of ours
 

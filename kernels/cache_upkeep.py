@@ -45,7 +45,7 @@ def remove(found: list[File]) -> None:
 
 
 def _versions() -> set[str | None]:
-    from .cpu.cache import version
+    from .cpu.runtime.cache import version
     from .cuda.build import sources_version
 
     return {version(), sources_version()}

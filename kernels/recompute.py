@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .program import Step
-from .sequence import WEIGHT_NAMES, Sequence
+from .ir.program import Step
+from .ir.sequence_args import WEIGHT_NAMES, Sequence
 
 Array = Any
 

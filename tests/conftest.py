@@ -10,10 +10,11 @@ import cuda_shim
 import pytest
 import strict_cupy
 import strict_cupy_functions
-from tinygrad_rnn.kernels.cpu import threads
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import cli, device, kernels
+from tinygrad_rnn import cli, kernels
+from tinygrad_rnn.arrays import cuda
+from tinygrad_rnn.kernels.cpu.runtime import threads
 
 
 @pytest.fixture(params=["stand-in", pytest.param("GPU", marks=pytest.mark.gpu)])
@@ -24,13 +25,13 @@ def cupy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     """
     if request.param == "GPU":
         if not tg.cuda.is_available():
-            pytest.skip(f"needs a GPU: {'; '.join(device.cuda_lacks())}")
-        yield device.cupy()
+            pytest.skip(f"needs a GPU: {'; '.join(cuda.cuda_lacks())}")
+        yield cuda.cupy()
         return
     for name, module in strict_cupy_functions.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(device, "_driver_lacks", list)
-    imported = device.cupy
+    monkeypatch.setattr(cuda, "_driver_lacks", list)
+    imported = cuda.cupy
     imported.cache_clear()
     yield strict_cupy.library
     strict_cupy.current = 0
@@ -47,8 +48,8 @@ def sequences(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         with cuda_shim.on_the_host():
             yield
         return
-    if device.kernels_lack():
-        pytest.skip("; ".join(device.kernels_lack()))
+    if cuda.kernels_lack():
+        pytest.skip("; ".join(cuda.kernels_lack()))
     yield
 
 
@@ -60,6 +61,6 @@ def every_size_is_worth_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     """
     before = threads.get_num_threads()
     monkeypatch.setattr(threads, "wanted_threads", lambda flops: threads.get_num_threads())
-    monkeypatch.setattr(kernels, "LARGE", 0)
+    monkeypatch.setattr(kernels.dense, "LARGE", 0)
     yield
     threads.set_num_threads(before)

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from sequences import random_sequence
-from tinygrad_rnn.kernels import reference
-from tinygrad_rnn.kernels.sequence import WEIGHT_NAMES, Sequence
 from user_cells import USER_CELLS
 
 from tinygrad_rnn.cells import BUILT_IN
-from tinygrad_rnn.trace import trace
+from tinygrad_rnn.cells.trace import trace
+from tinygrad_rnn.kernels.ir.sequence_args import WEIGHT_NAMES, Sequence
+from tinygrad_rnn.kernels.reference import driver as reference
 
 CELLS = {**BUILT_IN, **USER_CELLS}
 PROJECTED = [name for name, cell in CELLS.items() if not trace(cell).reads_h]

@@ -9,15 +9,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tinygrad_rnn.kernels.cache import digest, digest_of_files, folder
-from tinygrad_rnn.kernels.cuda import build, regime, tiles, walks
+
+from tinygrad_rnn.kernels.cuda import (
+    build,
+    tiles,
+)
+from tinygrad_rnn.kernels.cuda import (
+    scans as walks,
+)
+from tinygrad_rnn.kernels.cuda import (
+    strategy as regime,
+)
+from tinygrad_rnn.kernels.runtime.cache import digest, digest_of_files, folder
 
 SHIM = Path(__file__).parent / "shim"
 THREADS = {"float32": 64, "float64": 64}  # of a block: fewer than on a device, as each is a fiber
 COMPILER = shutil.which("g++")
 FLAGS = (
     "-std=c++17", "-O1", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-shared", "-fPIC", "-fno-gnu-unique",
-    "-U_FORTIFY_SOURCE", f"-I{SHIM}", f"-I{build.HERE}", "-x", "c++",
+    "-U_FORTIFY_SOURCE", f"-I{SHIM}", f"-I{build.DEVICE}", "-x", "c++",
 )  # fmt: skip
 BACKWARDS = "RNN_SHIM_BACKWARDS"  # in the environment: threads take turns in the other order
 

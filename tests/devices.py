@@ -9,7 +9,7 @@ import numpy as np
 from helpers import normal
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.device import host
+from tinygrad_rnn.arrays.device import host
 
 
 def on_both(run: Callable[[str], Any]) -> tuple[list[Any], list[Any]]:

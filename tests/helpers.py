@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.tape import Node
+from tinygrad_rnn.autograd.tape import Node
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-11}
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tinygrad_rnn.kernels.sequence import Sequence
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.cells import Cell
-from tinygrad_rnn.trace import trace
+from tinygrad_rnn.cells.trace import trace
+from tinygrad_rnn.kernels.ir.sequence_args import Sequence
 
 
 def some_lengths(time: int, batch: int, seed: int = 0) -> np.ndarray:

@@ -178,7 +178,7 @@ library.cuda = types.SimpleNamespace(
 
 def special():
     """A stand-in for `cupyx.scipy.special`."""
-    from tinygrad_rnn.kernels.pointwise import erf
+    from tinygrad_rnn.kernels.ir.operations import erf
 
     return types.SimpleNamespace(erf=lambda x: computed(erf, bare(x)))
 

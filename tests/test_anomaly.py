@@ -11,8 +11,8 @@ import pytest
 from helpers import leaf
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.anomaly import watching
-from tinygrad_rnn.primitive import primitive
+from tinygrad_rnn.autograd.anomaly import watching
+from tinygrad_rnn.autograd.primitive import primitive
 
 
 def line_after(marker: str) -> str:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tinygrad_rnn.bench import ceilings, groups, layers, peers, plots, readme, report, results, run, timing
-from tinygrad_rnn.bench.record import KINDS, OURS, Record
-from tinygrad_rnn.bench.results import Result, Results, ResultsError, Spread
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import cli
+from tinygrad_rnn.bench import ceilings, groups, layers, peers, plots, readme, report, results, run, timing
+from tinygrad_rnn.bench.record import KINDS, OURS, Record
+from tinygrad_rnn.bench.results import Result, Results, ResultsError, Spread
 
 ROOT = Path(__file__).parent.parent
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from tinygrad_rnn.bench import (
     cells,
     cold,

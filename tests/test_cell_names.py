@@ -8,14 +8,14 @@ import pytest
 from cuda_examples import TOLERANCE, agree, everything, mapped
 from cuda_shim import needs_compiler, on_the_host, way
 from sequences import random_sequence, some_lengths
-from tinygrad_rnn.kernels import reference
-from tinygrad_rnn.kernels.cpu import driver as cpu
-from tinygrad_rnn.kernels.cuda import driver as cuda
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, tanh
 from tinygrad_rnn.cells import BUILT_IN, cell
-from tinygrad_rnn.trace import trace
+from tinygrad_rnn.cells.trace import trace
+from tinygrad_rnn.kernels.cpu import driver as cpu
+from tinygrad_rnn.kernels.cuda import driver as cuda
+from tinygrad_rnn.kernels.reference import driver as reference
 
 WORDS = ["projection", "next", "kept", "h", "x", "carry", "out", "first", "active", "values", "tile", "slots", "t"]
 

@@ -12,7 +12,7 @@ from user_cells import USER_CELLS, clockwork, ind_rnn, minimal_gated, recurrent_
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.cells import BUILT_IN
-from tinygrad_rnn.trace import trace
+from tinygrad_rnn.cells.trace import trace
 
 T, N, I, H = 4, 3, 2, 3
 

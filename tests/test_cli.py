@@ -305,13 +305,13 @@ def test_a_file_of_numbers_that_numpy_does_not_have(fails, folder):
 
 @pytest.mark.parametrize("value", ["foo", ""])
 def test_the_environment_is_checked(call, trained, monkeypatch, value):
-    monkeypatch.setenv(kernels.VARIABLE, value)
+    monkeypatch.setenv(kernels.driver.VARIABLE, value)
     kernels.wanted_driver.cache_clear()
     code, _, err = call("sample", "run", "--length", "2")
     kernels.wanted_driver.cache_clear()
     assert code == (1 if value else 0)
     if value:
-        expected = f"the environment variable {kernels.VARIABLE}: expected 'cpu' or 'reference', got 'foo'"
+        expected = f"the environment variable {kernels.driver.VARIABLE}: expected 'cpu' or 'reference', got 'foo'"
         assert err == f"tinygrad-rnn: error: {expected}\n"
 
 

@@ -48,7 +48,7 @@ def test_interrupted_at_moments_of_chance(spellings, tmp_path):
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'tinygrad_rnn.anomaly' or name == 'tinygrad_rnn.cuda':\n"  # the watch is on
+        "        if name == 'tinygrad_rnn.autograd.anomaly' or name == 'tinygrad_rnn.cuda':\n"  # the watch is on
         "            sys.meta_path.remove(self)\n"
         "            os.write(int(os.environ['MARK']), b'x')\n"
         "sys.meta_path.insert(0, Finder())\n"

@@ -16,9 +16,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tinygrad_rnn.kernels import cache as store
-from tinygrad_rnn.kernels.cpu import cache
-from tinygrad_rnn.kernels.cpu.native import Kernel
+
+from tinygrad_rnn.kernels.cpu.codegen.native import Kernel
+from tinygrad_rnn.kernels.cpu.runtime import cache
+from tinygrad_rnn.kernels.runtime import cache as store
 
 ROOT = Path(__file__).parent.parent
 TEXT = """
@@ -30,8 +31,8 @@ import ctypes, os, sys
 os.chdir(os.environ.get("GO_TO", "."))
 from tinygrad_rnn.kernels.cpu import cache, compiled, native
 TEXT = """
-from tinygrad_rnn.kernels.cpu.compiled import njit
-from tinygrad_rnn.kernels.cpu.packing import put
+from tinygrad_rnn.kernels.cpu.runtime.compiled import njit
+from tinygrad_rnn.kernels.cpu.codegen.packing import put
 
 @njit("intp(intp)", cache=True, error_model="numpy")
 def twice(x):
@@ -243,7 +244,7 @@ def test_ten_cold_starts_at_once(tmp_path):
 def test_the_folder_is_the_users_alone_and_settled_once(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     os.chmod(tmp_path / "elsewhere", 0o755)
-    program = SMALL + "os.chdir('elsewhere'); from tinygrad_rnn.kernels.cache import folder; print(folder())"
+    program = SMALL + "os.chdir('elsewhere'); from tinygrad_rnn.kernels.runtime.cache import folder; print(folder())"
     printed, said = run(program, folder="sub/folder", cwd=tmp_path)
     assert not said and printed.endswith(str((tmp_path / "sub" / "folder").resolve()))
     assert stat.S_IMODE((tmp_path / "sub" / "folder").stat().st_mode) == 0o700
@@ -361,7 +362,8 @@ def test_a_full_disk(tmp_path):
 
 
 def test_a_disk_that_fills_up_while_it_is_written_to(tmp_path):
-    full = "import os, errno, tinygrad_rnn.kernels.cache as c\ndef no(*a): raise OSError(errno.ENOSPC, 'full')\n"
+    full = "import os, errno\nimport tinygrad_rnn.kernels.runtime.cache as c\n"
+    full += "def no(*a): raise OSError(errno.ENOSPC, 'full')\n"
     compiles(2, "cannot be written to: full", program=full + "c.os.replace = no\n" + SMALL, folder=tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from tinygrad_rnn.kernels.cpu import dense, threads
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import kernels
+from tinygrad_rnn.kernels.cpu import dense
+from tinygrad_rnn.kernels.cpu.runtime import threads
 
 SIZES = [(1, 1, 1), (3, 17, 1), (1, 100, 65), (17, 300, 70), (100, 513, 130), (7, 0, 5), (0, 4, 3), (5, 3, 0)]
 
@@ -72,14 +73,14 @@ def test_large_products_of_tensors_take_it_and_small_ones_do_not(monkeypatch):
     assert not calls
     (large @ large).sum().backward()
     assert len(calls) == 3
-    monkeypatch.setattr(kernels, "wanted_driver", lambda: "reference")
+    monkeypatch.setattr(kernels.driver, "wanted_driver", lambda: "reference")
     large @ large
     assert len(calls) == 3
 
 
 def test_the_driver_that_the_environment_asks_for_must_exist(monkeypatch):
-    monkeypatch.setenv(kernels.VARIABLE, "gpu")
+    monkeypatch.setenv(kernels.driver.VARIABLE, "gpu")
     with pytest.raises(ValueError, match="expected 'cpu' or 'reference', got 'gpu'"):
         kernels.wanted_driver.__wrapped__()  # read once, and long ago
-    monkeypatch.setenv(kernels.VARIABLE, "reference")
+    monkeypatch.setenv(kernels.driver.VARIABLE, "reference")
     assert kernels.wanted_driver.__wrapped__() == "reference"

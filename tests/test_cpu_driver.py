@@ -7,13 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from tinygrad_rnn.kernels import reference
-from tinygrad_rnn.kernels.cpu import driver, record, threads
-from tinygrad_rnn.kernels.cpu.host import VARIABLE, vector_unit
-from tinygrad_rnn.kernels.sequence import Sequence
 
 from tinygrad_rnn.cells import BUILT_IN
-from tinygrad_rnn.trace import trace
+from tinygrad_rnn.cells.trace import trace
+from tinygrad_rnn.kernels.cpu import driver
+from tinygrad_rnn.kernels.cpu import layer_commands as record
+from tinygrad_rnn.kernels.cpu.runtime import threads
+from tinygrad_rnn.kernels.cpu.runtime.host import VARIABLE, vector_unit
+from tinygrad_rnn.kernels.ir.sequence_args import Sequence
+from tinygrad_rnn.kernels.reference import driver as reference
 
 CELLS = list(BUILT_IN)
 SHAPES = [(1, 1, 1, 1), (2, 2, 1, 3), (5, 7, 3, 17), (3, 5, 2, 100), (4, 13, 6, 64)]

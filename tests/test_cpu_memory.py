@@ -6,7 +6,8 @@ import sys
 import threading
 
 import numpy as np
-from tinygrad_rnn.kernels.cpu import memory
+
+from tinygrad_rnn.kernels.cpu.runtime import memory
 
 F4 = np.dtype("float32")
 BIG = (3, memory.SMALLEST)

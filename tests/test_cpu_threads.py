@@ -9,9 +9,10 @@ import time
 
 import numpy as np
 import pytest
-from tinygrad_rnn.kernels.cpu import dense, threads
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.kernels.cpu import dense
+from tinygrad_rnn.kernels.cpu.runtime import threads
 
 A = np.random.default_rng(0).standard_normal((130, 70)).astype("f")
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from numba import njit, types
 from numba.extending import intrinsic
-from tinygrad_rnn.kernels.cpu.host import VARIABLE, vector_unit
-from tinygrad_rnn.kernels.cpu.pointwise import emit_operation
-from tinygrad_rnn.kernels.cpu.vector import Vectors
-from tinygrad_rnn.kernels.pointwise import OPERATIONS
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import cos, erf, nn, sin, tanh
 from tinygrad_rnn.cells import cell
+from tinygrad_rnn.kernels.cpu.codegen.pointwise import emit_operation
+from tinygrad_rnn.kernels.cpu.codegen.vector import Vectors
+from tinygrad_rnn.kernels.cpu.runtime.host import VARIABLE, vector_unit
+from tinygrad_rnn.kernels.ir.operations import OPERATIONS
 
 LIMIT = {"exp": 2, "log": 2, "sigmoid": 3, "tanh": 4, "softplus": 4, "sin": 2, "cos": 2}
 SPECIAL = [

@@ -5,11 +5,11 @@ import gc
 
 import numpy as np
 import pytest
-from tinygrad_rnn.kernels.cpu import weights
 from user_cells import depth_gated_lstm, ind_rnn, minimal_gated, slstm
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+from tinygrad_rnn.kernels.cpu import packed_weights as weights
 
 LAYERS = {
     "lstm": lambda: nn.LSTM(5, 17),

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 from cuda_shim import needs_compiler, on_the_host
+
 from tinygrad_rnn.bench import cuda, peers
 from tinygrad_rnn.bench.problem import Problem
 from tinygrad_rnn.bench.record import OURS

@@ -6,13 +6,21 @@ import subprocess
 import numpy as np
 import pytest
 from cuda_shim import needs_compiler, on_the_host
-from tinygrad_rnn.kernels import plan as plans
-from tinygrad_rnn.kernels.cuda import arrays, build, emit, regime, tiles
 from user_cells import USER_CELLS
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.cells import BUILT_IN, cell
-from tinygrad_rnn.trace import trace
+from tinygrad_rnn.cells.trace import trace
+from tinygrad_rnn.kernels.cuda import (
+    arrays,
+    build,
+    emit,
+    tiles,
+)
+from tinygrad_rnn.kernels.cuda import (
+    strategy as regime,
+)
+from tinygrad_rnn.kernels.ir import plan as plans
 
 CELLS = {**BUILT_IN, **USER_CELLS}
 WARNINGS = ("-Werror=all-warnings", "-Xcompiler=-Wall")

@@ -11,9 +11,11 @@ import pytest
 from cuda_examples import CELLS, PROJECTED, TOLERANCE, agree, equal, everything, example, mapped, named, of_inference
 from cuda_shim import BACKWARDS, WAYS, needs_compiler, on_the_host, way
 from sequences import some_lengths
-from tinygrad_rnn.kernels import reference
-from tinygrad_rnn.kernels.cuda import driver, tiles, walks
+
+from tinygrad_rnn.kernels.cuda import driver, tiles
+from tinygrad_rnn.kernels.cuda import scans as walks
 from tinygrad_rnn.kernels.recompute import Recompute
+from tinygrad_rnn.kernels.reference import driver as reference
 
 pytestmark = needs_compiler
 

@@ -31,12 +31,12 @@ from cuda_examples import (
 )
 from cuda_shim import WAYS, way
 from sequences import some_lengths
-from tinygrad_rnn.kernels import reference
-from tinygrad_rnn.kernels.cuda import arrays, build, driver
-from tinygrad_rnn.kernels.plan import plan
 
-from tinygrad_rnn.device import cuda_lacks, kernels_lack
-from tinygrad_rnn.trace import trace
+from tinygrad_rnn.arrays.cuda import cuda_lacks, kernels_lack
+from tinygrad_rnn.cells.trace import trace
+from tinygrad_rnn.kernels.cuda import arrays, build, driver
+from tinygrad_rnn.kernels.ir.plan import plan
+from tinygrad_rnn.kernels.reference import driver as reference
 
 REASON = "; ".join([*cuda_lacks(), *kernels_lack()])
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(REASON), reason=f"needs a GPU: {REASON}")]

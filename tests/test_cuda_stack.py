@@ -8,7 +8,9 @@ import pytest
 from cuda_examples import TOLERANCE, agree, as_stack, equal, layer_by_layer, layers_of
 from cuda_shim import BACKWARDS, launches, needs_compiler, on_the_host, way
 from sequences import some_lengths
-from tinygrad_rnn.kernels.cuda import driver, regime, wavefront
+
+from tinygrad_rnn.kernels.cuda import driver, wavefront
+from tinygrad_rnn.kernels.cuda import strategy as regime
 
 FITTING = [("alone", 0, 4), ("alone", 1, 2), ("together", 0, 2), ("streamed", 1, 3)]
 """Regimes and tiles, each with a number of layers for which the device that is played has blocks."""

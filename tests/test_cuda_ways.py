@@ -8,8 +8,10 @@ import pytest
 from cuda_examples import TOLERANCE, agree, by_name, equal, example
 from cuda_shim import BACKWARDS, WAYS, launches, needs_compiler, on_the_host, way
 from sequences import some_lengths
-from tinygrad_rnn.kernels import reference
-from tinygrad_rnn.kernels.cuda import driver, regime, tiles
+
+from tinygrad_rnn.kernels.cuda import driver, tiles
+from tinygrad_rnn.kernels.cuda import strategy as regime
+from tinygrad_rnn.kernels.reference import driver as reference
 
 pytestmark = needs_compiler
 

@@ -21,11 +21,12 @@ import pytest
 import strict_cupy
 import strict_cupy_functions
 from helpers import normal
-from tinygrad_rnn.kernels.cuda import build
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import device, info, nn
-from tinygrad_rnn.device import host
+from tinygrad_rnn import info, nn
+from tinygrad_rnn.arrays import cuda, device
+from tinygrad_rnn.arrays.device import host
+from tinygrad_rnn.kernels.cuda import build
 
 # Names and places
 
@@ -192,8 +193,8 @@ def test_the_current_device(cupy: Any) -> None:
 @pytest.fixture
 def nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine without CuPy, driver and nvcc."""
-    find = device.importlib.util.find_spec
-    monkeypatch.setattr(device.importlib.util, "find_spec", lambda name: None if name == "cupy" else find(name))
+    find = cuda.importlib.util.find_spec
+    monkeypatch.setattr(cuda.importlib.util, "find_spec", lambda name: None if name == "cupy" else find(name))
     monkeypatch.setattr(build, "find_nvcc", lambda: None)
     monkeypatch.setattr(build, "BUILT", tmp_path / "built")
 
@@ -201,7 +202,7 @@ def nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         raise OSError(name)
 
     monkeypatch.setattr(device.ctypes, "CDLL", no_library)
-    device.cupy.cache_clear()
+    cuda.cupy.cache_clear()
 
 
 def test_what_is_missing_is_said(nothing: None) -> None:
@@ -225,9 +226,9 @@ def test_what_is_missing_is_said(nothing: None) -> None:
 def test_a_broken_cupy_is_said(nothing: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "cupy", None)  # what `import` then raises is an ImportError
-    monkeypatch.setattr(device.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(cuda.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(device, "_driver_lacks", list)
-    assert device.cuda_lacks()[0].startswith("CuPy cannot be imported: ")
+    assert cuda.cuda_lacks()[0].startswith("CuPy cannot be imported: ")
 
 
 def test_a_driver_without_a_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +236,7 @@ def test_a_driver_without_a_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None
         cuInit = staticmethod(lambda flags: 100)
 
     monkeypatch.setattr(device.ctypes, "CDLL", lambda name: Driver)
-    assert device._driver_lacks() == ["the NVIDIA driver finds no GPU (CUDA error 100)"]
+    assert cuda._driver_lacks() == ["the NVIDIA driver finds no GPU (CUDA error 100)"]
 
 
 def test_a_tensor_of_a_gpu_is_unpickled_only_where_there_is_one(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from helpers import flat, normal
 from test_primitives import CASES, INDEX, WITHOUT_GRADIENT
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.device import beside, host
-from tinygrad_rnn.primitives import index, likelihood
+from tinygrad_rnn.arrays.device import beside, host
+from tinygrad_rnn.autograd.primitives import index, likelihood
 
 MAKERS = ("tensor", "zeros", "ones", "arange")
 TAKE_ARRAYS = ("softmax_nll", "softmax_error", "scatter", "add_rows")  # cases of NumPy's arrays: tested apart

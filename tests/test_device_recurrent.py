@@ -15,12 +15,13 @@ import pytest
 from cuda_shim import launches
 from devices import assert_equal, derived
 from helpers import normal
-from tinygrad_rnn.kernels.cuda import build, wavefront
 from user_cells import recurrent_dropout_lstm
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import cli, device, nn
+from tinygrad_rnn import cli, nn
+from tinygrad_rnn.arrays import cuda
 from tinygrad_rnn.data import Vocabulary
+from tinygrad_rnn.kernels.cuda import build, wavefront
 from tinygrad_rnn.lm import checkpoint
 from tinygrad_rnn.lm.config import Config
 from tinygrad_rnn.lm.sample import sample
@@ -202,8 +203,8 @@ def test_command_line_without_kernels(
 
 
 def test_command_line_without_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr(device, "cuda_lacks", lambda: ["CuPy is not installed"])
-    device.cupy.cache_clear()
+    monkeypatch.setattr(cuda, "cuda_lacks", lambda: ["CuPy is not installed"])
+    cuda.cupy.cache_clear()
     for name, words in (("cuda", "expected 'cpu', got 'cuda': CuPy is not installed"), ("tpu", "expected 'cpu', ")):
         assert cli.main(["train", "--device", name]) == 1
         error = capsys.readouterr().err

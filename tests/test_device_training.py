@@ -13,7 +13,7 @@ from helpers import normal
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.device import host
+from tinygrad_rnn.arrays.device import host
 from tinygrad_rnn.nn import functional as F
 
 X = normal(4, 3)

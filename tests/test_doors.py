@@ -206,7 +206,7 @@ def test_indices_are_plain_numbers_from_the_call_on():
 
 
 def test_a_vjp_of_another_dtype_or_shape_is_refused():
-    from tinygrad_rnn.primitive import primitive
+    from tinygrad_rnn.autograd.primitive import primitive
 
     wrong = {
         "dtype": lambda g, x: g.astype("float64"),

@@ -12,10 +12,10 @@ from helpers import leaf
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+from tinygrad_rnn.autograd.primitive import primitive
+from tinygrad_rnn.autograd.primitives.index import embedding
+from tinygrad_rnn.autograd.primitives.windows import conv2d, max_pool2d
 from tinygrad_rnn.nn import functional as F
-from tinygrad_rnn.primitive import primitive
-from tinygrad_rnn.primitives.index import embedding
-from tinygrad_rnn.primitives.windows import conv2d, max_pool2d
 
 x = tg.zeros(2, 3)
 ints = tg.arange(3)

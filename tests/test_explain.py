@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tinygrad_rnn.kernels.pointwise import OPERATIONS
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import cli
 from tinygrad_rnn.cells import BUILT_IN
-from tinygrad_rnn.trace import trace
+from tinygrad_rnn.cells.trace import trace
+from tinygrad_rnn.kernels.ir.operations import OPERATIONS
 
 rng = np.random.default_rng(0)
 WEIGHT = rng.standard_normal((5, 5))

@@ -18,15 +18,21 @@ from sequences import (
     random_sequence,
     some_lengths,
 )
-from tinygrad_rnn.kernels import reference
-from tinygrad_rnn.kernels.cpu import driver as cpu_driver
 from user_cells import USER_CELLS, flat_state, minimal_gated, passing, several_products, zoneout_lstm
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import fused, kernels, nn, tanh, where
+from tinygrad_rnn import (
+    kernels,
+    nn,
+    tanh,
+    where,
+)
 from tinygrad_rnn.cells import BUILT_IN, cell
-from tinygrad_rnn.trace import trace
-from tinygrad_rnn.unrolled import unrolled
+from tinygrad_rnn.cells.trace import trace
+from tinygrad_rnn.kernels.cpu import driver as cpu_driver
+from tinygrad_rnn.kernels.reference import driver as reference
+from tinygrad_rnn.sequence import fused
+from tinygrad_rnn.sequence.unrolled import unrolled
 
 ALL = BUILT_IN | USER_CELLS
 LSTM = BUILT_IN["lstm"]
@@ -339,7 +345,7 @@ def test_one_leaf_as_two_states_gets_the_sum():
 
 @pytest.mark.parametrize("name", ["reference", "cpu"])
 def test_nothing_is_kept_where_nothing_requires_a_gradient(monkeypatch, name):
-    monkeypatch.setattr(kernels, "wanted_driver", lambda: name)
+    monkeypatch.setattr(kernels.driver, "wanted_driver", lambda: name)
     kept = []
     module = reference if name == "reference" else cpu_driver
     forward = module.forward

@@ -11,7 +11,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.anomaly import is_watching
+from tinygrad_rnn.autograd.anomaly import is_watching
 
 MODES = {"no_grad": (tg.no_grad, tg.is_grad_enabled, False), "detect_anomaly": (tg.detect_anomaly, is_watching, True)}
 

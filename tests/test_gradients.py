@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from tinygrad_rnn.kernels import add_rows, gradients, scaled, sum_of_squares
-from tinygrad_rnn.kernels.cpu import gradients as compiled
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.kernels import add_rows, scaled, sum_of_squares
+from tinygrad_rnn.kernels.cpu import gradients as compiled
+from tinygrad_rnn.kernels.reference import gradients
 
 DTYPES = ["float32", "float64"]
 

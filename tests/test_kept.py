@@ -9,7 +9,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.trace import trace
+from tinygrad_rnn.cells.trace import trace
 
 START = """
 import gc, os, time

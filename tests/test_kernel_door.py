@@ -5,11 +5,11 @@ import sys
 
 import numpy as np
 import pytest
-from tinygrad_rnn.kernels.cpu import dense, elementwise
-from tinygrad_rnn.kernels.program import Op, Program
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+from tinygrad_rnn.kernels.cpu import dense, elementwise
+from tinygrad_rnn.kernels.ir.program import Op, Program
 
 
 def replaced(layer, hidden, names=("weight_ih", "weight_hh", "bias_ih", "bias_hh")):

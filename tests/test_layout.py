@@ -6,29 +6,21 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# From the bottom to the top; modules of one layer may import one another.
+# From the bottom to the top; modules of one layer may import one another, but not in a circle.
 LAYERS = [
     ["interrupts", "terminal"],
-    ["grad_modes", "error_state"],
-    ["anomaly", "cotangent"],
-    ["tape"],
-    ["accept", "device", "views"],
-    ["primitive"],
-    ["primitives"],
-    ["conversion", "cuda", "in_place", "operators", "random", "storage"],
+    ["arrays"],
+    ["cuda"],
+    ["autograd"],
     ["tensor"],
-    ["creation"],
-    ["differentiate"],
     ["cells"],
-    ["trace"],
-    ["explain"],
-    ["unrolled"],
-    ["fused"],
+    ["sequence"],
     ["nn"],
     ["optim"],
     ["data"],
@@ -37,20 +29,24 @@ LAYERS = [
     ["cli", "__main__", "bench"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-MAY_USE_KERNELS = {"fused", "trace", "cells", "primitives", "unrolled", "explain", "optim", "bench"}
-# Besides: a layer's arguments under their names, for anyone to fill in; what the command line tells of the host; what
-# clipping does with all gradients at once; locks that neither a fork nor an exception leaves locked; what the kernels
-# of a GPU lack; and the cache.
-OPEN = ("tinygrad_rnn.kernels.sequence.Sequence", "tinygrad_rnn.kernels.cpu.host", "tinygrad_rnn.kernels.cpu.threads")
+MAY_USE_KERNELS = {"sequence", "cells", "optim", "bench"}
+# Besides: dense products for primitives; a layer's arguments under their names, for anyone to fill in; what the command
+# line tells of the host; what clipping does with all gradients at once; locks that neither a fork nor an exception
+# leaves locked; what the kernels of a GPU lack; and the cache.
+OPEN = ("tinygrad_rnn.kernels.ir.sequence_args.Sequence", "tinygrad_rnn.kernels.cpu.runtime.host")
 OPEN += (
+    "tinygrad_rnn.kernels.cpu.runtime.threads",
+    "tinygrad_rnn.kernels.ir.operations",
+    "tinygrad_rnn.kernels.dense",
     "tinygrad_rnn.kernels.sum_of_squares",
     "tinygrad_rnn.kernels.wanted_driver",
     "tinygrad_rnn.kernels.scaled",
-    "tinygrad_rnn.kernels.locks",
-    "tinygrad_rnn.kernels.undo",
+    "tinygrad_rnn.kernels.runtime.locks",
+    "tinygrad_rnn.kernels.runtime.undo",
     "tinygrad_rnn.kernels.cuda.build",
-    "tinygrad_rnn.kernels.cache",
+    "tinygrad_rnn.kernels.runtime.cache",
     "tinygrad_rnn.kernels.cpu.ahead",
+    "tinygrad_rnn.kernels.cache_upkeep",
 )
 LATE = ["numba", "cupy", "cffi", "torch", "matplotlib", "llvmlite"]
 INSTALLED_WITHIN = ("kernels", "bench")  # folders at the top that are parts of the package
@@ -116,7 +112,24 @@ def test_kernels_import_nothing_outside_themselves(path: Path) -> None:
         assert part_of_package(name) in (None, "kernels"), f"{dotted(path)} imports {name}"
 
 
-KNOW_CUPY = {"tinygrad_rnn.device", "tinygrad_rnn.cuda", "tinygrad_rnn.bench.cuda"}  # the last times bare arrays
+def test_no_imports_in_a_circle() -> None:
+    """Also within a layer, and also imports that only a type checker follows."""
+    modules = {dotted(p): p for folder in ("tinygrad_rnn", *INSTALLED_WITHIN) for p in sources(folder)}
+
+    def module_of(name: str) -> str:
+        while name and name not in modules:
+            name = name.rpartition(".")[0]
+        return name
+
+    uses = {name: {module_of(found) for found in imports(path)} - {"", name} for name, path in modules.items()}
+    order = TopologicalSorter(uses)
+    try:
+        order.prepare()
+    except CycleError as error:
+        raise AssertionError(f"a circle of imports: {' <- '.join(error.args[1])}") from None
+
+
+KNOW_CUPY = {f"tinygrad_rnn.{name}" for name in ("arrays.cuda", "arrays.device", "bench.cuda")}  # the last times arrays
 
 
 @pytest.mark.parametrize("path", sources("tinygrad_rnn") + sources("bench"), ids=dotted)
@@ -126,8 +139,9 @@ def test_one_place_knows_cupy(path: Path) -> None:
 
 
 def test_the_check_sees_what_is_imported() -> None:
-    fused = imports(ROOT / "tinygrad_rnn" / "primitives" / "elementwise.py")
-    assert {"numpy", "tinygrad_rnn.kernels.pointwise.OPERATIONS", "tinygrad_rnn.primitive.primitive"} <= fused
+    found = imports(ROOT / "tinygrad_rnn" / "autograd" / "primitives" / "elementwise.py")
+    assert {"numpy", "tinygrad_rnn.kernels.ir.operations.OPERATIONS"} <= found
+    assert "tinygrad_rnn.autograd.primitive.primitive" in found
     assert part_of_package("tinygrad_rnn.nn.module") == "nn" and part_of_package("tinygrad_rnn.Tensor") == ""
     assert part_of_package("numpy.linalg") is None
 

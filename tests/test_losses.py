@@ -5,12 +5,12 @@ import itertools
 import numpy as np
 import pytest
 from helpers import leaf, normal, same_as_torch
-from tinygrad_rnn.kernels import softmax
-from tinygrad_rnn.kernels.cpu import softmax as compiled
-from tinygrad_rnn.kernels.cpu import threads
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+from tinygrad_rnn.kernels.cpu import softmax as compiled
+from tinygrad_rnn.kernels.cpu.runtime import threads
+from tinygrad_rnn.kernels.reference import softmax
 from tinygrad_rnn.nn import functional as F
 
 REDUCTIONS = ["mean", "sum", "none"]

@@ -97,7 +97,7 @@ def test_defaults_are_those_of_pytorch(name):
 def test_compiled_and_in_numpy_it_is_the_same(name, options, monkeypatch):
     compiled, plain = parameters(), parameters()
     run(getattr(optim, name)(compiled, **options), compiled, gradients(3))
-    monkeypatch.setattr(kernels, "wanted_driver", lambda: "reference")
+    monkeypatch.setattr(kernels.driver, "wanted_driver", lambda: "reference")
     run(getattr(optim, name)(plain, **options), plain, gradients(3))
     for p, q in zip(compiled, plain):
         np.testing.assert_allclose(p.numpy(), q.numpy(), 1e-12)

@@ -14,8 +14,16 @@ import pytest
 from helpers import apart, flat, leaf, normal, on_tape, positive
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import primitives
-from tinygrad_rnn.primitives import elementwise, index, likelihood, products, reduce, shape, windows
+from tinygrad_rnn.autograd import primitives
+from tinygrad_rnn.autograd.primitives import (
+    elementwise,
+    index,
+    likelihood,
+    products,
+    reduce,
+    shape,
+    windows,
+)
 
 UNARY = [(), (1,), (3,), (17,), (100,), (0,), (2, 0, 3), (3, 1, 2)]
 PAIRS = [

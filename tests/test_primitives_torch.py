@@ -10,8 +10,8 @@ import pytest
 from helpers import apart, normal, positive, same_as_torch
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.primitives.index import embedding
-from tinygrad_rnn.primitives.windows import conv2d, max_pool2d
+from tinygrad_rnn.autograd.primitives.index import embedding
+from tinygrad_rnn.autograd.primitives.windows import conv2d, max_pool2d
 
 torch = pytest.importorskip("torch", reason="PyTorch is what these tests compare with")
 F = torch.nn.functional

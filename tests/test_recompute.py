@@ -5,12 +5,13 @@ import itertools
 import numpy as np
 import pytest
 from sequences import assert_same_gradients, gradients, named, random_sequence, some_lengths
-from tinygrad_rnn.kernels.cpu import driver
 from user_cells import USER_CELLS
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import fused, nn
+from tinygrad_rnn import nn
 from tinygrad_rnn.cells import BUILT_IN
+from tinygrad_rnn.kernels.cpu import driver
+from tinygrad_rnn.sequence import fused
 
 CELLS = {**BUILT_IN, **{name: USER_CELLS[name] for name in ("zoneout_lstm", "slstm", "minimal_gated", "ind_rnn")}}
 

@@ -14,14 +14,16 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 from numba import cfunc
-from tinygrad_rnn.kernels.cpu import elementwise, gradients, product, recurrence, softmax, threads
-from tinygrad_rnn.kernels.cpu.host import VectorUnit, host_features, vector_unit
-from tinygrad_rnn.kernels.cpu.passes import Recorder
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.cells import find_cell
-from tinygrad_rnn.trace import trace
+from tinygrad_rnn.cells.trace import trace
+from tinygrad_rnn.kernels.cpu import elementwise, gradients, softmax
+from tinygrad_rnn.kernels.cpu.builder import Recorder
+from tinygrad_rnn.kernels.cpu.codegen import product, recurrence
+from tinygrad_rnn.kernels.cpu.runtime import threads
+from tinygrad_rnn.kernels.cpu.runtime.host import VectorUnit, host_features, vector_unit
 
 UNIT = VectorUnit(256, 16, True)
 

@@ -11,7 +11,7 @@ import pytest
 from helpers import leaf, on_tape
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.primitive import primitive
+from tinygrad_rnn.autograd.primitive import primitive
 
 
 def watched(calls: list[str], name: str) -> Any:

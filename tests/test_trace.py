@@ -6,14 +6,14 @@ import math
 
 import numpy as np
 import pytest
-from tinygrad_rnn.kernels.pointwise import OPERATIONS
-from tinygrad_rnn.kernels.program import Constant, Op
 from user_cells import USER_CELLS, flat_state, ind_rnn, passing, several_products, spelled_out
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, sigmoid, tanh, where
 from tinygrad_rnn.cells import BUILT_IN, Gate, cell, find_cell
-from tinygrad_rnn.trace import trace
+from tinygrad_rnn.cells.trace import trace
+from tinygrad_rnn.kernels.ir.operations import OPERATIONS
+from tinygrad_rnn.kernels.ir.program import Constant, Op
 
 ALL = BUILT_IN | USER_CELLS
 every_cell = pytest.mark.parametrize("name", ALL)

@@ -4,7 +4,8 @@ import sys
 import threading
 
 import pytest
-from tinygrad_rnn.kernels import locks
+
+from tinygrad_rnn.kernels.runtime import locks
 
 
 def raised_before_each_opcode(work):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tinygrad_rnn.bench.cells import ind_rnn, minimal_gated, slstm
-
 import tinygrad_rnn as tg
 from tinygrad_rnn import sigmoid, tanh, where
+from tinygrad_rnn.bench.cells import ind_rnn, minimal_gated, slstm
 from tinygrad_rnn.cells import cell
 
 

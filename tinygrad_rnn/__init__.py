@@ -24,27 +24,11 @@ if _find_spec("tinygrad_rnn.kernels") is None:
     )
 
 from . import cuda, nn, optim
-from .anomaly import detect_anomaly
-from .cells import Cell, cell
-from .creation import (
-    arange,
-    from_dlpack,
-    full,
-    ones,
-    ones_like,
-    rand,
-    randint,
-    randn,
-    tensor,
-    zeros,
-    zeros_like,
-)
-from .differentiate import grad, gradcheck, gradgradcheck
-from .explain import explain
-from .fused import empty_cache
-from .kernels.cpu.threads import get_num_threads, set_num_threads
-from .kernels.cuda.tiles import get_float32_matmul_precision, set_float32_matmul_precision
-from .primitives.elementwise import (
+from .arrays.random import get_rng_state, manual_seed, set_rng_state
+from .autograd.anomaly import detect_anomaly
+from .autograd.functional import grad
+from .autograd.gradcheck import gradcheck, gradgradcheck
+from .autograd.primitives.elementwise import (
     abs,
     add,
     clip,
@@ -80,9 +64,9 @@ from .primitives.elementwise import (
     tanh,
     where,
 )
-from .primitives.index import gather
-from .primitives.products import matmul
-from .primitives.reduce import (
+from .autograd.primitives.index import gather
+from .autograd.primitives.products import matmul
+from .autograd.primitives.reduce import (
     amax,
     amin,
     argmax,
@@ -97,7 +81,7 @@ from .primitives.reduce import (
     sum,
     var,
 )
-from .primitives.shape import (
+from .autograd.primitives.shape import (
     broadcast_to,
     chunk,
     concat,
@@ -113,9 +97,31 @@ from .primitives.shape import (
     unbind,
     unsqueeze,
 )
-from .random import get_rng_state, manual_seed, set_rng_state
-from .tape import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from .autograd.tape import (
+    enable_grad,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from .cells import Cell, cell
+from .cells.explain import explain
+from .kernels.cpu.runtime.threads import get_num_threads, set_num_threads
+from .kernels.cuda.tiles import get_float32_matmul_precision, set_float32_matmul_precision
+from .sequence.fused import empty_cache
 from .tensor import Tensor
+from .tensor.creation import (
+    arange,
+    from_dlpack,
+    full,
+    ones,
+    ones_like,
+    rand,
+    randint,
+    randn,
+    tensor,
+    zeros,
+    zeros_like,
+)
 
 __version__ = "0.1.0"
 cat = concat

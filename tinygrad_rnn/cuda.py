@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .device import cuda_lacks, cupy
+from .arrays.cuda import cuda_lacks, cupy
 
 
 def is_available() -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__, cuda
-from .device import cuda_lacks, kernels_lack
+from .arrays.cuda import cuda_lacks, kernels_lack
 
 FEATURES = ["sse4.2", "avx", "f16c", "fma", "avx2", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512bf16"]
 FEATURES += ["avx512fp16", "amx-bf16", "amx-int8", "neon", "sve", "sve2", "bf16"]
@@ -66,7 +66,7 @@ def processor() -> str:
 def features() -> str:
     """The vector instructions that there are, and the width that generated code has."""
     try:
-        from .kernels.cpu.host import host_features, vector_unit
+        from .kernels.cpu.runtime.host import host_features, vector_unit
 
         found = [name for name in FEATURES if host_features().get(name)]
         return f"{' '.join(found) or 'none that matter here'}; code for vectors of {vector_unit().bits} bits"
@@ -76,7 +76,7 @@ def features() -> str:
 
 def threads() -> str:
     """How many threads the kernels use, of how many cores, and what the environment says about threads."""
-    from .kernels.cpu.threads import get_num_threads, usable_cores
+    from .kernels.cpu.runtime.threads import get_num_threads, usable_cores
 
     settings = [f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ]
     try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from ..program import Step
-from .host import vector_unit
-from .native import Kernel
-from .product import products
-from .recurrence import recurrence
+from ..ir.program import Step
+from .codegen.native import Kernel
+from .codegen.product import products
+from .codegen.recurrence import recurrence
+from .runtime.host import vector_unit
 
 
 def kernels(step: Step, bits: int = 32) -> Iterator[tuple[str, Kernel]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kept import bounded
-from . import memory, threads
-from .host import VectorUnit, vector_unit
-from .passes import Pass, Recorder
+from ..runtime.bounded import bounded
+from .builder import Recorder
+from .runtime import memory, threads
+from .runtime.command_list import Pass
+from .runtime.host import VectorUnit, vector_unit
 
 
 def matmul(x: np.ndarray, y: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:

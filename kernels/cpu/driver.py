@@ -13,14 +13,24 @@ from typing import Any
 
 import numpy as np
 
-from ..kept import bounded
-from ..program import Step
-from ..sequence import WEIGHT_NAMES, Sequence
-from . import dense, memory, threads
-from .host import vector_unit
-from .passes import view
-from .record import COTANGENTS, KEPT, VALUES, WEIGHTS, Shapes, record_backward, record_forward, shapes_of
-from .weights import packed
+from ..ir.program import Step
+from ..ir.sequence_args import WEIGHT_NAMES, Sequence
+from ..runtime.bounded import bounded
+from . import dense
+from .layer_commands import (
+    COTANGENTS,
+    KEPT,
+    VALUES,
+    WEIGHTS,
+    Shapes,
+    record_backward,
+    record_forward,
+    shapes_of,
+)
+from .packed_weights import packed
+from .runtime import memory, threads
+from .runtime.command_list import view
+from .runtime.host import vector_unit
 
 Array = Any
 

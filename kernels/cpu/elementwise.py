@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from ..program import Program
-from . import cache, threads
-from .host import VectorUnit, vector_unit
-from .native import Kernel, unpacked
-from .passes import Pass, Spot
-from .pointwise import PROGRAMS
+from ..ir.program import Program
+from .codegen.native import Kernel, unpacked
+from .codegen.pointwise import PROGRAMS
+from .runtime import cache, threads
+from .runtime.command_list import Pass, Spot
+from .runtime.host import VectorUnit, vector_unit
 
 TEMPLATE = '''"""Generated: a Program over flat arrays for {unit}, float{bits}."""
 
-from tinygrad_rnn.kernels.cpu.native import stack, word
-from tinygrad_rnn.kernels.cpu.packing import get, put
-from tinygrad_rnn.kernels.cpu.pointwise import pointwise
+from tinygrad_rnn.kernels.cpu.codegen.native import stack, word
+from tinygrad_rnn.kernels.cpu.codegen.packing import get, put
+from tinygrad_rnn.kernels.cpu.codegen.pointwise import pointwise
 
 
 def elementwise(args, thread, threads):

@@ -9,14 +9,15 @@ import functools
 
 import numpy as np
 
-from ..program import Op, Program
-from . import cache, memory, threads
+from ..ir.program import Op, Program
+from .builder import Recorder
+from .codegen.native import Kernel, unpacked
+from .codegen.pointwise import PROGRAMS
+from .codegen.product import PANEL_VECTORS
 from .elementwise import elementwise
-from .host import VectorUnit, vector_unit
-from .native import Kernel, unpacked
-from .passes import Pass, Recorder, Spot
-from .pointwise import PROGRAMS
-from .product import PANEL_VECTORS
+from .runtime import cache, memory, threads
+from .runtime.command_list import Pass, Spot
+from .runtime.host import VectorUnit, vector_unit
 
 BLOCK = 1 << 12  # numbers whose squares are summed in their own dtype, before the sums of blocks are in float64
 
@@ -29,9 +30,9 @@ SCALED = Program(("x", "number"), (Op("mul", (0, 1)),), (("out", 2),))
 
 TEMPLATE = '''"""Generated: what is done with gradients, for {unit}, float{bits}."""
 
-from tinygrad_rnn.kernels.cpu.native import stack, word
-from tinygrad_rnn.kernels.cpu.packing import get, put
-from tinygrad_rnn.kernels.cpu.pointwise import pointwise
+from tinygrad_rnn.kernels.cpu.codegen.native import stack, word
+from tinygrad_rnn.kernels.cpu.codegen.packing import get, put
+from tinygrad_rnn.kernels.cpu.codegen.pointwise import pointwise
 
 
 def add_rows(args, thread, threads):

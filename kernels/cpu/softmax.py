@@ -10,13 +10,13 @@ import functools
 
 import numpy as np
 
-from ..program import Op, Program
-from . import cache, memory, threads
-from .host import VectorUnit, vector_unit
-from .native import Kernel, unpacked
-from .passes import Pass, Spot
-from .pointwise import PROGRAMS
-from .product import PANEL_VECTORS
+from ..ir.program import Op, Program
+from .codegen.native import Kernel, unpacked
+from .codegen.pointwise import PROGRAMS
+from .codegen.product import PANEL_VECTORS
+from .runtime import cache, memory, threads
+from .runtime.command_list import Pass, Spot
+from .runtime.host import VectorUnit, vector_unit
 
 PROGRAMS["largest"] = Program(("x", "top"), (Op("maximum", (0, 1)),), (("top", 2),))
 PROGRAMS["exponentials"] = Program(
@@ -31,10 +31,10 @@ TEMPLATE = '''"""Generated: softmax and its likelihood for {unit}, float{bits}."
 
 import math
 
-from tinygrad_rnn.kernels.cpu.compiled import njit
-from tinygrad_rnn.kernels.cpu.native import stack, word
-from tinygrad_rnn.kernels.cpu.packing import get, put
-from tinygrad_rnn.kernels.cpu.pointwise import pointwise
+from tinygrad_rnn.kernels.cpu.runtime.compiled import njit
+from tinygrad_rnn.kernels.cpu.codegen.native import stack, word
+from tinygrad_rnn.kernels.cpu.codegen.packing import get, put
+from tinygrad_rnn.kernels.cpu.codegen.pointwise import pointwise
 
 
 @njit("void(intp, float{bits})", cache=True, error_model="numpy")

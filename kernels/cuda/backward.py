@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence as Ordered
 from typing import Any
 
-from ..plan import NEXT, PROJECTION, plan, source_names
-from ..program import Step
-from ..sequence import Sequence
+from ..ir.plan import (
+    NEXT,
+    PROJECTION,
+    plan,
+    source_names,
+)
+from ..ir.program import Step
+from ..ir.sequence_args import Sequence
 from .arrays import Spot
 from .forward import Saved, given
-from .walks import Layer, Walk
+from .scans import Layer, Walk
 
 Array = Any
 

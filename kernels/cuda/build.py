@@ -17,14 +17,23 @@ from typing import Any
 
 import numpy as np
 
-from .. import locks
-from ..cache import digest, digest_of_files, folder, read, sources, temporary, write
-from ..plan import Plan
-from ..program import Step
+from ..ir.plan import Plan
+from ..ir.program import Step
+from ..runtime import locks
+from ..runtime.cache import (
+    digest,
+    digest_of_files,
+    folder,
+    read,
+    sources,
+    temporary,
+    write,
+)
 from . import emit
 from .arrays import Device, address
 
 HERE = Path(__file__).parent
+DEVICE = HERE / "device"
 BUILT = HERE / "built"
 """Where libraries that were built ahead of time lie, for all of ARCHITECTURES."""
 
@@ -35,7 +44,7 @@ FIRST_OF_CLUSTERS = 90
 EVERY = "every"
 """The target of a library for all architectures that nvcc has, and PTX for those to come."""
 
-FLAGS = ("-std=c++17", "-O3", "--shared", "-Xcompiler=-fPIC", f"-I{HERE}")
+FLAGS = ("-std=c++17", "-O3", "--shared", "-Xcompiler=-fPIC", f"-I{DEVICE}")
 
 
 class BuildError(RuntimeError):
@@ -79,7 +88,7 @@ def sources_version() -> str:
 
 
 def _headers() -> list[Traversable]:
-    return sources(__name__.rpartition(".")[0], ".cuh", ".h")
+    return sources(__name__.rpartition(".")[0] + ".device", ".cuh", ".h")
 
 
 def _name(plan: Plan, products: str, text: str) -> str:
@@ -107,7 +116,7 @@ def compiled(text: str, target: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="tinygrad_rnn_") as work:
         source, output = Path(work) / "cell.cu", Path(work) / "cell.so"
         source.write_text(text, encoding="utf-8")
-        for header in () if HERE.is_dir() else _headers():  # imported from a zip file
+        for header in () if DEVICE.is_dir() else _headers():  # imported from a zip file
             (Path(work) / header.name).write_bytes(header.read_bytes())
         done = subprocess.run([*command(target), "-o", str(output), str(source)], capture_output=True, text=True)
         if done.returncode:

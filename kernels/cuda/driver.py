@@ -10,12 +10,12 @@ from collections.abc import Sequence as Ordered
 from dataclasses import replace
 from typing import Any
 
-from ..program import Step
-from ..sequence import Sequence
+from ..ir.program import Step
+from ..ir.sequence_args import Sequence
 from .arrays import namespace
 from .backward import Backward
 from .forward import Forward, Saved
-from .walks import at_once, run
+from .scans import at_once, run
 from .wavefront import waves
 
 Array = Any

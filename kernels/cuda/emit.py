@@ -1,4 +1,4 @@
-"""From a step's Programs to the C++ of its kernels: a type for each stage, as `walk.cuh` wants them.
+"""From a step's Programs to the C++ of its kernels: a type for each stage, as `scan.cuh` wants them.
 
 What is written here is straight-line code and constants only; loops, memory and the order of things stand in the
 `.cuh` files, the same for every cell.
@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..plan import NEXT, Plan, Stage
-from ..program import Constant, Op, Ref
+from ..ir.plan import NEXT, Plan, Stage
+from ..ir.program import Constant, Op, Ref
 from .tiles import RING, THREADS, TILES
 
 FUNCTIONS = ("train", "infer", "backward")
@@ -34,7 +34,7 @@ FILE = """/* Generated: the cell {name}, products in {products}. */
 #define RNN_THREADS {threads}
 #define RNN_RING {ring}
 #include "pointwise.cuh"
-#include "walk.cuh"
+#include "scan.cuh"
 
 using Number = {number};
 using Few = {few};

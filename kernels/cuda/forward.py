@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..plan import PROJECTION, plan
-from ..program import Step
-from ..sequence import Sequence
+from ..ir.plan import PROJECTION, plan
+from ..ir.program import Step
+from ..ir.sequence_args import Sequence
 from .arrays import Spot
-from .walks import Layer, Walk
+from .scans import Layer, Walk
 
 Array = Any
 

@@ -16,8 +16,8 @@ import numpy as np
 from tinygrad_rnn import kernels
 from tinygrad_rnn.cells import BUILT_IN
 from tinygrad_rnn.kernels.cpu import dense, driver, gradients, softmax, threads
-from tinygrad_rnn.kernels.sequence import Sequence
-from tinygrad_rnn.trace import trace
+from tinygrad_rnn.kernels.ir.sequence_args import Sequence
+from tinygrad_rnn.cells.trace import trace
 
 cases, seed = int(sys.argv[1]), int(sys.argv[2])
 threads.wanted_threads = lambda flops: threads.get_num_threads()

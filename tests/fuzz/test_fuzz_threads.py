@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import generators, log_uniform
-from tinygrad_rnn.kernels.cpu import dense, threads
-from tinygrad_rnn.kernels.cpu.host import VARIABLE, vector_unit
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.cells import BUILT_IN
+from tinygrad_rnn.kernels.cpu import dense
+from tinygrad_rnn.kernels.cpu.runtime import threads
+from tinygrad_rnn.kernels.cpu.runtime.host import VARIABLE, vector_unit
 
 THREADS = (1, 2, 3, 5)
 COMPILED = ("rnn_tanh", "lstm", "gru", "gru_reset_before")  # the cells of one run: each takes seconds to compile

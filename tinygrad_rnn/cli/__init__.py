@@ -19,8 +19,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import __version__, interrupts
+from ..arrays.cuda import kernels_lack
+from ..arrays.device import checked
 from ..data import TextError
-from ..device import checked, kernels_lack
 from ..lm.checkpoint import CheckpointError
 from ..lm.config import DivergedError, OptionError
 from ..terminal import visible
@@ -107,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _check_environment(args: argparse.Namespace) -> None:
     """OptionError where an environment variable asks the kernels for what cannot be."""
     from ..kernels import wanted_driver
-    from ..kernels.cpu import host, threads
+    from ..kernels.cpu.runtime import host, threads
 
     if not args.kernels:
         return

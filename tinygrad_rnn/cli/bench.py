@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
 def _bench(args: argparse.Namespace) -> int:
     from ..bench import groups, peers
     from ..bench.run import Options, run
-    from ..kernels.cpu.threads import get_num_threads
+    from ..kernels.cpu.runtime.threads import get_num_threads
 
     wanted = args.only or (groups.QUICK if args.quick else groups.USUAL)
     if args.quick and not set(wanted) & set(groups.QUICK):

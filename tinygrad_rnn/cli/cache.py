@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 
 from .. import nn
+from ..autograd.tape import no_grad
 from ..cells import BUILT_IN, find_cell
-from ..kernels import cache, cache_upkeep
+from ..cells.trace import trace
+from ..kernels import cache_upkeep
+from ..kernels.runtime import cache
 from ..lm.config import Config, OptionError
 from ..lm.model import CharModel
 from ..lm.train import OPTIMISERS
-from ..tape import no_grad
 from ..tensor import Tensor
-from ..trace import trace
 from .options import command
 
 

@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from ..explain import explain
+    from ..cells.explain import explain
 
     print(explain(args.cell, args.code))
     return 0

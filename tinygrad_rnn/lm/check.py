@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from .. import nn, optim
+from ..arrays.random import checked_rng_state
 from ..data import Vocabulary
-from ..random import checked_rng_state
 from .config import Config, Limits, Source
 from .model import state_count, weight_shapes
 

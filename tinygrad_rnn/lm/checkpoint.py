@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.box import Box
+from ..arrays.device import host, on_gpu
 from ..data.files import open_regular
-from ..device import host, on_gpu
-from ..tape import Box
 from .header import DTYPES, Entry, read_header, strict_json
 from .saving import InUseError, alone_in, write_atomically
 

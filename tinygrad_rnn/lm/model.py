@@ -6,8 +6,8 @@ from typing import Any
 
 from .. import nn
 from ..cells import BUILT_IN
+from ..cells.trace import trace
 from ..tensor import Tensor
-from ..trace import trace
 from .config import Config
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any, ClassVar, TextIO
+from typing import Any, ClassVar, TextIO
 
 import numpy as np
 
 from ..terminal import tqdm_class, visible
-
-if TYPE_CHECKING:
-    from .run import Run
+from .run import Run
 
 
 class Progress:

@@ -9,14 +9,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from ..data import TextError, Vocabulary, decode_text, default_text, read_text
 from ..data.files import open_regular, read_standard_input, size_of
 from . import checkpoint
 from .check import layout
 from .config import STANDARD_INPUT, Config, Limits, OptionError, Source
-from .progress import Progress
 from .train import Trainer
 
 
@@ -53,6 +52,19 @@ class Interruption:
         for number, handler in self.earlier.items():
             signal.signal(number, handler)
         self.earlier = {}
+
+
+class Watcher(Protocol):
+    """Who is told how a run goes on; see `progress.Progress`."""
+
+    def stepped(self, run: Run, characters: int) -> None:
+        """A step of so many characters is done."""
+
+    def validated(self, run: Run) -> None:
+        """The loss on held-out text has been computed."""
+
+    def line(self, text: str) -> None:
+        """Show a line of text."""
 
 
 LARGEST_UNSIZED = 2**30  # bytes of a text that is opened because an old file names it, without saying its size
@@ -135,7 +147,7 @@ class Run:
             lost = f"{error.strerror}: the state of step {self.trainer.step:,} could not be saved{kept}"
             raise OSError(error.errno, lost, str(self.path)) from error
 
-    def save_or_warn(self, progress: Progress) -> None:
+    def save_or_warn(self, progress: Watcher) -> None:
         """Save; where the disk is full, or cannot be written for another reason, say so once and train on."""
         try:
             self.save()
@@ -158,7 +170,7 @@ class Run:
         parts += [self.seconds / (60 * minutes)] if minutes else []
         return min(1.0, max(parts, default=0.0))
 
-    def train(self, progress: Progress, save_every: float = 30.0, stop: Callable[[], bool] = lambda: False) -> None:
+    def train(self, progress: Watcher, save_every: float = 30.0, stop: Callable[[], bool] = lambda: False) -> None:
         """Train until a limit is reached or `stop()` says so; then validate (not after a stop) and save.
 
         The state is saved before anything else, so that a folder that cannot be written costs no time, after every

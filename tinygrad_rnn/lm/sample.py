@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..arrays.device import host
+from ..autograd.tape import no_grad
 from ..data import Vocabulary
-from ..device import host
-from ..tape import no_grad
 from ..tensor import Tensor
 from .config import DivergedError
 from .model import CharModel

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import nn, random
+from .. import nn
+from ..arrays import random
+from ..autograd.tape import no_grad
 from ..data import Chunks, Vocabulary, split
-from ..tape import no_grad
 from ..tensor import Tensor
 from .check import OPTIMISERS, check, config_of, vocabulary_of
 from .config import SHORTEST_PERIOD, Config, DivergedError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..primitives.shape import flatten
+from ..autograd.primitives.shape import flatten
 from . import functional as F
 from .module import Module
 

@@ -8,22 +8,40 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..accept import array_of, operand
-from ..creation import as_tensor, own_tensor
-from ..device import beside, numbers, on_gpu, same_device
-from ..error_state import undisturbed
-from ..primitives import index as ix
-from ..primitives import products as pr
-from ..primitives.elementwise import gelu, relu, sigmoid, softplus, sqrt, tanh, where
-from ..primitives.likelihood import softmax_nll
-from ..primitives.reduce import log_softmax, mean, softmax, sum
-from ..primitives.shape import pad as bordered
-from ..primitives.shape import permute, reshape
-from ..primitives.static import wholes
-from ..primitives.windows import conv2d, max_pool2d
-from ..random import uniform
-from ..tape import Box, boxed
+from ..arrays.box import Box, boxed
+from ..arrays.coercion import array_of, operand
+from ..arrays.device import (
+    beside,
+    numbers,
+    on_gpu,
+    same_device,
+)
+from ..arrays.error_state import undisturbed
+from ..arrays.random import uniform
+from ..autograd.primitives import index as ix
+from ..autograd.primitives import products as pr
+from ..autograd.primitives.elementwise import (
+    gelu,
+    relu,
+    sigmoid,
+    softplus,
+    sqrt,
+    tanh,
+    where,
+)
+from ..autograd.primitives.likelihood import softmax_nll
+from ..autograd.primitives.reduce import (
+    log_softmax,
+    mean,
+    softmax,
+    sum,
+)
+from ..autograd.primitives.shape import pad as bordered
+from ..autograd.primitives.shape import permute, reshape
+from ..autograd.primitives.static import wholes
+from ..autograd.primitives.windows import conv2d, max_pool2d
 from ..tensor import Tensor
+from ..tensor.creation import as_tensor, own_tensor
 
 __all__ = [
     "binary_cross_entropy_with_logits",

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import tape
-from ..random import generator
+from ..arrays.random import generator
+from ..autograd import tape
 from ..tensor import Tensor
 
 _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3.0, "relu": math.sqrt(2.0)}

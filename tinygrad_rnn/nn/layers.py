@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..creation import zeros
+from ..tensor.creation import zeros
 from . import functional as F
 from . import init
 from .module import Module, Parameter

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import tape
-from ..conversion import convert, wanted
-from ..creation import tensor
-from ..device import gpu, host
-from ..storage import widened
+from ..arrays.device import gpu, host
+from ..arrays.storage import widened
+from ..autograd import tape
 from ..tensor import Tensor
+from ..tensor.conversion import convert, wanted
+from ..tensor.creation import tensor
 
 _NOTHING = object()
 

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from .. import fused, tape
+from ..arrays.box import boxed
+from ..arrays.device import checked
+from ..autograd import tape
+from ..autograd.primitive import primitive
+from ..autograd.primitives.shape import concat, stack
 from ..cells import Cell, find_cell
-from ..conversion import as_dtype
-from ..device import checked
-from ..kernels.sequence import Sequence as Arguments
-from ..primitive import primitive
-from ..primitives.shape import concat, stack
-from ..tape import boxed
+from ..kernels.ir.sequence_args import Sequence as Arguments
+from ..sequence import fused
 from ..tensor import Tensor
+from ..tensor.conversion import as_dtype
 from .functional import dropout as drop
 from .recurrent_call import Call
 from .recurrent_parameters import Parametrised, Place, plain_states

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..creation import own_tensor
-from ..device import host, same_device
-from ..primitives.shape import broadcast_to, reshape, transpose, unbind
-from ..tape import boxed
+from ..arrays.box import boxed
+from ..arrays.device import host, same_device
+from ..autograd.primitives.shape import (
+    broadcast_to,
+    reshape,
+    transpose,
+    unbind,
+)
 from ..tensor import Tensor
-
-if TYPE_CHECKING:
-    from .recurrent import Recurrent
+from ..tensor.creation import own_tensor
 
 
 def states_of(state: Any, count: int) -> tuple[Any, ...]:
@@ -29,7 +31,7 @@ def states_of(state: Any, count: int) -> tuple[Any, ...]:
 class Call:
     """One call of a layer: its arguments checked and brought to [T, N, ...], and its results brought back."""
 
-    def __init__(self, layer: Recurrent, x: Any, lengths: Any):
+    def __init__(self, layer: Any, x: Any, lengths: Any):
         self.layer, self.name = layer, type(layer).__name__
         self.weight = layer._read("weight_ih_l0")
         self.dtype = self.weight.dtype

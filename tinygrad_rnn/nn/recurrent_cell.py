@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from .. import fused
+from ..arrays.box import boxed
+from ..arrays.device import checked, same_device
+from ..autograd.primitives.shape import broadcast_to, reshape
+from ..autograd.tape import is_grad_enabled
 from ..cells import Cell, find_cell
-from ..conversion import as_dtype
-from ..creation import own_tensor, zeros
-from ..device import checked, same_device
-from ..kernels.sequence import Sequence as Arguments
-from ..primitives.shape import broadcast_to, reshape
-from ..tape import boxed, is_grad_enabled
+from ..kernels.ir.sequence_args import Sequence as Arguments
+from ..sequence import fused
 from ..tensor import Tensor
+from ..tensor.conversion import as_dtype
+from ..tensor.creation import own_tensor, zeros
 from .recurrent_call import states_of
 from .recurrent_parameters import Parametrised, Place, plain_states
 
@@ -65,7 +66,8 @@ class RecurrentCell(Parametrised):
         shape = (*x.shape[:-1], self.hidden_size)
         states = self._checked_states(state, shape)
         given = self._checked_inputs(inputs or {}, shape)
-        weights = {name: self._weight(name) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        weights: dict[str, Any] = {name: self._weight(name) for name in names}
         arguments = Arguments(
             reshape(x, (1, batch, self.input_size)),
             **weights,

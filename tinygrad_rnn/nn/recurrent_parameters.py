@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..cells import Cell
+from ..cells.trace import Step, trace
 from ..tensor import Tensor
-from ..trace import Step, trace
 from . import init
 from .layers import _unset
 from .module import Parameter

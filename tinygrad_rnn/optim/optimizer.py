@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels, tape, views
-from ..conversion import convert, wanted
-from ..device import beside, host
-from ..error_state import undisturbed
-from ..kernels.program import Program
+from .. import kernels
+from ..arrays.device import beside, host
+from ..arrays.error_state import undisturbed
+from ..autograd import tape, views
+from ..cells.trace import trace_elementwise
+from ..kernels.ir.program import Program
 from ..tensor import Tensor
-from ..trace import trace_elementwise
+from ..tensor.conversion import convert, wanted
 
 
 class Optimizer:
@@ -102,7 +103,7 @@ class Optimizer:
             if not isinstance(p, Tensor):
                 raise TypeError(f"{self._name}: params[{i}]: expected a Parameter, got {type(p).__name__}")
             if not p.is_leaf or p.dtype.kind != "f":
-                got = f"{p.dtype}" if p.is_leaf else f"the result of {p.node.name!r}"  # type: ignore[union-attr]
+                got = f"{p.dtype}" if p.is_leaf else f"the result of {p.node.name!r}"
                 raise ValueError(f"{self._name}: params[{i}]: expected a leaf with a floating dtype, got {got}")
             if id(p) in taken:
                 raise ValueError(f"{self._name}: params[{i}]: expected each parameter once, got {p.shape} twice")

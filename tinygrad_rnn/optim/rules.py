@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
-from ..primitives.elementwise import maximum, sqrt
+from ..autograd.primitives.elementwise import maximum, sqrt
 from .optimizer import Optimizer
 
 Group = dict[str, Any]

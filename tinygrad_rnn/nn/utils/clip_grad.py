@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from ...device import numbers
-from ...error_state import undisturbed
+from ...arrays.box import boxed
+from ...arrays.device import numbers
+from ...arrays.error_state import undisturbed
 from ...kernels import scaled, sum_of_squares
-from ...tape import boxed
 from ...tensor import Tensor
 
 

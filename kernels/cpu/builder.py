@@ -1,0 +1,158 @@
+"""Builds command lists: lays out matrices in arenas, and adds the commands that fill, pack and multiply them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .codegen.native import Kernel
+from .codegen.product import AT_ONCE, DEPTH, PANEL_VECTORS, products
+from .runtime import memory
+from .runtime.command_list import PACKING, SCRATCH, Pass, Spot
+from .runtime.host import VectorUnit
+
+SKEW = 5
+"""Cache lines left free between matrices: matrices that begin a power of two apart would share places in the cache."""
+
+
+class Recorder:
+    """Records a pass for so many threads and a vector unit, in one floating dtype; `arena` is where it makes room."""
+
+    def __init__(self, dtype: np.dtype, count: int, unit: VectorUnit, arena: str = SCRATCH):
+        self.dtype, self.count, self.unit = dtype, count, unit
+        self.lanes = self.unit.lanes(dtype.itemsize)
+        self.kernels = products(self.unit, 8 * dtype.itemsize)
+        self.arena, self.arenas = arena, dict[str, int]()
+        self.others = dict[str, np.dtype]()
+        self.jobs: list[tuple[Kernel, list[Any]]] = []
+        self.packed: dict[tuple[Spot, bool, int, int, int], Spot] = {}
+
+    def finish(self) -> Pass:
+        return Pass(self.jobs, self.arenas, self.count, self.dtype, self.others)
+
+    def full(self, n: int) -> int:
+        """A width made full vectors."""
+        return -(-n // self.lanes) * self.lanes
+
+    def given(self, name: str, rows: int, columns: int, dtype: np.dtype | None = None) -> Spot:
+        """An array of the caller's; dtype: where it is not the recorder's."""
+        if dtype is not None:
+            self.others[name] = dtype
+        return Spot(name, 0, rows, columns)
+
+    def make(self, rows: int, columns: int, arena: str = "") -> Spot:
+        """Room for a matrix in an arena; in the recorder's own where none is named."""
+        arena = arena or self.arena
+        start = self.arenas.get(arena, 0)
+        size = rows * columns * self.dtype.itemsize
+        self.arenas[arena] = start + (-(-size // memory.LINE) + SKEW) * memory.LINE
+        return Spot(arena, start, rows, columns)
+
+    def part(self, spot: Spot, first: int, rows: int) -> Spot:
+        """Some rows of a matrix."""
+        return Spot(spot.block, spot.offset + first * spot.columns * self.dtype.itemsize, rows, spot.columns)
+
+    def add(self, kernel: Kernel, **given: Any) -> None:
+        """A kernel, to be run with these arguments: Spots and whole numbers."""
+        arguments = map(given.__getitem__, kernel.names)
+        self.jobs.append((kernel, [v if isinstance(v, Spot) else int(v) for v in arguments]))
+
+    def include(self, other: Pass) -> None:
+        """The jobs of another pass, and its arenas, which this one must not have."""
+        self.jobs += other.jobs
+        self.arenas |= other.arenas
+
+    def fill(self, spot: Spot) -> None:
+        """Zeros."""
+        self.copy(spot, spot, 1, spot.rows, 0)
+
+    def copy(self, source: Spot, to: Spot, gates: int, rows: int, columns: int, adds: bool = False) -> None:
+        """For each gate `rows` rows from source to `to`, where a row goes on with zeros; or added to what is there.
+
+        Both hold their gates one after the other, with the same or different numbers of rows and columns.
+        """
+        self.add(
+            self.kernels.copy, source=source, source_gate=source.rows // gates * source.columns,
+            source_row=source.columns, to=to, to_gate=to.rows // gates * to.columns, to_row=to.columns, gates=gates,
+            rows=rows, columns=columns, wide=columns if adds else to.columns, adds=adds,
+        )  # fmt: skip
+
+    def padded(self, spot: Spot, gates: int = 1) -> Spot:
+        """A matrix whose columns are `gates` widths, each made full vectors by zeros."""
+        n = spot.columns // gates
+        wide = self.full(n)
+        if n == wide:
+            return spot
+        out = self.make(spot.rows, gates * wide)
+        narrow, broad = (Spot(s.block, s.offset, spot.rows * gates, s.columns // gates) for s in (spot, out))
+        self.copy(narrow, broad, 1, spot.rows * gates, n)
+        return out
+
+    def panels(self, b: Spot, transposed: bool, vectors: int = PANEL_VECTORS, gates: int = 1, groups: int = 0) -> Spot:
+        """B [K, N], b or its transpose, in panels; with gates, B is that many matrices [K, N / gates] side by side.
+
+        groups: the rows of b are so many parts, each made full vectors by zeros; 0: they stay as they are.
+        Packed once, however often it is asked for: so b must not change any more in this pass.
+        """
+        key = b, transposed, vectors, gates, groups
+        if key in self.packed:
+            return self.packed[key]
+        rows, columns = b.rows // (groups or 1), b.columns
+        if transposed:
+            rows //= gates
+        else:
+            columns //= gates
+        wide = self.full(rows) if groups else rows
+        down, across = ((groups or 1) * wide, rows, max(wide, 1)), (columns, columns, max(columns, 1))
+        (units, unit_real, unit_wide), (depth, depth_real, depth_wide) = (
+            (down, across) if transposed else (across, down)
+        )
+        row, column = (1, b.columns) if transposed else (b.columns, 1)
+        block = vectors * self.lanes
+        panels = self.make(-(-units // block) * block * gates, depth)
+        self.add(
+            self.kernels.pack, b=b, b_row=row, b_column=column, b_gate=units * column, gates=gates, units=units,
+            unit_real=unit_real, unit_wide=unit_wide, depth=depth, depth_real=depth_real, depth_wide=depth_wide,
+            vectors=vectors, panels=panels,
+        )  # fmt: skip
+        self.packed[key] = panels
+        return panels
+
+    def multiply(
+        self,
+        a: Spot,
+        transposed: bool,
+        panels: Spot,
+        columns: int,
+        out: Spot | None = None,
+        start: Spot | None = None,
+        sums: Spot | None = None,
+    ) -> Spot:
+        """A B + start, where A is a or its transpose, and B [K, columns] lies in panels; start: as out, or one row.
+
+        sums: of a transpose, gets the sums of A's rows.
+        """
+        rows, depth = (a.columns, a.rows) if transposed else (a.rows, a.columns)
+        out = self.make(rows, columns) if out is None else out
+        if transposed:
+            size = self.count * AT_ONCE * min(depth, 2 * DEPTH) * self.dtype.itemsize
+            self.arenas[PACKING] = max(size, self.arenas.get(PACKING, 0))
+        self.add(
+            self.kernels.product, a=a, a_row=1 if transposed else depth, a_column=a.columns if transposed else 1,
+            room=Spot(PACKING, 0, 0, 0) if transposed else 0, panels=panels, start=start or 0,
+            start_row=0 if start is None or start.rows == 1 < rows else start.columns, out=out, out_row=out.columns,
+            M=rows, N=columns, K=depth, sums=sums or 0,
+        )  # fmt: skip
+        return out
+
+    def product(self, a: Spot, transposed: bool, b: Spot, b_transposed: bool, **options: Any) -> Spot:
+        """A B, where A is a or its transpose and B is b or its; options: see `multiply`."""
+        columns = b.rows if b_transposed else b.columns
+        return self.multiply(a, transposed, self.panels(b, b_transposed), columns, **options)
+
+    def column_sums(self, a: Spot, out: Spot | None = None) -> Spot:
+        """The sums of the columns of a matrix as wide as full vectors, row after row."""
+        out = self.make(1, a.columns) if out is None else out
+        self.add(self.kernels.column_sums, a=a, rows=a.rows, columns=a.columns, out=out)
+        return out

@@ -1,0 +1,1 @@
+"""How the vector code is generated, from the single instruction upwards."""

@@ -1,0 +1,94 @@
+"""A Program as vector code: an intrinsic that runs it on the rows of a tile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from ...ir.program import Constant, Program
+from .native import require_literals
+from .vector import Vectors
+
+PROGRAMS: dict[str, Program] = {}
+"""Programs by the key under which generated code refers to them; needed only while that code is compiled."""
+
+COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+LOGICAL = {"logical_and": "and_", "logical_or": "or_", "logical_not": "not_"}
+
+
+def emit_operation(v: Vectors, name: str, args: list[Any]) -> Any:
+    """One operation of a Program on vectors. Comparisons give masks; where numbers are wanted, a mask is 1 and 0."""
+    if name in LOGICAL:
+        return getattr(v.builder, LOGICAL[name])(*map(v.mask, args))
+    if name == "where":
+        return v.where(v.mask(args[0]), *map(v.number, args[1:]))
+    args = list(map(v.number, args))
+    if name in COMPARISONS:
+        return v.compare(COMPARISONS[name], *args)
+    if name == "relu":
+        return v.maximum(args[0], v.constant(0.0))
+    if name == "sign":
+        x, zero = args[0], v.constant(0.0)
+        signed = v.where(v.compare("==", x, x), v.copysign(v.constant(1.0), x), x)  # NaN stays
+        return v.where(v.compare("==", x, zero), zero, signed)
+    emit: Callable = getattr(v, name)
+    return emit(*args)
+
+
+def emit_program(v: Vectors, program: Program, inputs: list[Any]) -> list[Any]:
+    """The values of the outputs from those of the inputs. Multiplication and addition are fused where LLVM may."""
+    values = list(inputs)
+    value = lambda ref: v.constant(ref.value) if isinstance(ref, Constant) else values[ref]
+    for op in program.ops:
+        values.append(emit_operation(v, op.name, [value(ref) for ref in op.args]))
+    return [v.number(value(ref)) for _, ref in program.outputs]
+
+
+@intrinsic
+def pointwise(
+    typing: Any, key: Any, bits: Any, lanes: Any, rows: Any, vectors: Any, first: Any, width: Any, where: Any
+) -> Any:
+    """Run a Program on `rows` rows of `vectors` vectors each.
+
+    key, bits, lanes: literals. first: the unit that the first vector starts at, width: how many units there
+    are; results at units past the end are stored as 0. where: a tuple with the address of the first number and the
+    distance in numbers between rows, for each input and then for each output. Inputs are read, outputs written;
+    a result may take the place of an input.
+    """
+    literals = (key, bits, lanes)
+    require_literals(literals)
+    program = PROGRAMS[key.literal_value]
+    nbits, nlanes = (size.literal_value for size in literals[1:])
+    signature = types.void(*literals, types.intp, types.intp, types.intp, types.intp, where)
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
+        rows, vectors, first, width, where = args[3:]
+        v = Vectors(builder, nbits, nlanes)
+        word, size = ir.IntType(64), nbits // 8
+        numbers = cgutils.unpack_tuple(builder, where)
+        places = list(zip(numbers[::2], numbers[1::2]))
+        short = ir.IntType(32)  # half the vectors that a comparison of words would take
+        lane = ir.Constant(ir.VectorType(short, nlanes), [short(i) for i in range(nlanes)])
+        with cgutils.for_range(builder, rows) as row, cgutils.for_range(builder, vectors) as vector:
+            unit = builder.mul(vector.index, word(nlanes))
+
+            def pointer(place: tuple[Any, Any]) -> Any:
+                offset = builder.add(builder.mul(row.index, place[1]), unit)
+                address = builder.add(place[0], builder.mul(offset, word(size)))
+                return builder.inttoptr(address, v.type.as_pointer())
+
+            n = len(program.inputs)
+            loaded = [builder.load(pointer(place), align=size) for place in places[:n]]
+            results = emit_program(v, program, loaded)
+            left = builder.trunc(builder.sub(width, builder.add(first, unit)), short)
+            mask = builder.icmp_signed("<", lane, v.splat(left))
+            for result, place in zip(results, places[n:]):
+                builder.store(v.where(mask, result, v.constant(0.0)), pointer(place), align=size)
+        return context.get_dummy_value()
+
+    return signature, emit

@@ -1,0 +1,248 @@
+"""Matrix products of any size from the register tile, for a team of threads.
+
+    out [M, N] = A [M, K] B [K, N] + start; B packed in panels (`packing`), A as it is or, where it is the transpose of
+    what is given, packed by the kernel itself, some rows at a time
+
+A transpose is packed because a tile reads its numbers down the columns: each in another page, without that. A little at
+a time, so that it is still in the second cache when it is read.
+
+Each element of `out` is summed over k in one order, whatever the number of threads and wherever it stands:
+results do not depend on either to the last bit.
+"""
+
+from __future__ import annotations
+
+import functools
+import textwrap
+from dataclasses import dataclass
+
+from ..runtime import cache
+from ..runtime.host import VectorUnit
+from .native import Kernel, unpacked
+from .packing import COPY, PACK, packing_text
+from .tile import span_choice, tile_choice, tile_rows
+
+PANEL_VECTORS = 4
+DEPTH = 384  # about, along k before the next rows' turn: a panel of 384 x 64 float32, 96 KiB, stays in the second cache
+
+AT_ONCE = 192  # rows of a transposed A that are packed before they are multiplied
+
+PRODUCT = (
+    "a", "a_row", "a_column", "room", "panels", "start", "start_row", "out", "out_row", "M", "N", "K",
+    "sums",
+)  # fmt: skip
+SUMS = ("a", "rows", "columns", "out")
+
+TEMPLATE = '''"""Generated: packing and matrix products for {unit}, float{bits}."""
+
+from tinygrad_rnn.kernels.cpu.runtime.compiled import njit
+from tinygrad_rnn.kernels.cpu.codegen.native import stack, word
+from tinygrad_rnn.kernels.cpu.codegen.packing import get, move, move_part, pack_vectors, put, transpose
+from tinygrad_rnn.kernels.cpu.codegen.tile import tile
+
+
+def column_sums(args, thread, threads):
+    """out [columns] = the sums of the columns of a [rows, columns], row after row; columns: a multiple of LANES."""
+{sums}
+    ones = stack({size})
+    put({bits}, ones, 1.0)
+    vectors = columns // {lanes}
+    c, end = vectors * thread // threads * {lanes}, vectors * (thread + 1) // threads * {lanes}
+    while c < end:
+        at, to = a + c * {size}, out + c * {size}
+        if end - c >= {width}:
+            {wide sum}
+            c += {width}
+        else:
+            {sum}
+            c += {lanes}
+
+
+@njit("void({six words})", cache=True, error_model="numpy")
+def pack_rows(a, a_column, rows, depth, to, sums):
+    """to [blocks][depth][LANES] = A [rows, depth], whose rows lie side by side and whose columns a_column apart.
+
+    The sums of A's rows are added to sums [rows].
+    """
+    r = 0
+    while r < rows:
+        source, place = a + r * {size}, to + r * depth * {size}
+        if rows - r >= {width}:
+            pack_vectors({bits}, {lanes}, {panel vectors}, source, a_column, place, depth, sums + r * {size})
+            r += {width}
+        elif rows - r >= {lanes}:
+            pack_vectors({bits}, {lanes}, 1, source, a_column, place, depth, sums + r * {size})
+            r += {lanes}
+        else:
+            for i in range(rows - r):
+                total = get({bits}, source + i * {size})
+                put({bits}, place + i * {size}, total)
+                for k in range(1, depth):
+                    number = get({bits}, source + (i + k * a_column) * {size})
+                    put({bits}, place + (i + k * {lanes}) * {size}, number)
+                    total += number
+                put({bits}, sums + (r + i) * {size}, get({bits}, sums + (r + i) * {size}) + total)
+            r = rows
+
+
+@njit("void(intp, intp, intp)", cache=True, error_model="numpy", inline="always")
+def move_row(source, to, columns):
+    """`columns` numbers from address to address, none beside them touched."""
+    c = 0
+    while c + {lanes} <= columns:
+        move({bits}, {lanes}, source + c * {size}, to + c * {size})
+        c += {lanes}
+    if c < columns:
+        move_part({bits}, {lanes}, source + c * {size}, columns - c, to + c * {size}, columns - c)
+
+
+@njit("void({words})", cache=True, error_model="numpy")
+def strip(
+    a, a_row, a_column, packed, first, rows, panels, p, span, k, depth, start, start_row, out, out_row, N, K, edge
+):
+    """`rows` rows of `product` from `first` on, in `span` panels from p on: what the numbers from k to k + depth add.
+
+    a: A [rows, depth]; packed: as `pack_rows` leaves it. edge: room for the tile of a panel's part.
+    """
+    columns, next_panel = N - p * {width}, K * {width}
+    panel = panels + (p * K + k) * {width * size}
+    out += (first * out_row + p * {width}) * {size}
+    if k > 0:
+        start, start_row = out, out_row
+    elif start:
+        start += (first * start_row + p * {width}) * {size}
+    r = 0
+    while r < rows:
+        left = rows - r
+        at = a + r * a_row * {size}
+        if packed:
+            left = min(left, {lanes} - r % {lanes})
+            at = a + (r // {lanes} * {lanes} * depth + r % {lanes}) * {size}
+        to, to_row, begin, begin_row = out + r * out_row * {size}, out_row, start, start_row
+        if start:
+            begin = start + r * start_row * {size}
+        place = to
+        if columns < {width}:
+            to, to_row = edge, {width}
+            for i in range(min(left, {rows}) if start else 0):
+                move_row(begin + i * start_row * {size}, edge + i * {width * size}, columns)
+            if start:
+                begin, begin_row = edge, {width}
+        if columns <= {narrow}:
+{narrow choice}
+        elif columns <= {middle}:
+{middle choice}
+        else:
+{choice}
+        if columns < {width}:
+            for i in range(some):
+                move_row(edge + i * {width * size}, place + i * out_row * {size}, columns)
+        r += some
+
+
+def product(args, thread, threads):
+    """out [M, N] = A B + start, B in panels. A thread takes some panels, or some rows.
+
+    A[r, k] at a, numbers a_row and a_column apart; start [M, N] or, for start_row = 0, [N]; it may be out, or 0: none.
+    room: 0, or where a_row = 1 and A is packed: for each thread AT_ONCE rows of K, or of what is taken of it at once.
+    sums [M]: where A is packed, the sums of its rows; 0: nowhere.
+    """
+{arguments}
+    edge_at = stack({edge})
+    parts = max(1, (K + {depth} // 2) // {depth})
+    most = max(1, -(-K // parts))
+    packs = room != 0
+    room += thread * {at once} * most * {size}
+    panels_of_all, tiles_of_all = -(-N // {width}), -(-M // {rows})
+    by_panels = -(-panels_of_all // threads) * tiles_of_all <= -(-tiles_of_all // threads) * panels_of_all
+    if panels_of_all == 0 or packs and tiles_of_all >= 4 * threads:  # each would pack all rows
+        by_panels = False
+    low, high, first, last = 0, panels_of_all, 0, M
+    if by_panels:
+        low, high = panels_of_all * thread // threads, panels_of_all * (thread + 1) // threads
+        if low == high:
+            return
+    else:
+        first = tiles_of_all * thread // threads * {rows}
+        last = min(M, tiles_of_all * (thread + 1) // threads * {rows})
+    whole = min(high, N // {width})  # the end of the thread's own full panels: what lies behind is another thread's
+    if K == 0 and start != out:
+        for r in range(first, last):
+            for c in range(low * {width}, min(N, high * {width})):
+                number = get({bits}, start + (r * start_row + c) * {size}) if start else 0.0
+                put({bits}, out + (r * out_row + c) * {size}, number)
+    if packs:
+        for top in range(first, last, {at once}):
+            rows = min({at once}, last - top)
+            row_sums = sums + top * {size} if sums != 0 and low == 0 else edge_at  # one thread has a row's first panel
+            for r in range(rows):
+                put({bits}, row_sums + r * {size}, 0.0)
+            for k in range(0, K, most):
+                depth = min(most, K - k)
+                pack_rows(a + (top + k * a_column) * {size}, a_column, rows, depth, room, row_sums)
+                p = low
+                while p < high:
+                    span = {span of rows}
+                    strip(
+                        room, 1, {lanes}, 1, top, rows, panels, p, span, k, depth, start, start_row, out, out_row, N, K,
+                        edge_at,
+                    )
+                    p += span
+        return
+    p = low
+    while p < high and first < last:
+        span = {span of part}
+        for k in range(0, K, most):
+            at, depth = a + (first * a_row + k * a_column) * {size}, min(most, K - k)
+            strip(
+                at, a_row, a_column, 0, first, last - first, panels, p, span, k, depth, start, start_row, out, out_row,
+                N, K, edge_at,
+            )
+        p += span
+'''
+
+
+@dataclass(frozen=True)
+class Products:
+    """The kernels of dense products."""
+
+    copy: Kernel
+    pack: Kernel
+    product: Kernel
+    column_sums: Kernel
+
+
+def _tile_call(bits: int, lanes: int, vectors: int, span: str, c: str, indent: int) -> str:
+    """Lines of `strip` that run a tile from a column on."""
+    sizes, width = f"{bits}, {lanes}, ROWS, {vectors}, {span}", lanes * PANEL_VECTORS
+    given = f"at, a_row, a_column, panel{c}, {width}, next_panel, depth"
+    began, fresh = (f"tile({sizes}, {n}, {given}, begin{c}, begin_row, to{c}, to_row)" for n in (1, 0))
+    return textwrap.indent(f"if start:\n    {began}\nelse:\n    {fresh}", " " * indent)
+
+
+@functools.cache
+def products(unit: VectorUnit, bits: int) -> Products:
+    """The kernels for a vector unit and float32 or float64."""
+    lanes, size = unit.lanes(bits // 8), bits // 8
+    width = lanes * PANEL_VECTORS
+    sums = f"tile({bits}, {lanes}, 1, VECTORS, 1, 0, ones, 0, 0, at, columns, 0, rows, 0, 0, to, 0)"
+    call, choice = functools.partial(_tile_call, bits, lanes), functools.partial(tile_choice, unit, PANEL_VECTORS)
+    # A last panel of a few columns: its vectors one by one.
+    narrow = f"for c in range(0, columns, {lanes}):\n" + call(1, "1", f" + c * {size}", 4)
+    rows = tile_rows(unit, PANEL_VECTORS)
+    numbers = {
+        "unit": unit.name, "bits": bits, "lanes": lanes, "size": size, "width": width, "width * size": width * size,
+        "edge": max(AT_ONCE, rows * width) * size, "rows": rows, "depth": DEPTH, "at once": AT_ONCE,
+        "words": ", ".join(["intp"] * 18), "six words": ", ".join(["intp"] * 6), "panel vectors": PANEL_VECTORS,
+        "sums": unpacked(SUMS), "arguments": unpacked(PRODUCT),
+        "wide sum": sums.replace("VECTORS", str(PANEL_VECTORS)), "sum": sums.replace("VECTORS", "1"),
+        "span of rows": span_choice(unit, PANEL_VECTORS, "rows", "(whole - p)"),
+        "span of part": span_choice(unit, PANEL_VECTORS, "last - first", "(whole - p)"),
+        "choice": choice(call(PANEL_VECTORS, "SPAN", "", 0), " " * 12),
+        "middle": 3 * lanes, "middle choice": choice(call(3, "1", "", 0), " " * 12, spans=False),
+        "narrow": 2 * lanes, "narrow choice": choice(narrow, " " * 12, spans=False),
+    }  # fmt: skip
+    text = cache.filled(TEMPLATE, numbers) + packing_text(bits, lanes)
+    module = cache.load(f"product_{unit.name}_f{bits}", text)
+    names = {"copy": COPY, "pack": PACK, "product": PRODUCT, "column_sums": SUMS}
+    return Products(**{name: Kernel(getattr(module, name), arguments) for name, arguments in names.items()})

@@ -1,0 +1,101 @@
+"""Machine code of generated functions: read from the cache folder, or compiled by Numba and kept there.
+
+Numba's own cache is not used: it believes whatever lies in its folder, and unpickles it. Numba asks a cache for two
+things, `load_overload` and `save_overload`; `Entry` answers them for one function from one file of ours.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+
+from ...runtime import cache
+from .cache import PREFIX, version
+
+KERNEL = "void(intp, intp, intp)"
+"""The signature of kernels: see `native.py`."""
+
+
+def njit(signature: str, cache: bool = False, **options: Any) -> Callable[[Callable], Any]:
+    """Numba's `njit` with one signature and its options; `cache=True` is this library's cache."""
+
+    def make(function: Callable) -> Any:
+        dispatcher: Any = numba.njit(**options)(function)
+        if cache:
+            dispatcher._cache = Entry(function)
+        dispatcher.compile(signature)
+        dispatcher.disable_compile()
+        return dispatcher
+
+    return make
+
+
+def machine_code(function: Callable) -> Any:
+    """A kernel as C would call it; its `address` is good for as long as this object is there."""
+    options: Any = {"error_model": "numpy"}
+    code: Any
+    try:
+        from numba.core.ccallback import CFunc
+        from numba.core.sigutils import normalize_signature
+
+        code = CFunc(function, normalize_signature(KERNEL), {}, options)
+    except (ImportError, TypeError) as error:
+        _missing(error)
+        return numba.cfunc(KERNEL, **options)(function)
+    code._cache = Entry(function)
+    code.compile()
+    return code
+
+
+class Entry:
+    """The machine code of one function in the cache folder, as Numba asks for it."""
+
+    def __init__(self, function: Callable):
+        self.function = function
+
+    @property
+    def path(self) -> Path | None:
+        """Its file; None where there is no cache folder, or the function is of no generated module."""
+        module, folder = self.function.__module__, cache.folder()
+        if folder is None or not module.startswith(PREFIX) or version() is None:
+            return None
+        return folder / f"{module.removeprefix(PREFIX)}.{self.function.__name__}.{version()}.code"
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """What Numba made when it compiled the function; None where that is not there, or not to be used."""
+        content = self.path and cache.read(self.path)
+        if not content:
+            return None
+        try:
+            from numba.core.compiler import CompileResult
+
+            target.refresh()
+            return CompileResult._rebuild(target, *pickle.loads(content))
+        except Exception:  # it is what was written, but cannot be loaded here: it is compiled and written anew
+            return None
+
+    def save_overload(self, signature: Any, result: Any) -> None:
+        """Keep what Numba made. Where that fails the function has been compiled all the same."""
+        path = self.path
+        if path is None or getattr(result.library, "has_dynamic_globals", False):
+            return
+        try:
+            from numba.core.serialize import dumps
+
+            content = dumps(result._reduce())
+        except Exception as error:
+            return _missing(error)
+        cache.write(path, content)
+
+    def flush(self) -> None:
+        """Numba's word for leaving out what is kept, before it compiles again."""
+
+    cache_path = None
+
+
+def _missing(error: Exception) -> None:
+    cache.warn_once(f"the cache folder is not used: this version of Numba ({numba.__version__}) has changed: {error}")

@@ -1,0 +1,171 @@
+/* The C interface (interface.h) of one cell: what its generated file includes last, with `Number`, `Few` and `Many`
+   (tiles), `Train`, `Infer` and `Backward` defined. Every call into CUDA is checked, and one that fails is kept with
+   its name for rnn_error. */
+#pragma once
+#include <algorithm>
+#include <cstdio>
+#include "scan.cuh"
+
+namespace {
+
+thread_local char message[256] = "";
+
+int failed(const char *call, const char *reason) {
+    std::snprintf(message, sizeof message, "%s: %s", call, reason);
+    return 1;
+}
+
+#define TRY(call, ...)                                                                              \
+    do {                                                                                            \
+        const cudaError_t error = call(__VA_ARGS__);                                                \
+        if (error != cudaSuccess) {                                                                 \
+            (void)cudaGetLastError(); /* it is told once, not again by the next call that asks */   \
+            return failed(#call, cudaGetErrorString(error));                                        \
+        }                                                                                           \
+    } while (0)
+
+/* What rnn_walk is given besides the device and the choice of the kernel. */
+struct Given {
+    int device;
+    cudaStream_t stream;
+    const rnn_work *work;
+    const rnn_stage *stages;
+    int stage_count;
+    const rnn_source *sources;
+    int source_count;
+    const rnn_spot *spots;
+    int spot_count;
+    int shared;
+};
+
+/* A launch of clusters, of grid.x blocks each, with so much shared memory that each has a multiprocessor. */
+struct Clusters {
+    cudaLaunchAttribute size = {};
+    cudaLaunchConfig_t config = {};
+    Clusters(dim3 grid, int shared, cudaStream_t stream) {
+        size.id = cudaLaunchAttributeClusterDimension;
+        size.val.clusterDim.x = grid.x;
+        size.val.clusterDim.y = size.val.clusterDim.z = 1;
+        config.gridDim = grid;
+        config.blockDim = dim3(THREADS);
+        config.dynamicSmemBytes = shared;
+        config.stream = stream;
+        config.attrs = &size;
+        config.numAttrs = 1;
+    }
+    Clusters(const Clusters &) = delete;  /* config knows where size is */
+};
+
+/* Let a kernel have all the shared memory of the device, and not what one launch takes: another thread of the host may
+   be about to launch it with more. bytes: how much that is for a block. */
+template <class Kernel> int allow_all_shared(int device, Kernel kernel, int *bytes) {
+    TRY(cudaDeviceGetAttribute, bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    TRY(cudaFuncSetAttribute, kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, *bytes);
+    return 0;
+}
+
+/* How many clusters of 2, 4 and 8 blocks, each with so much shared memory, run side by side: none where there are no
+   clusters. The blocks of one are on multiprocessors near each other, of which some are left over. */
+template <class Kernel> int count_clusters(int device, Kernel kernel, int shared, int *counts) {
+    int possible;
+    TRY(cudaDeviceGetAttribute, &possible, cudaDevAttrClusterLaunch, device);
+    for (int i = 0, size = 2; i < 3; ++i, size *= 2) {
+        const Clusters of(dim3(size), shared, nullptr);
+        counts[i] = 0;
+        if (!possible || cudaOccupancyMaxActiveClusters(&counts[i], kernel, &of.config) == cudaSuccess) continue;
+        (void)cudaGetLastError(); /* so many blocks are not allowed */
+        counts[i] = 0;
+    }
+    return 0;
+}
+
+template <class Function, class Tile> int launch(const Given &given) {
+    const int ways = given.work->ways;
+    if (ways < 1 || ways > RNN_MOST_WAYS) return failed("rnn_walk", "there are not so many ways at once");
+    if (given.stage_count != Function::stages || given.source_count != ways * Function::sources ||
+        given.spot_count != ways * Function::spots)
+        return failed("rnn_walk", "the numbers of stages, sources or spots are not the function's");
+    Call<Function> call = {};
+    call.work = *given.work;
+    for (int i = 0; i < Function::stages; ++i) call.stages[i] = given.stages[i];
+    for (int way = 0; way < ways; ++way)
+        for (int i = 0; i < Function::sources; ++i) call.sources[way][i] = given.sources[way * Function::sources + i];
+    for (int i = 0; i < given.spot_count; ++i) call.spots[i / Function::spots][i % Function::spots] = given.spots[i];
+    const auto kernel = walk<Number, Tile, Function>;
+    const int teams = (call.work.rows + call.work.team_rows - 1) / call.work.team_rows;
+    const dim3 grid(call.work.members, teams, ways), block(THREADS);
+    void *arguments[] = {&call};
+    int most;
+    if (allow_all_shared(given.device, kernel, &most)) return 1;
+    if (call.work.members == 1) {
+        TRY(cudaLaunchKernel, kernel, grid, block, arguments, given.shared, given.stream);
+        return 0;
+    }
+    if (call.work.cluster) {
+        const Clusters clusters(grid, std::max(given.shared, most / 2 + 1), given.stream);
+        TRY(cudaLaunchKernelEx, &clusters.config, kernel, call);
+        return 0;
+    }
+    const size_t counters = sizeof(uint32_t) * COUNTER_WORDS * teams * ways;
+    TRY(cudaMemsetAsync, call.work.arrived, 0, counters, given.stream);
+    TRY(cudaLaunchCooperativeKernel, kernel, grid, block, arguments, given.shared, given.stream);
+    return 0;
+}
+
+template <class Function> int launch(int tile, const Given &given) {
+    if (tile == 0) return launch<Function, Few>(given);
+    if (tile == 1) return launch<Function, Many>(given);
+    return failed("rnn_walk", "there is no tile of this number");
+}
+
+}  // namespace
+
+extern "C" {
+
+const char *rnn_error(void) { return message; }
+
+int rnn_facts(int device, rnn_device *facts) {
+    TRY(cudaDeviceGetAttribute, &facts->blocks, cudaDevAttrMultiProcessorCount, device);
+    TRY(cudaSetDevice, device);
+    const auto kernel = walk<Number, Many, Train>;
+    return allow_all_shared(device, kernel, &facts->shared) ||
+           count_clusters(device, kernel, facts->shared, facts->clusters);
+}
+
+int rnn_meetings(int device, void *stream, int blocks, int count, uint32_t *arrived) {
+    TRY(cudaSetDevice, device);
+    const auto queue = static_cast<cudaStream_t>(stream);
+    rnn_work work = {};
+    work.members = blocks;
+    work.steps = count;
+    work.arrived = arrived;
+    void *arguments[] = {&work};
+    TRY(cudaMemsetAsync, arrived, 0, sizeof(uint32_t) * COUNTER_WORDS, queue);
+    TRY(cudaLaunchCooperativeKernel, meet, dim3(blocks), dim3(THREADS), arguments, 0, queue);
+    return 0;
+}
+
+int rnn_store(int device, void *stream, const void *from, int64_t rows, int width, void *to, int row) {
+    TRY(cudaSetDevice, device);
+    const int blocks = int(std::min<int64_t>((rows * row + THREADS - 1) / THREADS, 1024));
+    Storing what = {from, to, rows, width, row, blocks};
+    void *arguments[] = {&what};
+    const auto kernel = store<Number, Many::Stored>;
+    TRY(cudaLaunchKernel, kernel, dim3(blocks), dim3(THREADS), arguments, 0, static_cast<cudaStream_t>(stream));
+    return 0;
+}
+
+int rnn_walk(int device, void *stream, int function, int tile, const rnn_work *work,
+             const rnn_stage *stages, int stage_count, const rnn_source *sources, int source_count,
+             const rnn_spot *spots, int spot_count, int shared) {
+    TRY(cudaSetDevice, device);
+    const Given given = {device, static_cast<cudaStream_t>(stream), work, stages, stage_count, sources, source_count,
+                         spots, spot_count, shared};
+    switch (function) {
+        case 0: return launch<Train>(tile, given);
+        case 1: return launch<Infer>(tile, given);
+        case 2: return launch<Backward>(tile, given);
+    }
+    return failed("rnn_walk", "there is no function of this number");
+}
+}

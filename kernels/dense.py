@@ -1,0 +1,103 @@
+"""Products, sums and elementwise work on whole arrays: compiled where that is faster, else by NumPy's own functions.
+
+The kind of array decides: NumPy's go to what is compiled for the CPU, others to their own library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence as Ordered
+from types import ModuleType
+
+import numpy as np
+
+from . import driver
+from .ir.program import Program
+
+LARGE = 1 << 19
+"""Multiply-adds from which a matrix product goes to the compiled tile. Below, NumPy's BLAS is faster by what a pass
+takes to start; from twice as many on it would use threads of its own, which go on spinning after each product and
+take the cores from the recurrent kernels."""
+
+
+def _worth_the_tile(x: np.ndarray, y: np.ndarray, multiply_adds: int) -> bool:
+    """Whether a product of matrices goes to the compiled tile."""
+    return (
+        multiply_adds >= LARGE
+        and x.dtype == y.dtype
+        and x.dtype in (np.float32, np.float64)
+        and type(x) is type(y) is np.ndarray
+        and driver.wanted_driver() == "cpu"
+    )
+
+
+def matmul(x: np.ndarray, y: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+    """x @ y (+ bias) of arrays, by NumPy's rules: large matrices by the compiled tile, the rest by NumPy."""
+    matrices = x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0]
+    if matrices and _worth_the_tile(x, y, x.shape[0] * x.shape[1] * y.shape[1]):
+        return driver.module(".cpu.dense").matmul(x, y, bias)
+    out = np.matmul(x, y)
+    if bias is not None:
+        out += bias
+    return out
+
+
+def matmul_and_sums(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x^T @ y and the sums of x's columns, of matrices x [n, k] and y [n, m]: the gradients of weight and bias."""
+    if _worth_the_tile(x, y, x.shape[0] * x.shape[1] * y.shape[1]):
+        return driver.module(".cpu.dense").matmul_and_sums(x, y)
+    return np.matmul(x.T, y), x.sum(0)
+
+
+def elementwise(
+    program: Program,
+    jobs: Ordered[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]],
+    numbers: Mapping[str, float],
+) -> None:
+    """Run a Program of elements on each job: named inputs, contiguous arrays of one size, and outputs, written.
+
+    numbers: inputs that are one number for all elements. The arrays of all jobs are of one kind.
+    """
+    if driver.wanted_driver() == "cpu" and type(next(iter(jobs[0][1].values()))) is np.ndarray:
+        return driver.module(".cpu.elementwise").elementwise(program, jobs, numbers)
+    for given, out in jobs:
+        for name, values in program.run({**given, **numbers}).items():
+            out[name][...] = values
+
+
+def softmax_losses(x: np.ndarray, index: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """weights -log softmax(x)[index], row by row: see `kernels.softmax`."""
+    return _compiled_for("softmax", x).losses(x, index, weights)
+
+
+def softmax_errors(g: np.ndarray, x: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """g (softmax(x) - one_hot(index)), row by row: the gradient of `softmax_losses`."""
+    return _compiled_for("softmax", x).errors(g, x, index)
+
+
+def add_rows(g: np.ndarray, index: np.ndarray, rows: int) -> np.ndarray:
+    """Rows of g added up by their index: see `kernels.gradients`."""
+    return _compiled_for("gradients", g).add_rows(g, index, rows)
+
+
+def sum_of_squares(arrays: list[np.ndarray]) -> float:
+    """Of all numbers of all arrays: see `kernels.gradients`."""
+    return _compiled_for("gradients", *arrays).sum_of_squares(arrays)
+
+
+def scaled(arrays: list[np.ndarray], number: float) -> list[np.ndarray]:
+    """Each array times a number: see `kernels.gradients`."""
+    return _compiled_for("gradients", *arrays).scaled(arrays, number)
+
+
+def _compiled_for(name: str, *arrays: np.ndarray) -> ModuleType:
+    """The compiled module of this name, or where it cannot take these arrays, or none has a number, NumPy's.
+
+    For arrays of another library that which asks nothing but NumPy's protocol of it.
+    """
+    alike = len({(type(a), a.dtype) for a in arrays}) == 1
+    if alike and not isinstance(arrays[0], np.ndarray):
+        return driver.module(".cuda.dense")
+    alike = alike and type(arrays[0]) is np.ndarray
+    served = alike and arrays[0].dtype in (np.float32, np.float64) and any(a.size for a in arrays)
+    return driver.module(f".cpu.{name}" if served and driver.wanted_driver() == "cpu" else f".reference.{name}")

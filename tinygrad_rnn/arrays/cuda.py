@@ -1,0 +1,66 @@
+"""CuPy, whose arrays are the tensors on a GPU, and what keeps it from being used here."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+import sys
+from typing import Any
+
+import numpy as np
+
+_NUMPY = (np.ndarray, np.generic)
+
+
+@functools.cache
+def cupy() -> Any:
+    """CuPy, imported when first wanted. RuntimeError, with what is missing and how to get it, if it cannot be used."""
+    lacks = cuda_lacks()
+    if lacks:
+        raise RuntimeError("; ".join(lacks))
+    import cupy
+
+    return cupy
+
+
+def cuda_lacks() -> list[str]:
+    """What keeps tensors from being on a GPU here, a line each."""
+    lacks = []
+    if importlib.util.find_spec("cupy") is None:
+        lacks.append("CuPy is not installed: pip install 'tinygrad_rnn[cuda]'")
+    else:
+        try:
+            import cupy  # noqa: F401
+        except Exception as error:  # whatever a broken installation comes up with
+            lacks.append(f"CuPy cannot be imported: {' '.join(str(error).split())}")
+    return lacks + _driver_lacks()
+
+
+def _driver_lacks() -> list[str]:
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return ["no NVIDIA driver (libcuda) was found: install the one for this GPU"]
+    count = ctypes.c_int(0)
+    code = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    if code or not count.value:
+        return [f"the NVIDIA driver finds no GPU (CUDA error {code})"]
+    return []
+
+
+def kernels_lack() -> list[str]:
+    """What keeps recurrent layers from running on a GPU that tensors can be on, a line each."""
+    from ..kernels.cuda.build import BUILT, find_nvcc
+
+    if find_nvcc() or BUILT.exists():
+        return []
+    return ["no nvcc was found to build the kernels of recurrent layers with: install the CUDA toolkit"]
+
+
+def on_gpu(array: Any) -> bool:
+    """Whether an array is CuPy's: of CUDA's memory, and answering to NumPy's protocol (as PyTorch's do not)."""
+    if isinstance(array, _NUMPY):
+        return False
+    kind = type(array)
+    return hasattr(kind, "__cuda_array_interface__") and hasattr(kind, "__array_function__")

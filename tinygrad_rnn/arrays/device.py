@@ -1,0 +1,135 @@
+"""Where arrays live: on the CPU they are NumPy's, on a GPU CuPy's. Of all files, this one and `cuda.py` know CuPy.
+
+The others need not ask which they hold: NumPy's functions and operators go to the library of the arrays that they are
+given (NEP 13 and 18), and where an array is made of none, `like=` says whose it is to be (NEP 35). What those leave
+open is here: to name a device, to go from one to another, and what NumPy's protocol has no word for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .box import Box
+from .coercion import KNOWN, array_of
+from .cuda import cupy, on_gpu
+
+_DLPACK_CPU, _DLPACK_CUDA = 1, (2, 13)  # device types, as dlpack.h numbers them; 13: managed memory
+
+
+# Names of devices
+
+
+def gpu(device: Any) -> str:
+    """The name of a GPU, by its name or number."""
+    return f"cuda:{device}" if isinstance(device, int) else device
+
+
+def checked(name: str, device: Any) -> Any:
+    """A device in full, "cpu" or "cuda:0", for "cuda" the current one; None stays None.
+
+    name: of who asks. Raises ValueError for what is no device, RuntimeError for one that cannot be used.
+    """
+    if device is None or device == "cpu":
+        return device
+    kind, _, number = device.partition(":") if isinstance(device, str) else ("", "", "")
+    if kind != "cuda" or number and not number.isdecimal() or device[-1] == ":":
+        raise ValueError(f"{name}: device: expected 'cpu', 'cuda' or 'cuda:N', got {device!r}")
+    try:
+        runtime = cupy().cuda.runtime
+    except RuntimeError as error:
+        raise RuntimeError(f"{name}: device: expected 'cpu', got {device!r}: {error}") from None
+    current = runtime.getDevice()
+    if number and int(number) != current:
+        raise RuntimeError(
+            f"{name}: device: expected the current one, 'cuda:{current}', or 'cpu', got {device!r}: of "
+            f"{runtime.getDeviceCount()} GPUs, tg.cuda.set_device chooses the current one"
+        )
+    return f"cuda:{current}"
+
+
+def is_name(value: Any) -> bool:
+    """Whether a value is meant as a device, where it could also be a dtype."""
+    return isinstance(value, str) and value.partition(":")[0] in ("cpu", "cuda")
+
+
+def device_of(x: Any) -> str:
+    """Where an array, or the array of a tensor, lives: "cpu", "cuda:0"."""
+    array = x.array if isinstance(x, Box) else x
+    return f"cuda:{array.device.id}" if on_gpu(array) else "cpu"
+
+
+# From one to another
+
+
+def moved(array: Any, device: str) -> Any:
+    """The array on a device, itself if it is there; a device's name in full."""
+    if device_of(array) == device:
+        return array
+    if device == "cpu":
+        return array.get()
+    return array.copy() if on_gpu(array) else cupy().asarray(array)  # CuPy copies to the current GPU
+
+
+def empty(shape: Any, dtype: np.dtype, device: str) -> Any:
+    """An array that is yet to be filled, on a device, by its name in full."""
+    return np.empty(shape, dtype) if device == "cpu" else cupy().empty(shape, dtype)
+
+
+def beside(value: Any, x: Any, name: str = "value", any_dtype: bool = False) -> Any:
+    """What `array_of` gives of a value, where x, a tensor or array, lives."""
+    if type(value) is np.ndarray is type(x.array if isinstance(x, Box) else x) and value.dtype in KNOWN:
+        return value
+    return moved(array_of(name, value, any_dtype=any_dtype), device_of(x))
+
+
+def host(value: Any, name: str = "value", any_dtype: bool = False) -> np.ndarray:
+    """What `array_of` gives of a value, as an array of NumPy's."""
+    return moved(array_of(name, value, any_dtype=any_dtype), "cpu")
+
+
+def numbers(*values: Any) -> Sequence[Any]:
+    """Arrays of no dimensions as numbers, in one transfer: each transfer waits for all that the GPU was given."""
+    return np.stack(values).tolist() if values and on_gpu(values[0]) else values
+
+
+def same_device(name: str, value: Any, x: Any, as_what: str) -> None:
+    """RuntimeError unless a tensor is where x is. name: of the argument; as_what: of x, for the message."""
+    if device_of(value) != device_of(x):
+        raise RuntimeError(
+            f"{name}: expected a tensor on {device_of(x)}, as {as_what}, got one on {device_of(value)}: "
+            f"move one of them with .to(device)"
+        )
+
+
+def from_dlpack(source: Any) -> Any:
+    """The memory of another library's array as an array of ours, not copied: see `creation.from_dlpack`."""
+    if not hasattr(source, "__dlpack__"):
+        if hasattr(source, "__cuda_array_interface__"):  # the older protocol
+            return cupy().asarray(source)[...]
+        got = type(source).__name__
+        raise TypeError(f"from_dlpack: expected an array with __dlpack__ or __cuda_array_interface__, got {got}")
+    kind, _ = source.__dlpack_device__()
+    if kind == _DLPACK_CPU:
+        return np.from_dlpack(source)
+    if kind in _DLPACK_CUDA:
+        return cupy().from_dlpack(source)[...]  # a view, that it may be known not to own its memory
+    raise ValueError(f"from_dlpack: expected an array on the CPU or on a CUDA GPU, got DLPack's device type {kind}")
+
+
+# What NumPy's protocol has no word for
+
+
+def erf(array: Any) -> Any:
+    """The error function of an array on a GPU."""
+    from cupyx.scipy import special
+
+    return special.erf(array)
+
+
+def uniform(shape: Sequence[int], seed: int) -> Any:
+    """float32 drawn evenly from [0, 1) on the current GPU: always the same for a seed, on one kind of GPU."""
+    random = cupy().random
+    return random.Generator(random.Philox4x3210(seed)).random(tuple(shape), np.float32)

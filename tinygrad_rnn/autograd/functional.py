@@ -1,0 +1,79 @@
+"""Gradients as a function, and the cotangent that a backward pass starts with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arrays.box import Box, boxed
+from ..arrays.device import beside, same_device
+from . import tape
+
+
+def grad(
+    outputs: Box | Sequence[Box],
+    inputs: Box | Sequence[Box],
+    grad_outputs: Any = None,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Any, ...]:
+    """d(sum of grad_outputs . outputs) / d(each input), as a tuple; no tensor's `grad` changes.
+
+    grad_outputs: a cotangent for each output, None for one that is a scalar.
+    create_graph: record the walk, so that the result can be differentiated again.
+    allow_unused: give None for an input that no output depends on, instead of raising RuntimeError.
+    """
+    outs: list[Any] = list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
+    ins = [inputs] if isinstance(inputs, Box) else list(inputs)
+    if grad_outputs is None:
+        grad_outputs = [None] * len(outs)
+    seeds = list(grad_outputs) if isinstance(grad_outputs, (tuple, list)) else [grad_outputs]
+    if len(seeds) != len(outs):
+        raise ValueError(f"grad: grad_outputs: expected one for each of {len(outs)} outputs, got {len(seeds)}")
+    for i, x in enumerate(ins):
+        if not isinstance(x, Box) or x.node is None:
+            raise RuntimeError(f"grad: inputs[{i}]: expected a tensor with requires_grad, got {x!r}")
+    cotangents = [starting_cotangent("grad", out, seed, create_graph) for out, seed in zip(outs, seeds)]
+    roots: Any = [(out.node, g) for out, g in zip(outs, cotangents)]
+    nodes: Any = [x.node for x in ins]
+    found = tape.walk(roots, nodes, retain_graph or create_graph, create_graph)
+    results = [found.get(node) for node in nodes]
+    for i, g in enumerate(results):
+        if g is None and not allow_unused:
+            raise RuntimeError(
+                f"grad: inputs[{i}]: expected one that the outputs depend on, got none; allow_unused=True gives None"
+            )
+    return tuple(g if g is None else _own(g) for g in results)
+
+
+def _own(g: Any) -> Any:
+    """A gradient as a tensor with an array of its own: in x + y, one array is the gradient of both."""
+    return boxed(g.array.copy(), g.node) if isinstance(g, Box) else boxed(g[...].copy())
+
+
+def starting_cotangent(name: str, output: Any, gradient: Any, create: bool) -> Any:
+    """The cotangent that a walk starts with at `output`: a box if the walk is to be recorded, else an array."""
+    if not isinstance(output, Box) or output.node is None:
+        raise RuntimeError(
+            f"{name}: expected a tensor computed from something with requires_grad, got "
+            f"{'a constant' if isinstance(output, Box) else type(output).__name__}"
+        )
+    g: Any = gradient if isinstance(gradient, Box) else None
+    if gradient is None:
+        if output.array.size != 1:
+            raise RuntimeError(
+                f"{name}: gradient: expected one of shape {output.shape}, as the tensor is not a scalar, got none"
+            )
+        g = boxed(np.ones_like(output.array))
+    elif g is None:
+        g = boxed(beside(gradient, output, f"{name}: gradient").astype(output.dtype))
+    if type(g.array) is not type(output.array):
+        same_device(f"{name}: gradient", g, output, "the tensor is")
+    if g.shape != output.shape or g.dtype != output.dtype:
+        raise ValueError(
+            f"{name}: gradient: expected {output.dtype} of shape {output.shape}, got {g.dtype} of shape {g.shape}"
+        )
+    return g if create else g.array

@@ -1,0 +1,302 @@
+"""Primitives: a forward, and beside it the vector-Jacobian product (VJP) for each argument.
+
+    mul = primitive("mul", lambda x, y: x * y,
+                    lambda g, x, y: g * y,
+                    lambda g, x, y: g * x)
+
+A VJP takes the cotangent g of the result, then whatever it names of the forward's arguments and of
+`out`, the result. What the VJPs name is all that a node keeps. The VJPs of one primitive share one
+signature. They are written with primitives and operators, so the same text serves on
+
+- arrays, in a plain backward: nothing is recorded, NumPy (or an array type that answers to NumPy's
+  dispatch, NEP 13, 18 and 35: CuPy's, on a GPU) computes;
+- tensors, under `create_graph=True`: the backward is recorded and can be differentiated again;
+- symbols, when a cell is traced: a type with `__tape_primitive__` is handed the primitive itself.
+
+What a primitive gets tells which: given arrays it computes, given tensors it records.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from ..arrays.box import Box, boxed
+from ..arrays.coercion import array_of, is_plain, operand
+from ..arrays.device import device_of, moved, on_gpu
+from ..arrays.error_state import DEFAULT, quietly
+from ..arrays.error_state import state as error_state
+from . import anomaly, views
+from .anomaly import is_watching
+from .grad_modes import Scope, recording
+from .tape import Node, Notes
+
+_ndarray = np.ndarray
+_SCALARS = frozenset({float, int, bool})
+_REFUSALS = (IndexError, ValueError, TypeError, OverflowError)  # how NumPy refuses arguments
+
+
+class Rule:
+    """How a primitive is computed and differentiated; what a `Node` points to.
+
+    kept:  positions in (out, *arguments) of the values that the VJPs named.
+    joint: the one VJP for all arguments, `joint(needs, g, ...) -> a cotangent (or None) per argument`,
+           or None where each argument has its own in `vjps`.
+    fresh: whether the VJPs give arrays that nobody else holds, even where they are views.
+    apply: the primitive itself.
+    """
+
+    __slots__ = ("name", "forward", "vjps", "joint", "kept", "numeric", "expects", "fresh", "apply")
+    apply: Callable[..., Any]
+
+    def __init__(
+        self,
+        name: str,
+        forward: Callable,
+        vjps: Sequence[Callable],
+        joint: bool,
+        numeric: bool,
+        expects: str,
+        fresh: bool = False,
+    ):
+        self.name, self.forward, self.numeric, self.expects, self.fresh = name, forward, numeric, expects, fresh
+        self.vjps, self.joint = tuple(vjps), vjps[0] if joint else None
+        named = list(inspect.signature(vjps[0]).parameters)[2 if joint else 1 :] if vjps else []
+        places = {"out": 0, **{name: i for i, name in enumerate(inspect.signature(forward).parameters, 1)}}
+        self.kept = tuple(places[name] for name in named)
+
+
+def primitive(
+    name: str,
+    forward: Callable,
+    *vjps: Callable,
+    joint: bool = False,
+    numeric: bool = False,
+    floats: bool = False,
+    fresh: bool = False,
+    view: bool = False,
+    expects: str = "arguments that fit each other",
+) -> Callable[..., Any]:
+    """Make a primitive; see the head of this file.
+
+    forward: takes arrays and static arguments, by position; returns an array, or a tuple of arrays.
+    vjps: one for each leading argument, or with `joint` one for all; none for what has no gradient.
+    numeric: all arguments are numbers and share one dtype (bool goes with any); otherwise only the
+        floating ones must agree.
+    floats: the result is floating; integers and booleans are taken as float32.
+    fresh: the VJPs give arrays that nobody else holds (a rule of NumPy's own arrays is seen to, unasked).
+    view: the result may be a view of the first argument; what is written into it is to reach that (`views.py`).
+    expects: what to say of the arguments where the forward refuses them; "": its own words will do.
+    """
+    rule = Rule(name, forward, vjps, joint, numeric, expects, fresh)
+
+    def apply(*args: Any) -> Any:
+        for a in args:
+            if isinstance(a, Box):
+                break
+        else:
+            return _computed_bare(rule, args) if numeric else compute(rule, args)
+        raw: list[Any] = []
+        parents: list[Node | None] = []
+        recorded = unsettled = False
+        dtype: Any = None
+        for a in args:
+            if isinstance(a, Box):
+                data = a.array
+                node = a.node
+                if dtype is None:
+                    dtype = data.dtype
+                elif data.dtype is not dtype:
+                    unsettled = True
+                if node is not None:
+                    recorded = True
+                raw.append(data)
+                parents.append(node)
+            else:
+                if numeric and type(a) not in _SCALARS:
+                    unsettled = True
+                    a = _owned(name, a)
+                raw.append(a)
+                parents.append(None)
+        if unsettled:
+            settle(rule, raw)
+        if floats and dtype.kind != "f":
+            raw = [a.astype(np.float32) if _is_array(a) else a for a in raw]
+        out = compute(rule, raw)
+        if type(out) is not _ndarray or out.dtype is not dtype:
+            out = _settled_result(rule, out, raw)
+        if is_watching():
+            anomaly.check_forward(name, out, raw)
+        if recorded and vjps and recording():
+            return _record(rule, parents, raw, out)
+        if view:
+            return views.remember(rule, args[0], raw, out)
+        return boxed(out) if type(out) is not tuple else tuple(map(boxed, out))
+
+    apply.__name__ = apply.__qualname__ = name
+    apply.rule = rule  # type: ignore[attr-defined]
+    rule.apply = apply
+    return apply
+
+
+def _computed_bare(rule: Rule, args: Sequence[Any]) -> Any:
+    """The forward on numbers and bare arrays: an array. For any other library's array, or lists, a tensor."""
+    for a in args:
+        if type(a) not in _SCALARS and not is_plain(a):
+            break
+    else:
+        return compute(rule, args)
+    opened = [a if type(a) in _SCALARS else operand(rule.name, a) for a in args]
+    return rule.apply(*opened) if any(isinstance(a, Box) for a in opened) else compute(rule, opened)
+
+
+def _owned(name: str, a: Any) -> Any:
+    """An argument of a numeric primitive that is no tensor: a number, a list (both take the dtype of the tensors beside
+    them), or a copy of an array, as the caller may write into his before the backward."""
+    if isinstance(a, np.generic):
+        return array_of(name, a, any_dtype=a.dtype.kind != "f").item()
+    if isinstance(a, (list, tuple, int, float)) or hasattr(type(a), "__tape_primitive__"):
+        return a
+    if a is None or isinstance(a, (str, bytes, complex, dict, set)) or callable(a):
+        raise TypeError(f"{name}: expected tensors, arrays or numbers, got {type(a).__name__} {a!r}")
+    return array_of(name, a).copy()
+
+
+def compute(rule: Rule, raw: Sequence[Any]) -> Any:
+    """The forward on bare values: NumPy's, or that of an array type with a way of its own."""
+    if type(raw[0]) is not _ndarray:
+        for a in raw:
+            handler = getattr(type(a), "__tape_primitive__", None)
+            if handler is not None:
+                return handler(rule, raw)
+    try:
+        return rule.forward(*raw) if error_state() is DEFAULT else quietly(rule.forward, *raw)
+    except _REFUSALS as error:
+        one_device(rule, raw)
+        if not rule.expects:
+            raise
+        kind = next(k for k in _REFUSALS if isinstance(error, k))
+        raise kind(f"{rule.name}: expected {rule.expects}, got {_described(rule, raw)} ({error})") from error
+
+
+def _record(rule: Rule, parents: list, raw: list, out: Any) -> Any:
+    """The result as a box on the tape, with a new node that holds what the rule keeps."""
+    saved = tuple([out if k == 0 else raw[k - 1] for k in rule.kept]) if rule.kept else ()
+    several = type(out) is tuple
+    like = Bundle if several else out
+    node = Node(rule, parents, saved, like.shape, like.dtype)
+    if is_watching():
+        node.notes = Notes(line=anomaly.user_line())
+    if not several:
+        return boxed(out, node)
+    n = len(out)
+    return tuple(boxed(o, Node(_ONE_OF, (node, None, None), (i, n), o.shape, o.dtype)) for i, o in enumerate(out))
+
+
+class Bundle:
+    """The cotangent of a primitive with several results; `parts` has one for each, None where nothing arrived."""
+
+    __slots__ = ("arrived", "count")
+    shape = "bundle"  # of the node and of its cotangent alike: there is nothing to broadcast
+    dtype = None
+
+    def __init__(self, arrived: dict[int, Any], count: int):
+        self.arrived, self.count = arrived, count
+
+    @property
+    def parts(self) -> tuple:
+        return tuple(map(self.arrived.get, range(self.count)))
+
+    def __add__(self, other: Bundle) -> Bundle:
+        # In place, so that n results bring theirs in n steps: a bundle is made for one walk, and each part comes once.
+        self.arrived.update(other.arrived)
+        return self
+
+
+# The i-th of n results: its cotangent takes its place in the bundle.
+_ONE_OF = Rule("result", lambda x, i, n: x, (lambda g, i, n: Bundle({i: g}, n),), False, False, "")
+
+
+def _named(rule: Rule, raw: Sequence[Any]) -> list[tuple[str, Any]]:
+    """The arguments of a primitive with their names, for an error message."""
+    parameters = inspect.signature(rule.forward).parameters.values()
+    names = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
+    names += [f"argument {i}" for i in range(len(names), len(raw))]
+    return list(zip(names, raw))
+
+
+def _described(rule: Rule, raw: Sequence[Any]) -> str:
+    """The arguments of a primitive in words: shapes of arrays, values of what is static."""
+    return ", ".join(
+        f"{name} of shape {a.shape}" if hasattr(a, "shape") else f"{name} = {a!r}" for name, a in _named(rule, raw)
+    )
+
+
+def _is_array(a: Any) -> bool:
+    return hasattr(a, "dtype") and not isinstance(a, np.generic)
+
+
+def settle(rule: Rule, raw: list) -> None:
+    """Make the array arguments agree in device and dtype, in place, or say that they do not.
+
+    Numbers take the dtype of the tensor that they meet; a list becomes an array, of that dtype if it is floating.
+    """
+    arrays = [a for a in raw if _is_array(a)]
+    model = max(arrays, key=lambda a: (a.dtype.kind == "f", a.dtype.kind != "b"))
+    for i, a in enumerate(raw):
+        if rule.numeric and isinstance(a, (list, tuple)):
+            floats = model.dtype if model.dtype.kind == "f" else np.float32
+            listed = array_of(rule.name, a, floats=floats)
+            raw[i] = moved(listed.astype(floats) if model.dtype.kind == "f" else listed, device_of(model))
+    one_device(rule, raw)
+    for a in arrays:
+        if type(a) is not type(model):
+            got = f"{type(model).__module__}.{type(model).__name__} and {type(a).__module__}.{type(a).__name__}"
+            raise TypeError(f"{rule.name}: expected arrays of one kind, got {got}")
+        if a.dtype != model.dtype and (rule.numeric and a.dtype.kind != "b" or a.dtype.kind == "f"):
+            names = " and ".join(dict.fromkeys(str(a.dtype) for a in arrays))
+            raise TypeError(f"{rule.name}: expected arguments of one dtype, got {names}: convert one with .to(dtype)")
+
+
+def one_device(rule: Rule, raw: Sequence[Any]) -> None:
+    """Raise RuntimeError unless the arrays among the arguments are on one device.
+
+    Asked where it can be seen that they may not be, for it costs nothing on the CPU then: where a library refuses
+    arguments, and where a result is not NumPy's.
+    """
+    if len({device_of(a) for a in raw if _is_array(a)}) > 1:
+        (first, there), *others = [(name, device_of(a)) for name, a in _named(rule, raw) if _is_array(a)]
+        name, place = next(other for other in others if other[1] != there)
+        raise RuntimeError(
+            f"{rule.name}: {name}: expected a tensor on {there}, as {first} is, got one on {place}: "
+            "move one of them with .to(device)"
+        )
+
+
+_numbers: ContextVar[tuple[Any, bool]] = ContextVar("numbers", default=(np.float32, False))
+
+
+def numbers_as(dtype: Any) -> Scope:
+    """Within the block a result of nothing but numbers, as `where(x > 0, 1, 0.0)`, is of this dtype, whole ones too."""
+    return Scope(_numbers, (dtype, True))
+
+
+def _settled_result(rule: Rule, out: Any, raw: list) -> Any:
+    """An array where NumPy gave a scalar, and float32 where its arithmetic took numbers and integers to float64."""
+    if type(out) is tuple:
+        if out and type(out[0]) is not _ndarray and on_gpu(out[0]):
+            one_device(rule, raw)
+        return out
+    if isinstance(out, np.generic):
+        out = np.asarray(out)
+    elif type(out) is not _ndarray and on_gpu(out):
+        one_device(rule, raw)
+    if rule.numeric and out.dtype == np.float64 and not any(_is_array(a) and a.dtype == np.float64 for a in raw):
+        out = quietly(out.astype, _numbers.get()[0], copy=False)
+    elif rule.numeric and out.dtype.kind in "iu" and _numbers.get()[1]:
+        out = out.astype(_numbers.get()[0])
+    return out

@@ -1,0 +1,90 @@
+"""The matrix product, batched; and x W^T, + b, of linear layers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ...arrays.box import Box
+from ...arrays.coercion import operand
+from ...kernels import dense
+from ..primitive import primitive
+from .shape import reshape
+
+_NO_TENSORS = (bool, int, float, list, tuple)
+
+_matmul: Any = primitive(
+    "matmul",
+    lambda x, y: dense.matmul(x, y),
+    lambda g, x, y: _matmul(g, y.mT),
+    lambda g, x, y: _matmul(x.mT, g),
+    numeric=True,
+    fresh=True,
+    expects="x [..., n, k] and y [..., k, m]",
+)
+
+
+def _rows(x: Any) -> Any:
+    """x [..., k] as a matrix."""
+    return x if len(x.shape) == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+def _times_transposed(x: Any, weight: Any, bias: Any = None) -> Any:
+    out = dense.matmul(_rows(x), weight.T, bias)
+    return out if len(x.shape) == 2 else out.reshape(*x.shape[:-1], weight.shape[0])
+
+
+def _linear_vjp(needs: list[bool], g: Any, x: Any, weight: Any) -> list[Any]:
+    """The cotangents of x, the weight and, where it is asked for, the bias."""
+    g, rows = _rows(g), _rows(x)
+    d_x = _matmul(g, weight) if needs[0] else None
+    if d_x is not None and len(x.shape) != 2:
+        d_x = d_x.reshape(x.shape)
+    if any(needs[2:]) and isinstance(g, np.ndarray) and isinstance(rows, np.ndarray):
+        return [d_x, *dense.matmul_and_sums(g, rows)]  # in one pass over g, which may be large
+    # g.mT x is in the layout of the weight, as x.mT g would not be
+    return [d_x, _matmul(g.mT, rows) if needs[1] else None, *(g.sum(0) if need else None for need in needs[2:])]
+
+
+linear: Any = primitive(
+    "linear",
+    lambda x, weight: _times_transposed(x, weight),
+    _linear_vjp,
+    joint=True,
+    numeric=True,
+    fresh=True,
+    expects="x [..., k] and weight [m, k]",
+)
+
+affine: Any = primitive(
+    "linear",
+    lambda x, weight, bias: _times_transposed(x, weight, bias),
+    _linear_vjp,
+    joint=True,
+    numeric=True,
+    fresh=True,
+    expects="x [..., k], weight [m, k] and bias [m]",
+)
+
+
+def matmul(x: Any, y: Any) -> Any:
+    """x @ y over the last two dimensions, the others broadcast; a vector is taken as a row (x) or a column (y)."""
+    if not isinstance(x, Box) or not isinstance(y, Box):
+        if isinstance(x, _NO_TENSORS) or isinstance(y, _NO_TENSORS):
+            raise TypeError(f"matmul: expected two tensors, got {type(x).__name__} and {type(y).__name__}")
+        x, y = operand("matmul: x", x), operand("matmul: y", y)
+    x_shape, y_shape = x.shape, y.shape
+    if len(x_shape) == 2 == len(y_shape):
+        return _matmul(x, y)
+    if not x_shape or not y_shape:
+        raise ValueError(f"matmul: expected at least one dimension in each, got {x_shape} and {y_shape}")
+    if len(y_shape) == 1:
+        return reshape(matmul(x, reshape(y, (-1, 1))), x_shape[:-1])
+    if len(x_shape) == 1:
+        return reshape(matmul(reshape(x, (1, -1)), y), (*y_shape[:-2], y_shape[-1]))
+    if len(y_shape) == 2 and x_shape[-1] == y_shape[0] and x_shape[-1]:
+        # One product over all leading dimensions: faster, and y's gradient is one product too, not one for each.
+        return reshape(_matmul(reshape(x, (-1, x_shape[-1])), y), (*x_shape[:-1], y_shape[-1]))
+    return _matmul(x, y)

@@ -1,0 +1,166 @@
+"""Views: tensors that share their numbers with another, as `x[0]`, `x.T` and `x.reshape(-1)` do.
+
+Tensors are values: a write in place gives a tensor a new array. So that a write into a view reaches the tensor that it
+was taken from, its owner, a view remembers its origin: the owner, and the primitive that leads from there. The write
+then gives the owner a new array too, and every owner in between: neither the tape nor whoever holds an old array sees a
+number change. An owner that has been written to meanwhile keeps what was written: the view is a view of its present
+array. Owners are remembered weakly: a view keeps no more memory alive than its array does.
+
+Only what is not recorded has an origin: a write into a recorded tensor is an error.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+
+from ..arrays.box import Box, boxed
+from .grad_modes import recording
+
+# Of a view: a reference to the owner, the owner's own origin or None, a reference to the first owner of all, and how
+# the view is made of the owner: the rule (None for the same array), its further arguments, which of several results.
+Origin = tuple[Any, Any, Any, Any, tuple, int]
+_ref = weakref.ref
+
+
+def remember(rule: Any, x: Any, raw: list, out: Any) -> Any:
+    """The result of a primitive that makes views, not recorded, as a box or several: with its origin if it is one."""
+    if type(out) is tuple:
+        return tuple([_with_origin(boxed(o), x, raw[0], rule, raw, i) for i, o in enumerate(out)])
+    return _with_origin(boxed(out), x, raw[0], rule, raw, 0)
+
+
+def same_array(x: Any) -> Any:
+    """A constant that shares the array of x."""
+    out = boxed(x.array)
+    _remember(out, x, None, (), 0)
+    return out
+
+
+def _with_origin(out: Any, x: Any, source: Any, rule: Any, raw: list, part: int) -> Any:
+    base = getattr(out.array, "base", None)
+    if base is not None and (base is source or base is source.base) and isinstance(x, Box):
+        _remember(out, x, rule, tuple(raw[1:]), part)
+    return out
+
+
+def _remember(out: Any, x: Any, rule: Any, arguments: tuple, part: int) -> None:
+    above = getattr(x, "origin", None)
+    if above is not None and above[2]() is None:
+        above = x.origin = _living(above)
+    owner = _ref(x)
+    out.origin = (owner, above, owner if above is None else above[2], rule, arguments, part)
+
+
+def _chain(origin: Origin | None) -> list[Origin]:
+    """An origin, the origin of its owner, and so on up to the first owner."""
+    found = []
+    while origin is not None:
+        found.append(origin)
+        origin = origin[1]
+    return found
+
+
+def _living(origin: Origin) -> Origin | None:
+    """An origin without the owners above the first that is still there; None if none is."""
+    chain, first = _chain(origin), None
+    above: Origin | None = None
+    for owner, _, _, rule, arguments, part in reversed(chain):
+        if first is None and owner() is not None:
+            first = owner
+        if first is not None:
+            above = (owner, above, first, rule, arguments, part)
+    return above
+
+
+def _alive(box: Any) -> list[Origin]:
+    """The origins of a box, from that of its first owner down; none if it is no view, or of nothing that is left."""
+    origin = getattr(box, "origin", None)
+    if origin is not None and origin[2]() is None:
+        origin = box.origin = _living(origin)
+    if origin is None:
+        return []
+    chain, first, own = _chain(origin)[::-1], origin[2]().array, box.array
+    if type(first) is not type(own) or first.dtype != own.dtype:  # the owner has been converted or moved since
+        return []
+    return chain
+
+
+def _applied(origin: Origin, array: Any) -> Any:
+    rule, arguments, part = origin[3:]
+    if rule is None:
+        return array
+    out = rule.forward(array, *arguments)
+    return out[part] if type(out) is tuple else out
+
+
+def current(box: Any) -> Any:
+    """The array of a box, as its owner's present array has it where it is a view."""
+    chain = _alive(box)
+    if not chain:
+        return box.array
+    array = chain[0][0]().array
+    for origin in chain:
+        array = _applied(origin, array)
+    return array
+
+
+def overwrite(name: str, box: Any, array: Any) -> None:
+    """Give a box a new array, of its shape and dtype, and write that into all owners that it is a view of.
+
+    name: of what is done, for errors. RuntimeError where an owner may not be written to.
+    """
+    chain = _alive(box)
+    _check_owners(name, chain)
+    if chain:
+        array = _written(name, chain, array)
+    box.array = array
+
+
+def _check_owners(name: str, chain: list[Origin]) -> None:
+    detached = False
+    for owner, _, _, rule, _, _ in reversed(chain):
+        detached = detached or rule is None
+        x = owner()
+        node = None if x is None else x.node
+        if node is not None and (node.rule is not None or recording() and not detached):
+            what = f"the result of {node.name!r}" if node.rule is not None else "a leaf with requires_grad"
+            raise RuntimeError(
+                f"{name}: in-place write into a view of a recorded tensor: expected a view of a constant, or of a leaf "
+                f"within no_grad(), got one of {what} of shape {x.shape}: clone() it first"
+            )
+
+
+def _written(name: str, chain: list[Origin], array: Any) -> Any:
+    """The view's new array, after all owners have been given theirs."""
+    first = chain[0][0]()
+    whole = first.array.copy("K")
+    steps = [whole]
+    for origin in chain:
+        steps.append(_applied(origin, steps[-1]))
+    view = steps[-1]
+    if any(n > 1 and not stride for n, stride in zip(view.shape, view.strides)):
+        raise RuntimeError(
+            f"{name}: expected a tensor with a place for each element, got a view of shape {view.shape} that repeats "
+            f"those of a tensor of shape {first.shape}: clone() it first"
+        )
+    if np.may_share_memory(view, whole):
+        if not getattr(view.flags, "writeable", True):  # of NumPy's views only those that are broadcast
+            view.flags.writeable = True
+        view[...] = array
+    else:  # the owner's present array is laid out in another way: the places are found by their numbers
+        places = np.arange(whole.size, like=whole).reshape(whole.shape)
+        for origin in chain:
+            places = _applied(origin, places)
+        flat = whole.reshape(-1).copy()
+        flat[places] = array
+        steps = [flat.reshape(whole.shape)]
+        for origin in chain:
+            steps.append(_applied(origin, steps[-1]))
+    for origin, owned in zip(chain, steps):
+        owner = origin[0]()
+        if owner is not None:
+            owner.array = owned
+    return steps[-1]

@@ -1,0 +1,55 @@
+"""Dtypes by name, and what `.to(...)` of tensors, modules and optimisers is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..arrays.box import Box
+from ..arrays.coercion import DTYPES, as_dtype
+from ..arrays.device import (
+    checked,
+    device_of,
+    is_name,
+    moved,
+)
+
+__all__ = ["DTYPES", "as_dtype", "as_float", "convert", "wanted"]
+
+
+def as_float(name: str, dtype: Any) -> np.dtype:
+    """A floating dtype; name: of the argument."""
+    found = as_dtype(dtype)
+    if found.kind != "f":
+        raise TypeError(f"{name}: expected float32 or float64, got {found}")
+    return found
+
+
+def wanted(targets: tuple, dtype: Any, device: Any) -> tuple[np.dtype | None, str | None]:
+    """The dtype and the device that `to(*targets, dtype=..., device=...)` asks for; None where it leaves them.
+
+    A target is a dtype, a device, or a tensor whose dtype and device are meant.
+    """
+    for target in targets:
+        if isinstance(target, Box):
+            dtype, device = target.array.dtype, device_of(target)
+        elif is_name(target):
+            device = target
+        else:
+            dtype = target
+    return None if dtype is None else as_dtype(dtype), checked("to", device)
+
+
+def convert(leaf: Any, dtype: np.dtype | None, device: str | None) -> None:
+    """Give a leaf and its gradient another dtype, where they are floating, and another device; None: as it is."""
+
+    def new(array: Any) -> Any:
+        array = array if dtype is None or array.dtype.kind != "f" else array.astype(dtype, copy=False)
+        return array if device is None else moved(array, device)
+
+    grad, leaf.array = leaf.grad, new(leaf.array)
+    node = leaf.node or getattr(leaf, "frozen", None)
+    if node is not None:
+        node.dtype = leaf.array.dtype
+    leaf.grad = None if grad is None else Box.shown_as(new(grad.array))
