@@ -25,12 +25,12 @@ def best(*measured: Mapping[str, float]) -> dict[str, float]:
 
 def peak(threads: int) -> float:
     """The best rate of the register tile alone, on data in the first two caches, on all threads: flop per second."""
-    from tinygrad_rnn.kernels.cpu.builder import Recorder
+    from tinygrad_rnn.kernels.cpu.builder import CommandListBuilder
     from tinygrad_rnn.kernels.cpu.codegen.product import PANEL_VECTORS
     from tinygrad_rnn.kernels.cpu.codegen.tile import tile_rows
     from tinygrad_rnn.kernels.cpu.runtime.host import vector_unit
 
-    r = Recorder(np.dtype(np.float32), threads, vector_unit())
+    r = CommandListBuilder(np.dtype(np.float32), threads, vector_unit())
     rows, depth, width = tile_rows(r.unit, PANEL_VECTORS) * 64 * threads, 64, PANEL_VECTORS * r.lanes
     a, panels, out = r.make(rows, depth), r.make(width, depth), r.make(rows, width)
     for spot in (a, panels, out):

@@ -26,7 +26,7 @@ COMPILED = ["peephole_lstm"]  # a minute or two each
 def minimal_gated(a, s):  # type: ignore[no-untyped-def]
     """Zhou, Wu, Zhang and Zhou, Minimal gated unit for recurrent neural networks (2016)."""
     f = sigmoid(a.f)
-    n = tanh(a.n.x + a.n.of(f * s.h))
+    n = tanh(a.n.x + a.n.recurrent(f * s.h))
     return s.h + f * (n - s.h)
 
 

@@ -31,8 +31,7 @@ from tinygrad_rnn.arrays.cuda import cuda_lacks, kernels_lack
 from tinygrad_rnn.cells import find_cell
 from tinygrad_rnn.cells.trace import trace
 from tinygrad_rnn.kernels.ir.program import Step
-from tinygrad_rnn.kernels.ir.sequence_args import WEIGHT_NAMES
-from tinygrad_rnn.kernels.ir.sequence_args import Sequence as Arguments
+from tinygrad_rnn.kernels.ir.sequence_args import WEIGHT_NAMES, SequenceArgs
 from tinygrad_rnn.terminal import tqdm_class
 
 from . import peers, results
@@ -129,7 +128,7 @@ def ours(name: str, p: Problem, task: str) -> Work:
     stack = []
     for k in range(p.layers):
         own: dict[str, Any] = dict(zip(WEIGHT_NAMES, weights[4 * k : 4 * k + 4]))
-        stack.append(Arguments(None if k else x, **own, params=params, initial=initial))
+        stack.append(SequenceArgs(None if k else x, **own, params=params, initial=initial))
     missing = [None] * len(step.states)
     cotangents = [missing] * (p.layers - 1) + [[u, *missing[1:]]]
 

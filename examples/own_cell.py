@@ -26,7 +26,7 @@ from tinygrad_rnn.cells import cell
 @cell(gates="fn")
 def minimal_gated(a: Any, s: Any) -> Any:
     f = sigmoid(a.f)
-    n = tanh(a.n.x + a.n.of(f * s.h))
+    n = tanh(a.n.x + a.n.recurrent(f * s.h))
     return (1 - f) * s.h + f * n
 
 

@@ -24,7 +24,7 @@ from .dense import (
     softmax_losses,
     sum_of_squares,
 )
-from .driver import driver_for, infer, takes_several, wanted_driver
+from .driver import driver_for, infer, runs_together, wanted_driver
 
 __all__ = [
     "add_rows",
@@ -33,10 +33,10 @@ __all__ = [
     "infer",
     "matmul",
     "matmul_and_sums",
+    "runs_together",
     "scaled",
     "softmax_errors",
     "softmax_losses",
     "sum_of_squares",
-    "takes_several",
     "wanted_driver",
 ]

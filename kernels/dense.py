@@ -5,8 +5,7 @@ The kind of array decides: NumPy's go to what is compiled for the CPU, others to
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence as Ordered
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 import numpy as np
@@ -51,7 +50,7 @@ def matmul_and_sums(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 def elementwise(
     program: Program,
-    jobs: Ordered[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]],
+    jobs: Sequence[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]],
     numbers: Mapping[str, float],
 ) -> None:
     """Run a Program of elements on each job: named inputs, contiguous arrays of one size, and outputs, written.

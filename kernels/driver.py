@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-from collections.abc import Sequence as Ordered
+from collections.abc import Sequence
 from types import ModuleType
 
 import numpy as np
 
 from .ir.program import Step
-from .ir.sequence_args import Array, Sequence, check
+from .ir.sequence_args import Array, SequenceArgs, check
 from .runtime import locks
 
 VARIABLE = "TINYGRAD_RNN_DRIVER"
@@ -38,7 +38,7 @@ def module(name: str) -> ModuleType:
         return importlib.import_module(name, __package__)
 
 
-def driver_for(step: Step, sequence: Sequence) -> ModuleType:
+def driver_for(step: Step, sequence: SequenceArgs) -> ModuleType:
     """The driver, with `forward` and `backward`, that runs a step over a sequence.
 
     The compiled one, but for a sequence of no numbers, where there is nothing to compile for; for arrays on a GPU
@@ -53,13 +53,13 @@ def driver_for(step: Step, sequence: Sequence) -> ModuleType:
     return module(".cpu.driver")
 
 
-def takes_several(x: Array) -> bool:
-    """Whether the driver for arrays like x runs several sequences at once: has `forward_ways`, `forward_stack`, ..."""
+def runs_together(x: Array) -> bool:
+    """Return whether the driver for arrays like x has `forward_directions`, `forward_stack` and their backwards."""
     return not isinstance(x, np.ndarray)
 
 
 def infer(
-    step: Step, weights: Ordered[np.ndarray | None], x: np.ndarray, initial: Ordered[np.ndarray], reverse: bool
+    step: Step, weights: Sequence[np.ndarray | None], x: np.ndarray, initial: Sequence[np.ndarray], reverse: bool
 ) -> tuple[np.ndarray, list[np.ndarray]] | None:
     """A forward that keeps nothing, by the compiled driver's short way; None where it has none: see `cpu.driver`."""
     return module(".cpu.driver").infer(step, weights, x, initial, reverse) if wanted_driver() == "cpu" else None

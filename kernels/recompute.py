@@ -7,7 +7,7 @@ more, from the last piece to the first. A third more arithmetic, and memory for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Ordered
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .ir.program import Step
-from .ir.sequence_args import WEIGHT_NAMES, Sequence
+from .ir.sequence_args import WEIGHT_NAMES, SequenceArgs
 
 Array = Any
 
@@ -27,13 +27,13 @@ class Recompute:
     driver: ModuleType
     every: int
 
-    def _pieces(self, seq: Sequence) -> list[slice]:
+    def _pieces(self, seq: SequenceArgs) -> list[slice]:
         """The pieces of time, in the order in which they are walked."""
         starts = range(0, len(seq.x), self.every)
         pieces = [slice(a, min(a + self.every, len(seq.x))) for a in starts]
         return pieces[::-1] if seq.reverse else pieces
 
-    def forward(self, step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Array], Any]:
+    def forward(self, step: Step, seq: SequenceArgs, keep: bool) -> tuple[list[Array], list[Array], Any]:
         """See `reference.forward`. keep asks for the sequence of every state."""
         states: list[Array] = list(seq.initial)
         before, found = [], {}
@@ -47,13 +47,13 @@ class Recompute:
     def backward(
         self,
         step: Step,
-        seq: Sequence,
+        seq: SequenceArgs,
         saved: list[list[Array]],
-        d_outputs: Ordered[Array | None],
-        d_final: Ordered[Array | None],
+        d_outputs: Sequence[Array | None],
+        d_final: Sequence[Array | None],
         wants_x: bool = True,
         wants_initial: bool = True,
-    ) -> Sequence:
+    ) -> SequenceArgs:
         """See `reference.backward`."""
         carry, total = list(d_final), None
         d_x = np.empty_like(seq.x) if wants_x else None
@@ -73,14 +73,14 @@ class Recompute:
         return replace(total, x=d_x, inputs=d_inputs, initial=tuple(carry), lengths=seq.lengths)
 
 
-def _part(seq: Sequence, piece: slice, states: list[Array]) -> Sequence:
+def _part(seq: SequenceArgs, piece: slice, states: list[Array]) -> SequenceArgs:
     """A piece of a sequence, from the states before it."""
     lengths = None if seq.lengths is None else np.clip(seq.lengths - piece.start, 0, piece.stop - piece.start)
     inputs = {name: e[piece] for name, e in seq.inputs.items()}
     return replace(seq, x=seq.x[piece], inputs=inputs, initial=tuple(states), lengths=lengths)
 
 
-def _sum(a: Sequence, b: Sequence) -> Sequence:
+def _sum(a: SequenceArgs, b: SequenceArgs) -> SequenceArgs:
     """The sums of the cotangents of weights and parameters."""
     weights: dict[str, Any] = {
         name: None if getattr(a, name) is None else getattr(a, name) + getattr(b, name) for name in WEIGHT_NAMES

@@ -11,7 +11,7 @@ from user_cells import USER_CELLS
 
 from tinygrad_rnn.cells import BUILT_IN
 from tinygrad_rnn.cells.trace import trace
-from tinygrad_rnn.kernels.ir.sequence_args import WEIGHT_NAMES, Sequence
+from tinygrad_rnn.kernels.ir.sequence_args import WEIGHT_NAMES, SequenceArgs
 from tinygrad_rnn.kernels.reference import driver as reference
 
 CELLS = {**BUILT_IN, **USER_CELLS}
@@ -19,7 +19,7 @@ PROJECTED = [name for name, cell in CELLS.items() if not trace(cell).reads_h]
 TOLERANCE = {"float32": 5e-6, "float64": 1e-13}
 
 
-def mapped(seq: Sequence, f: Any) -> Sequence:
+def mapped(seq: SequenceArgs, f: Any) -> SequenceArgs:
     """A sequence with f of each of its arrays."""
     of = lambda a: None if a is None else f(a)
     weights = {name: of(getattr(seq, name)) for name in ("x", *WEIGHT_NAMES)}
@@ -42,7 +42,7 @@ def example(name: str, T: int, N: int, I: int, H: int, dtype: str = "float32", *
     return trace(CELLS[name]), seq, [draw(T, *s.shape) for s in seq.initial], d_final
 
 
-def named(found: Sequence) -> dict[str, Any]:
+def named(found: SequenceArgs) -> dict[str, Any]:
     """All arrays of a Sequence of cotangents, by name."""
     every = {name: getattr(found, name) for name in ("x", *WEIGHT_NAMES)}
     every |= {"p." + name: d for name, d in found.params.items()} | {"e." + n: d for n, d in found.inputs.items()}
@@ -50,19 +50,19 @@ def named(found: Sequence) -> dict[str, Any]:
     return {name: d for name, d in every.items() if d is not None}
 
 
-def by_name(outputs: Any, final: Any, gradients: Sequence) -> dict[str, Any]:
+def by_name(outputs: Any, final: Any, gradients: SequenceArgs) -> dict[str, Any]:
     """Outputs, last states and all gradients, by name."""
     found = {f"output {i}": o for i, o in enumerate(outputs)} | {f"final {i}": s for i, s in enumerate(final)}
     return found | named(gradients)
 
 
-def everything(driver: Any, step: Any, seq: Sequence, d_outputs: Any, d_final: Any) -> dict[str, Any]:
+def everything(driver: Any, step: Any, seq: SequenceArgs, d_outputs: Any, d_final: Any) -> dict[str, Any]:
     """What a driver makes of a sequence, by name."""
     outputs, final, saved = driver.forward(step, seq, True)
     return by_name(outputs, final, driver.backward(step, seq, saved, d_outputs, d_final))
 
 
-def of_inference(driver: Any, step: Any, seq: Sequence) -> dict[str, Any]:
+def of_inference(driver: Any, step: Any, seq: SequenceArgs) -> dict[str, Any]:
     """What a forward that keeps nothing gives, under the same names."""
     outputs, final, saved = driver.forward(step, seq, False)
     assert saved is None and len(outputs) == 1

@@ -9,7 +9,7 @@ import numpy as np
 import tinygrad_rnn as tg
 from tinygrad_rnn.cells import Cell
 from tinygrad_rnn.cells.trace import trace
-from tinygrad_rnn.kernels.ir.sequence_args import Sequence
+from tinygrad_rnn.kernels.ir.sequence_args import SequenceArgs
 
 
 def some_lengths(time: int, batch: int, seed: int = 0) -> np.ndarray:
@@ -35,13 +35,13 @@ def random_sequence(
     seed: int = 0,
     dtype: str = "float64",
     requires_grad: bool = True,
-) -> Sequence:
+) -> SequenceArgs:
     """A cell's arguments with random numbers; all are leaves."""
     rng = np.random.default_rng(seed)
     step = trace(cell)
     make = lambda *shape: tg.tensor((0.5 * rng.standard_normal(shape)).astype(dtype), requires_grad=requires_grad)
     x_rows, h_rows, width = len(step.input_gates) * hidden, len(step.recurrent_gates) * hidden, proj or hidden
-    return Sequence(
+    return SequenceArgs(
         x=make(time, batch, inputs),
         weight_ih=make(x_rows, inputs),
         weight_hh=make(h_rows, width) if h_rows else None,
@@ -56,7 +56,7 @@ def random_sequence(
     )
 
 
-def named(seq: Sequence) -> dict[str, Any]:
+def named(seq: SequenceArgs) -> dict[str, Any]:
     """The tensors of a sequence by name."""
     weights = ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
     found = {name: getattr(seq, name) for name in weights}

@@ -188,4 +188,3 @@ def modules():
     scipy = types.ModuleType("cupyx.scipy")
     scipy.special = special()
     return {"cupy": library, "cupyx": types.ModuleType("cupyx"), "cupyx.scipy": scipy}
-

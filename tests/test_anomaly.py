@@ -84,7 +84,7 @@ def test_backward_of_several_results_and_of_a_recorded_walk() -> None:
 
     assert fault(split).startswith("sqrt: its backward made the first Inf")
     assert "its backward made the first" in fault(twice)
-    broken = primitive("broken", lambda x: (x, x), lambda needs, g: [g.parts[0] * np.nan], joint=True)
+    broken = primitive("broken", lambda x: (x, x), lambda needs, g: [g.parts[0] * np.nan], combined=True)
     assert fault(lambda: broken(leaf([1.0]))[0].sum().backward()).startswith("broken: its backward made the first NaN")
 
 

@@ -29,7 +29,7 @@ def everywhere(a, s, p, e):
 def of_another(a, s):
     found = a.next
     for w in WORDS[::2]:
-        found = found + getattr(a, w).of(tanh(s.projection)) / len(WORDS)
+        found = found + getattr(a, w).recurrent(tanh(s.projection)) / len(WORDS)
     return tanh(found), tanh(found - s.projection + a.kept.x)
 
 

@@ -14,7 +14,7 @@ from tinygrad_rnn.kernels.cpu import driver
 from tinygrad_rnn.kernels.cpu import layer_commands as record
 from tinygrad_rnn.kernels.cpu.runtime import threads
 from tinygrad_rnn.kernels.cpu.runtime.host import VARIABLE, vector_unit
-from tinygrad_rnn.kernels.ir.sequence_args import Sequence
+from tinygrad_rnn.kernels.ir.sequence_args import SequenceArgs
 from tinygrad_rnn.kernels.reference import driver as reference
 
 CELLS = list(BUILT_IN)
@@ -28,7 +28,7 @@ def example(name, T, N, I, H, dtype="float32", lengths=None, reverse=False, bias
     step = trace(BUILT_IN[name])
     gates = len(step.gates)
     draw = lambda *shape: (0.5 * rng.standard_normal(shape)).astype(dtype)
-    sequence = Sequence(
+    sequence = SequenceArgs(
         draw(T, N, I),
         draw(gates * H, I),
         draw(gates * H, H) / np.sqrt(H).astype(dtype),
@@ -127,7 +127,7 @@ def test_the_result_does_not_depend_on_the_threads(name, thread_count, monkeypat
     for count, members in ((1, 1), (2, 1), (2, 2), (5, 1), (5, 5), (4, 2)):  # threads, and how many share a row's units
         thread_count(count)
         monkeypatch.setattr(record._Layer, "members", lambda *_, members=members: members)
-        for recorded in (record.record_forward, record.record_backward):
+        for recorded in (record.build_forward, record.build_backward):
             recorded.cache_clear()
         found.append(everything(driver, *case))
     for others in found[1:]:
@@ -141,7 +141,7 @@ def test_a_sequence_has_the_same_result_alone_and_in_any_batch(name):
     step, sequence, _, _ = example(name, 6, 11, 5, 40, lengths=lengths)
     outputs, final, _ = driver.forward(step, sequence, True)
     for n, length in enumerate(lengths):
-        alone = Sequence(
+        alone = SequenceArgs(
             sequence.x[:length, n : n + 1],
             *(sequence.weight_ih, sequence.weight_hh, sequence.bias_ih, sequence.bias_hh),
             params=sequence.params,

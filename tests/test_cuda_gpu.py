@@ -119,9 +119,9 @@ def test_both_directions_at_once(name, shape):
     cases = [example(name, *shape, lengths=lengths, reverse=reverse) for reverse in (False, True)]
     given = [on_device(case) for case in cases]
     step = given[0][0]
-    runs = driver.forward_ways(step, [seq for _, seq, _, _ in given], True)
+    runs = driver.forward_directions(step, [seq for _, seq, _, _ in given], True)
     ways = [(seq, saved, d_out, d_last) for (_, seq, d_out, d_last), (_, _, saved) in zip(given, runs)]
-    gradients = driver.backward_ways(step, ways)
+    gradients = driver.backward_directions(step, ways)
     for case, (outputs, final, _), d in zip(cases, runs, gradients):
         agree(on_host(by_name(outputs, final, d)), everything(reference, *case), 2e-4)
 

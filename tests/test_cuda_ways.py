@@ -34,9 +34,9 @@ def both(name, *shape, dtype="float32", **options):
 
 def together(step, ways):
     """Everything that comes of both directions at once, for each by name."""
-    runs = driver.forward_ways(step, [seq for seq, _, _ in ways], True)
+    runs = driver.forward_directions(step, [seq for seq, _, _ in ways], True)
     given = [(seq, saved, d_out, d_last) for (seq, d_out, d_last), (_, _, saved) in zip(ways, runs)]
-    gradients = driver.backward_ways(step, given)
+    gradients = driver.backward_directions(step, given)
     return [by_name(outputs, final, d) for (outputs, final, _), d in zip(runs, gradients)]
 
 
@@ -58,7 +58,7 @@ def test_agrees_with_the_reference(name, lengths, dtype):
     for kind, tile in REGIMES:
         with way(kind, tile), launches() as launched:
             found = together(step, ways)
-            inferred = driver.forward_ways(step, [seq for seq, _, _ in ways], False)
+            inferred = driver.forward_directions(step, [seq for seq, _, _ in ways], False)
         assert launched == [(function, [(0, 5)] * 2) for function in ("train", "backward", "infer")]
         for wanted, got, (outputs, final, _) in zip(expected, found, inferred):
             assert got.keys() == wanted.keys()

@@ -329,7 +329,7 @@ def test_dlpack_with_a_gpu(cupy: Any) -> None:
     assert x.device == "cuda:0" and x.dtype == np.float64 and x.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
     source[0, 0] = 7.0
     assert x[0, 0].item() == 7.0  # one memory
-    assert x.__dlpack_device__() == (2, 0) and not tg.tape.alone(x)
+    assert x.__dlpack_device__() == (2, 0) and not tg.tape.solely_owned(x)
     assert tg.from_dlpack(x).tolist() == x.tolist()
     if cupy is not strict_cupy.library:
         back = cupy.from_dlpack(x)

@@ -402,7 +402,7 @@ def test_the_node_bears_the_cells_name():
 
 @cell(gates="nq")
 def dead_product(a, s):
-    a.q.of(tanh(s.h))
+    a.q.recurrent(tanh(s.h))
     return tanh(a.n)
 
 

@@ -236,7 +236,11 @@ def test_several_schedules_resume_to_the_bit():
 
 @pytest.mark.parametrize("five", [np.int64(5), np.uint8(5), 5.0, np.float32(5)])
 def test_whole_numbers_of_every_kind(five):
-    for make in (lambda o, n: ours.StepLR(o, n), lambda o, n: ours.MultiStepLR(o, [n]), lambda o, n: ours.LinearLR(o, 0.5, 1.0, n)):  # noqa: E501
+    for make in (
+        lambda o, n: ours.StepLR(o, n),
+        lambda o, n: ours.MultiStepLR(o, [n]),
+        lambda o, n: ours.LinearLR(o, 0.5, 1.0, n),
+    ):
         one, other = optimizer(), optimizer()
         first, second = make(one, 5), make(other, five)
         for _ in range(7):

@@ -276,7 +276,7 @@ TESTED_APART = {"cast", "move"}  # finite differences do not go through float32;
 
 def all_rules() -> dict[str, Any]:
     modules = [m for m in vars(primitives).values() if isinstance(m, ModuleType)]
-    return {f.rule.name: f.rule for m in modules for f in vars(m).values() if hasattr(f, "rule")}
+    return {f.definition.name: f.definition for m in modules for f in vars(m).values() if hasattr(f, "definition")}
 
 
 def test_every_primitive_is_covered() -> None:

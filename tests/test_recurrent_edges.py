@@ -74,7 +74,7 @@ def test_bad_arguments(arguments, match):
 
 
 def test_other_bad_arguments():
-    fed_by_c = cell(gates="n", states="hc")(lambda a, s: (a.n.x + a.n.of(s.c), s.c))
+    fed_by_c = cell(gates="n", states="hc")(lambda a, s: (a.n.x + a.n.recurrent(s.c), s.c))
     for build, match in [
         (lambda: nn.RNN(4, 6, nonlinearity="sin"), "RNN: nonlinearity: expected 'tanh' or 'relu', got 'sin'"),
         (lambda: nn.RNNCell(4, 6, nonlinearity="sin"), "RNNCell: nonlinearity: expected 'tanh' or 'relu', got 'sin'"),

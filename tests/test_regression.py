@@ -20,7 +20,7 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.cells import find_cell
 from tinygrad_rnn.cells.trace import trace
 from tinygrad_rnn.kernels.cpu import elementwise, gradients, softmax
-from tinygrad_rnn.kernels.cpu.builder import Recorder
+from tinygrad_rnn.kernels.cpu.builder import CommandListBuilder
 from tinygrad_rnn.kernels.cpu.codegen import product, recurrence
 from tinygrad_rnn.kernels.cpu.runtime import threads
 from tinygrad_rnn.kernels.cpu.runtime.host import VectorUnit, host_features, vector_unit
@@ -122,7 +122,7 @@ def test_a_training_step_keeps_its_share_of_the_tiles_speed():
     """LSTM (30, 32, 256, 256) against bare products of as many multiply-adds, in turns; 0.8 where nothing disturbs."""
     T, N, H = 30, 32, 256
     count = threads.wanted_threads(1e12)
-    r = Recorder(np.dtype("float32"), count, vector_unit())
+    r = CommandListBuilder(np.dtype("float32"), count, vector_unit())
     a, panels, out = r.make(192 * count, 64), r.make(64, 64), r.make(192 * count, 64)
     for spot in (a, panels, out):
         r.fill(spot)

@@ -159,7 +159,7 @@ def test_a_joint_vjp_may_give_one_array_twice() -> None:
         both = g * 2.0
         return [both, both, None]
 
-    f = primitive("f", lambda x, y, z: x + y, vjp, joint=True)
+    f = primitive("f", lambda x, y, z: x + y, vjp, combined=True)
     x, y, z = leaf([1.0]), leaf([1.0]), leaf([1.0])
     older = x * 5  # reached after f in the walk, and added in place to what f gave x
     (f(x, y, z) + older).sum().backward()

@@ -197,7 +197,7 @@ def test_products_asked_for_twice_are_one_product_whose_cotangents_add_up():
 def test_a_product_that_reaches_no_state_leaves_no_trace():
     @cell(gates="nq")
     def unused(a, s):
-        a.q.of(tanh(s.h))
+        a.q.recurrent(tanh(s.h))
         return tanh(a.n)
 
     step = trace(unused)
@@ -245,7 +245,7 @@ def test_gate_parts_in_plain_use():
     gate = Gate(x, h, lambda v: v * 3)
     np.testing.assert_array_equal(gate.numpy(), [11, 22])
     assert gate.x is x and gate.h is h
-    np.testing.assert_array_equal(gate.of(h).detach().numpy(), [30, 60])
+    np.testing.assert_array_equal(gate.recurrent(h).detach().numpy(), [30, 60])
     (gate * gate.h).sum().backward()
     np.testing.assert_array_equal(h.grad.numpy(), [21, 42])
 
@@ -326,8 +326,8 @@ def test_other_refusals():
     refused(lambda a, s: s.h * 0.5, "expected equations that use the input's part of some gate, got none")
     refused(lambda a, s: a.h.h, "expected equations that use the input's part of some gate, got none")
     refused(lambda a, s: tg.ones(3), "state h: expected gates, states, params, inputs and numbers, got ndarray")
-    refused(lambda a, s: a.h.of(1.0), r"h.of: expected a vector computed from states.* got float")
-    refused(lambda a, s: a.h.of(tg.ones(3)), r"h.of: expected a vector .* got ndarray")
+    refused(lambda a, s: a.h.recurrent(1.0), r"h.of: expected a vector computed from states.* got float")
+    refused(lambda a, s: a.h.recurrent(tg.ones(3)), r"h.of: expected a vector .* got ndarray")
     refused(lambda a, s: a.h if a.h > 0 else s.h, r"got a branch on a value .* write where\(condition, x, y\)")
     refused(lambda a, s: a.h * float(s.h), "got a branch on a value or a number asked for")
     refused(lambda a, s: a.h > 0, r"state h: expected numbers, got a condition: write where\(condition, 1.0, 0.0\)")

@@ -29,8 +29,8 @@ def depth_gated_lstm(a, s, p, e):
 def recurrent_dropout_lstm(a, s, e):
     """Gal and Ghahramani, A theoretically grounded application of dropout (2016): one mask on h for all steps."""
     h = e.m * s.h
-    i, f = sigmoid(a.i.x + a.i.of(h)), sigmoid(a.f.x + a.f.of(h))
-    g, o = tanh(a.g.x + a.g.of(h)), sigmoid(a.o.x + a.o.of(h))
+    i, f = sigmoid(a.i.x + a.i.recurrent(h)), sigmoid(a.f.x + a.f.recurrent(h))
+    g, o = tanh(a.g.x + a.g.recurrent(h)), sigmoid(a.o.x + a.o.recurrent(h))
     c = f * s.c + i * g
     return o * tanh(c), c
 
@@ -60,10 +60,10 @@ def passing(a, s):
 @cell(gates="nq", params="w", states="hc")
 def several_products(a, s, p):
     """Products asked for twice, of a parameter, of what no gradient passes, beside the direct one, and in a row."""
-    again = a.n.of(s.c) * tanh(a.n.of(s.c))
-    inner = tanh(a.q.of(tanh(a.n.of(s.h))))
-    stopped = a.q.of(tg.sign(s.h)) + a.q.of(s.c.detach())
-    h = tanh(a.n + 0.1 * again + inner * a.q.x + 0.1 * stopped + 0.2 * a.q.of(p.w))
+    again = a.n.recurrent(s.c) * tanh(a.n.recurrent(s.c))
+    inner = tanh(a.q.recurrent(tanh(a.n.recurrent(s.h))))
+    stopped = a.q.recurrent(tg.sign(s.h)) + a.q.recurrent(s.c.detach())
+    h = tanh(a.n + 0.1 * again + inner * a.q.x + 0.1 * stopped + 0.2 * a.q.recurrent(p.w))
     return h, 0.5 * s.c + h
 
 

@@ -9,14 +9,14 @@ import numpy as np
 from .codegen.native import Kernel
 from .codegen.product import AT_ONCE, DEPTH, PANEL_VECTORS, products
 from .runtime import memory
-from .runtime.command_list import PACKING, SCRATCH, Pass, Spot
+from .runtime.command_list import PACKING, SCRATCH, BufferView, CommandList
 from .runtime.host import VectorUnit
 
 SKEW = 5
 """Cache lines left free between matrices: matrices that begin a power of two apart would share places in the cache."""
 
 
-class Recorder:
+class CommandListBuilder:
     """Records a pass for so many threads and a vector unit, in one floating dtype; `arena` is where it makes room."""
 
     def __init__(self, dtype: np.dtype, count: int, unit: VectorUnit, arena: str = SCRATCH):
@@ -26,48 +26,48 @@ class Recorder:
         self.arena, self.arenas = arena, dict[str, int]()
         self.others = dict[str, np.dtype]()
         self.jobs: list[tuple[Kernel, list[Any]]] = []
-        self.packed: dict[tuple[Spot, bool, int, int, int], Spot] = {}
+        self.packed: dict[tuple[BufferView, bool, int, int, int], BufferView] = {}
 
-    def finish(self) -> Pass:
-        return Pass(self.jobs, self.arenas, self.count, self.dtype, self.others)
+    def finish(self) -> CommandList:
+        return CommandList(self.jobs, self.arenas, self.count, self.dtype, self.others)
 
     def full(self, n: int) -> int:
         """A width made full vectors."""
         return -(-n // self.lanes) * self.lanes
 
-    def given(self, name: str, rows: int, columns: int, dtype: np.dtype | None = None) -> Spot:
+    def given(self, name: str, rows: int, columns: int, dtype: np.dtype | None = None) -> BufferView:
         """An array of the caller's; dtype: where it is not the recorder's."""
         if dtype is not None:
             self.others[name] = dtype
-        return Spot(name, 0, rows, columns)
+        return BufferView(name, 0, rows, columns)
 
-    def make(self, rows: int, columns: int, arena: str = "") -> Spot:
+    def make(self, rows: int, columns: int, arena: str = "") -> BufferView:
         """Room for a matrix in an arena; in the recorder's own where none is named."""
         arena = arena or self.arena
         start = self.arenas.get(arena, 0)
         size = rows * columns * self.dtype.itemsize
         self.arenas[arena] = start + (-(-size // memory.LINE) + SKEW) * memory.LINE
-        return Spot(arena, start, rows, columns)
+        return BufferView(arena, start, rows, columns)
 
-    def part(self, spot: Spot, first: int, rows: int) -> Spot:
+    def part(self, view: BufferView, first: int, rows: int) -> BufferView:
         """Some rows of a matrix."""
-        return Spot(spot.block, spot.offset + first * spot.columns * self.dtype.itemsize, rows, spot.columns)
+        return BufferView(view.block, view.offset + first * view.columns * self.dtype.itemsize, rows, view.columns)
 
     def add(self, kernel: Kernel, **given: Any) -> None:
         """A kernel, to be run with these arguments: Spots and whole numbers."""
         arguments = map(given.__getitem__, kernel.names)
-        self.jobs.append((kernel, [v if isinstance(v, Spot) else int(v) for v in arguments]))
+        self.jobs.append((kernel, [v if isinstance(v, BufferView) else int(v) for v in arguments]))
 
-    def include(self, other: Pass) -> None:
+    def include(self, other: CommandList) -> None:
         """The jobs of another pass, and its arenas, which this one must not have."""
         self.jobs += other.jobs
         self.arenas |= other.arenas
 
-    def fill(self, spot: Spot) -> None:
+    def fill(self, view: BufferView) -> None:
         """Zeros."""
-        self.copy(spot, spot, 1, spot.rows, 0)
+        self.copy(view, view, 1, view.rows, 0)
 
-    def copy(self, source: Spot, to: Spot, gates: int, rows: int, columns: int, adds: bool = False) -> None:
+    def copy(self, source: BufferView, to: BufferView, gates: int, rows: int, columns: int, adds: bool = False) -> None:
         """For each gate `rows` rows from source to `to`, where a row goes on with zeros; or added to what is there.
 
         Both hold their gates one after the other, with the same or different numbers of rows and columns.
@@ -78,18 +78,20 @@ class Recorder:
             rows=rows, columns=columns, wide=columns if adds else to.columns, adds=adds,
         )  # fmt: skip
 
-    def padded(self, spot: Spot, gates: int = 1) -> Spot:
+    def padded(self, view: BufferView, gates: int = 1) -> BufferView:
         """A matrix whose columns are `gates` widths, each made full vectors by zeros."""
-        n = spot.columns // gates
+        n = view.columns // gates
         wide = self.full(n)
         if n == wide:
-            return spot
-        out = self.make(spot.rows, gates * wide)
-        narrow, broad = (Spot(s.block, s.offset, spot.rows * gates, s.columns // gates) for s in (spot, out))
-        self.copy(narrow, broad, 1, spot.rows * gates, n)
+            return view
+        out = self.make(view.rows, gates * wide)
+        narrow, broad = (BufferView(s.block, s.offset, view.rows * gates, s.columns // gates) for s in (view, out))
+        self.copy(narrow, broad, 1, view.rows * gates, n)
         return out
 
-    def panels(self, b: Spot, transposed: bool, vectors: int = PANEL_VECTORS, gates: int = 1, groups: int = 0) -> Spot:
+    def panels(
+        self, b: BufferView, transposed: bool, vectors: int = PANEL_VECTORS, gates: int = 1, groups: int = 0
+    ) -> BufferView:
         """B [K, N], b or its transpose, in panels; with gates, B is that many matrices [K, N / gates] side by side.
 
         groups: the rows of b are so many parts, each made full vectors by zeros; 0: they stay as they are.
@@ -121,14 +123,14 @@ class Recorder:
 
     def multiply(
         self,
-        a: Spot,
+        a: BufferView,
         transposed: bool,
-        panels: Spot,
+        panels: BufferView,
         columns: int,
-        out: Spot | None = None,
-        start: Spot | None = None,
-        sums: Spot | None = None,
-    ) -> Spot:
+        out: BufferView | None = None,
+        start: BufferView | None = None,
+        sums: BufferView | None = None,
+    ) -> BufferView:
         """A B + start, where A is a or its transpose, and B [K, columns] lies in panels; start: as out, or one row.
 
         sums: of a transpose, gets the sums of A's rows.
@@ -140,18 +142,18 @@ class Recorder:
             self.arenas[PACKING] = max(size, self.arenas.get(PACKING, 0))
         self.add(
             self.kernels.product, a=a, a_row=1 if transposed else depth, a_column=a.columns if transposed else 1,
-            room=Spot(PACKING, 0, 0, 0) if transposed else 0, panels=panels, start=start or 0,
+            room=BufferView(PACKING, 0, 0, 0) if transposed else 0, panels=panels, start=start or 0,
             start_row=0 if start is None or start.rows == 1 < rows else start.columns, out=out, out_row=out.columns,
             M=rows, N=columns, K=depth, sums=sums or 0,
         )  # fmt: skip
         return out
 
-    def product(self, a: Spot, transposed: bool, b: Spot, b_transposed: bool, **options: Any) -> Spot:
+    def product(self, a: BufferView, transposed: bool, b: BufferView, b_transposed: bool, **options: Any) -> BufferView:
         """A B, where A is a or its transpose and B is b or its; options: see `multiply`."""
         columns = b.rows if b_transposed else b.columns
         return self.multiply(a, transposed, self.panels(b, b_transposed), columns, **options)
 
-    def column_sums(self, a: Spot, out: Spot | None = None) -> Spot:
+    def column_sums(self, a: BufferView, out: BufferView | None = None) -> BufferView:
         """The sums of the columns of a matrix as wide as full vectors, row after row."""
         out = self.make(1, a.columns) if out is None else out
         self.add(self.kernels.column_sums, a=a, rows=a.rows, columns=a.columns, out=out)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..runtime.bounded import bounded
-from .builder import Recorder
+from .builder import CommandListBuilder
 from .runtime import memory, threads
-from .runtime.command_list import Pass
+from .runtime.command_list import CommandList
 from .runtime.host import VectorUnit, vector_unit
 
 
@@ -51,8 +51,8 @@ def _recorded(
     dtype: np.dtype,
     count: int,
     unit: VectorUnit,
-) -> Pass:
-    r = Recorder(dtype, count, unit)
+) -> CommandList:
+    r = CommandListBuilder(dtype, count, unit)
     out = r.given("out", a[1] if transposed else a[0], b[0] if b_transposed else b[1])
     options = {"start": r.given("bias", 1, out.columns)} if biased else {}
     options |= {"sums": r.given("sums", 1, out.rows)} if sums else {}

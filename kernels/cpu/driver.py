@@ -7,14 +7,14 @@ the rows are sorted by length, so that those that have a step t are the first on
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Ordered
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..ir.program import Step
-from ..ir.sequence_args import WEIGHT_NAMES, Sequence
+from ..ir.sequence_args import WEIGHT_NAMES, SequenceArgs
 from ..runtime.bounded import bounded
 from . import dense
 from .layer_commands import (
@@ -23,13 +23,13 @@ from .layer_commands import (
     VALUES,
     WEIGHTS,
     Shapes,
-    record_backward,
-    record_forward,
+    build_backward,
+    build_forward,
     shapes_of,
 )
 from .packed_weights import packed
 from .runtime import memory, threads
-from .runtime.command_list import view
+from .runtime.command_list import array_at
 from .runtime.host import vector_unit
 
 Array = Any
@@ -40,7 +40,7 @@ class Saved:
     """What the forward leaves for the backward: shapes, the sorted sequence, the order that sorted it, and blocks."""
 
     shapes: Shapes
-    seq: Sequence
+    seq: SequenceArgs
     order: Array | None
     blocks: dict[str, Array]
 
@@ -52,7 +52,7 @@ def _names(step: Step) -> tuple[str, ...]:
     return (*given[0], *(prefix + name for prefix, names in given[1:] for name in names))
 
 
-def _active(seq: Sequence) -> Array:
+def _active(seq: SequenceArgs) -> Array:
     """For each step how many rows have it."""
     T, N = seq.x.shape[:2]
     if seq.lengths is None:
@@ -65,7 +65,7 @@ def _all_active(T: int, N: int) -> Array:
     return np.full(T, N, np.int64)
 
 
-def _sorted(seq: Sequence, keep: bool) -> tuple[Sequence, Array | None]:
+def _sorted(seq: SequenceArgs, keep: bool) -> tuple[SequenceArgs, Array | None]:
     """The sequence with its rows by falling length, and the order that did it. keep: x will be wanted again."""
     if seq.lengths is None:
         return seq, None
@@ -83,7 +83,7 @@ def _unsorted(a: Array, order: Array | None, axis: int) -> Array:
     return np.take(a, np.argsort(order), axis)
 
 
-def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Array], Saved | None]:
+def forward(step: Step, seq: SequenceArgs, keep: bool) -> tuple[list[Array], list[Array], Saved | None]:
     """See `reference.forward`."""
     seq, order = _sorted(seq, keep)
     arrays = seq.arrays()
@@ -96,9 +96,9 @@ def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Ar
     kept_weights = None if keep else packed(step, weights)
     if kept_weights is not None:
         blocks[WEIGHTS] = kept_weights.block
-    recorded = record_forward(at, keep, kept_weights is not None, count)
-    spots, T, N = recorded.spots, at.T, at.N
-    h = spots[step.states[0]]
+    recorded = build_forward(at, keep, kept_weights is not None, count)
+    views, T, N = recorded.views, at.T, at.N
+    h = views[step.states[0]]
     arenas = recorded.run.arenas
     make = memory.empty if seq.lengths is None else memory.zeros  # with lengths, zeros where there is no step
     found = {step.states[0]: make((T + 1, N, h.columns), at.dtype)}
@@ -108,8 +108,8 @@ def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Ar
     if VALUES in arenas:
         blocks[VALUES] = memory.empty(arenas[VALUES], memory.BYTE)
     for name in step.states[1:]:
-        spot = spots[name]
-        found[name] = view(blocks[KEPT], spot, (spot.rows // N, N, spot.columns), at.dtype)
+        view = views[name]
+        found[name] = array_at(blocks[KEPT], view, (view.rows // N, N, view.columns), at.dtype)
     if seq.lengths is not None:
         _start_ragged(seq, list(found.values()))
     recorded.run.run(blocks)
@@ -124,7 +124,7 @@ def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Ar
 
 
 def infer(
-    step: Step, weights: Ordered[Array | None], x: Array, initial: Ordered[Array], reverse: bool
+    step: Step, weights: Sequence[Array | None], x: Array, initial: Sequence[Array], reverse: bool
 ) -> tuple[Array, list[Array]] | None:
     """The forward without lengths and the cell's own inputs, and with nothing kept, in as little time as can be.
 
@@ -137,7 +137,7 @@ def infer(
     return None if found is None else found.infer(x, initial, reverse)
 
 
-def _shown(state: Array, seq: Sequence, order: Array | None) -> Array:
+def _shown(state: Array, seq: SequenceArgs, order: Array | None) -> Array:
     """A state's outputs from all of its T + 1 places: rows as the caller has them, 0 where there is no step."""
     output = state[:-1] if seq.reverse else state[1:]
     if order is None or seq.lengths is None:
@@ -149,7 +149,7 @@ def _shown(state: Array, seq: Sequence, order: Array | None) -> Array:
     return output
 
 
-def _start_ragged(seq: Sequence, states: list[Array]) -> None:
+def _start_ragged(seq: SequenceArgs, states: list[Array]) -> None:
     """Put the initial state where the first step of each row looks for it."""
     for state, start in zip(states, seq.initial):
         width = start.shape[1]
@@ -161,7 +161,7 @@ def _start_ragged(seq: Sequence, states: list[Array]) -> None:
             state[0, :, :width] = start
 
 
-def _last(state: Array, seq: Sequence) -> Array:
+def _last(state: Array, seq: SequenceArgs) -> Array:
     """The state after the last real step of each row."""
     T, slots = len(seq.x), len(state)
     if seq.reverse:
@@ -171,17 +171,17 @@ def _last(state: Array, seq: Sequence) -> Array:
 
 def backward(
     step: Step,
-    seq: Sequence,
+    seq: SequenceArgs,
     saved: Saved,
-    d_outputs: Ordered[Array | None],
-    d_final: Ordered[Array | None],
+    d_outputs: Sequence[Array | None],
+    d_final: Sequence[Array | None],
     wants_x: bool = True,
     wants_initial: bool = True,
-) -> Sequence:
+) -> SequenceArgs:
     """See `reference.backward`."""
     at, order, seq = saved.shapes, saved.order, saved.seq
     outs, lasts = (tuple(d is not None for d in ds) for ds in (d_outputs, d_final))
-    recorded = record_backward(at, outs, lasts, wants_x, wants_initial, threads.wanted_threads(2 * at.flops))
+    recorded = build_backward(at, outs, lasts, wants_x, wants_initial, threads.wanted_threads(2 * at.flops))
     by_row = lambda a, axis: np.ascontiguousarray(a if order is None else np.take(a, order, axis))
     blocks = saved.blocks.copy()
     if order is not None and step.direct_gates:
@@ -199,11 +199,11 @@ def backward(
 
     initial = [blocks["d_initial_" + name][:, : at.width(i)] for i, name in enumerate(step.states)]
     if step.direct_gates and wants_initial and order is not None:
-        spot = recorded.spots["h"]
-        d_h = view(blocks[COTANGENTS], spot, (at.T + 2, at.N, spot.columns), at.dtype)
+        view = recorded.views["h"]
+        d_h = array_at(blocks[COTANGENTS], view, (at.T + 2, at.N, view.columns), at.dtype)
         initial[0] = initial[0] + _into_first(at, seq, d_h)
     wide = lambda name: blocks["d_input_" + name].reshape(at.T, at.N, -1)[:, :, : at.H]
-    return Sequence(
+    return SequenceArgs(
         x=_unsorted(blocks["d_x"].reshape(at.T, at.N, at.I), order, 1) if wants_x else None,
         weight_ih=blocks["d_weight_ih"],
         weight_hh=blocks.get("d_weight_hh"),
@@ -218,7 +218,7 @@ def backward(
     )
 
 
-def _without_ends(at: Shapes, seq: Sequence, h: Array) -> Array:
+def _without_ends(at: Shapes, seq: SequenceArgs, h: Array) -> Array:
     """h [T + 1, N, V] for the product with cotangents that are 0 where there is no step: 0 times what stands there.
 
     That is the last state of each row that ends early; it matters where it is not finite.
@@ -233,7 +233,7 @@ def _without_ends(at: Shapes, seq: Sequence, h: Array) -> Array:
     return h
 
 
-def _into_first(at: Shapes, seq: Sequence, d_h: Array) -> Array:
+def _into_first(at: Shapes, seq: SequenceArgs, d_h: Array) -> Array:
     """The last product of the backward, for the initial h: cotangents of each row's first step times the weights."""
     direct = at.step.direct_gates
     lengths: Array = seq.lengths

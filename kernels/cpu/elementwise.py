@@ -6,8 +6,7 @@ One kernel for a Program; many arrays of any sizes in one pass of the team, each
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from collections.abc import Sequence as Ordered
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from ..ir.program import Program
 from .codegen.native import Kernel, unpacked
 from .codegen.pointwise import PROGRAMS
 from .runtime import cache, threads
-from .runtime.command_list import Pass, Spot
+from .runtime.command_list import BufferView, CommandList
 from .runtime.host import VectorUnit, vector_unit
 
 TEMPLATE = '''"""Generated: a Program over flat arrays for {unit}, float{bits}."""
@@ -45,7 +44,7 @@ def elementwise(args, thread, threads):
 
 def elementwise(
     program: Program,
-    jobs: Ordered[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]],
+    jobs: Sequence[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]],
     numbers: Mapping[str, float],
 ) -> None:
     """Run a Program on each job: inputs by name, contiguous arrays of one size and dtype, and outputs, written.
@@ -68,14 +67,14 @@ def elementwise(
 @functools.lru_cache(256)
 def _recorded(
     program: Program, numbers: tuple[str, ...], sizes: tuple[int, ...], dtype: np.dtype, count: int, unit: VectorUnit
-) -> Pass:
+) -> CommandList:
     """The pass for arrays of these sizes; its blocks: the numbers, then of each job the inputs and the outputs."""
     kernel = _kernel(program, numbers, unit, 8 * dtype.itemsize)
-    single = Spot("numbers", 0, max(1, len(numbers)), unit.lanes(dtype.itemsize))
-    arrays = lambda k, n: [Spot(f"{name}_{k}", 0, 1, n) for name in kernel.names[2:]]
+    single = BufferView("numbers", 0, max(1, len(numbers)), unit.lanes(dtype.itemsize))
+    arrays = lambda k, n: [BufferView(f"{name}_{k}", 0, 1, n) for name in kernel.names[2:]]
     written = {f"{name}_{k}" for name in kernel.names if name.startswith("out_") for k in range(len(sizes))}
     jobs: list[tuple[Kernel, list[Any]]] = [(kernel, [n, single, *arrays(k, n)]) for k, n in enumerate(sizes)]
-    return Pass(jobs, {}, count, dtype, written=written)
+    return CommandList(jobs, {}, count, dtype, written=written)
 
 
 @functools.cache

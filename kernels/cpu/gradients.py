@@ -10,13 +10,13 @@ import functools
 import numpy as np
 
 from ..ir.program import Op, Program
-from .builder import Recorder
+from .builder import CommandListBuilder
 from .codegen.native import Kernel, unpacked
 from .codegen.pointwise import PROGRAMS
 from .codegen.product import PANEL_VECTORS
 from .elementwise import elementwise
 from .runtime import cache, memory, threads
-from .runtime.command_list import Pass, Spot
+from .runtime.command_list import BufferView, CommandList
 from .runtime.host import VectorUnit, vector_unit
 
 BLOCK = 1 << 12  # numbers whose squares are summed in their own dtype, before the sums of blocks are in float64
@@ -81,8 +81,8 @@ def add_rows(g: np.ndarray, index: np.ndarray, rows: int) -> np.ndarray:
 
 
 @functools.lru_cache(256)
-def _adding(shape: tuple[int, int], rows: int, dtype: np.dtype, count: int, unit: VectorUnit) -> Pass:
-    r = Recorder(dtype, count, unit)
+def _adding(shape: tuple[int, int], rows: int, dtype: np.dtype, count: int, unit: VectorUnit) -> CommandList:
+    r = CommandListBuilder(dtype, count, unit)
     g, out = r.given("g", *shape), r.given("out", rows, shape[1])
     r.fill(out)
     kernel = _kernels(unit, 8 * dtype.itemsize)["add_rows"]
@@ -101,13 +101,13 @@ def sum_of_squares(arrays: list[np.ndarray]) -> float:
 
 
 @functools.lru_cache(256)
-def _squaring(sizes: tuple[int, ...], dtype: np.dtype, count: int, unit: VectorUnit) -> Pass:
+def _squaring(sizes: tuple[int, ...], dtype: np.dtype, count: int, unit: VectorUnit) -> CommandList:
     kernel, jobs, done = _kernels(unit, 8 * dtype.itemsize)["squares"], [], 0
     for i, n in enumerate(sizes):
         blocks = -(-n // BLOCK)
-        jobs.append((kernel, [Spot("out", done * 8, 1, blocks), Spot(f"x_{i}", 0, 1, n), n]))
+        jobs.append((kernel, [BufferView("out", done * 8, 1, blocks), BufferView(f"x_{i}", 0, 1, n), n]))
         done += blocks
-    return Pass(jobs, {}, count, dtype, {"out": np.dtype(np.float64)}, {"out"})
+    return CommandList(jobs, {}, count, dtype, {"out": np.dtype(np.float64)}, {"out"})
 
 
 def scaled(arrays: list[np.ndarray], number: float) -> list[np.ndarray]:

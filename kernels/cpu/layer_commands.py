@@ -8,7 +8,7 @@ Both in one list of jobs each, which the team of threads runs without coming bac
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Ordered
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,12 +24,12 @@ from ..ir.plan import (
 from ..ir.program import Step
 from ..ir.sequence_args import sizes_of
 from ..runtime.bounded import bounded
-from .builder import Recorder
+from .builder import CommandListBuilder
 from .codegen.product import PANEL_VECTORS
 from .codegen.recurrence import recurrence, vectors_of
 from .codegen.tile import tile_rows
 from .runtime import memory
-from .runtime.command_list import SCRATCH, Pass, Spot
+from .runtime.command_list import SCRATCH, BufferView, CommandList
 from .runtime.host import VectorUnit
 
 WEIGHTS, KEPT, VALUES, COTANGENTS = "weights", "kept", "values", "cotangents"
@@ -90,15 +90,15 @@ def shapes_of(
 Group = tuple[tuple[str, ...], tuple[tuple[int, int], ...]]
 
 
-class Recorded(NamedTuple):
+class BuiltCommands(NamedTuple):
     """A pass; where its states and all else that is kept lie; names and shapes of its results, to be kept together."""
 
-    run: Pass
-    spots: dict[str, Spot]
+    run: CommandList
+    views: dict[str, BufferView]
     results: list[Group]
 
 
-class _Layer(Recorder):
+class _Layer(CommandListBuilder):
     """Records the passes of one layer and direction."""
 
     def __init__(self, shapes: Shapes, count: int, arena: str = SCRATCH):
@@ -111,51 +111,51 @@ class _Layer(Recorder):
         self.results: dict[str, tuple[int, int]] = {}
         self.others |= dict.fromkeys((WEIGHTS, KEPT, VALUES, COTANGENTS), memory.BYTE)
 
-    def result(self, name: str, rows: int, columns: int) -> Spot:
+    def result(self, name: str, rows: int, columns: int) -> BufferView:
         """An array that the caller makes and gets back."""
         self.results[name] = (rows, columns)
         return self.given(name, rows, columns)
 
-    def bias(self, name: str, gates: int, there: bool) -> Spot:
+    def bias(self, name: str, gates: int, there: bool) -> BufferView:
         """A bias as the loops read it."""
         if there:
             return self.padded(self.given(name, 1, gates * self.at.H), gates)
         return self.zeros(1, max(gates, 1) * self.W)
 
-    def zeros(self, rows: int, columns: int) -> Spot:
-        spot = self.make(rows, columns)
-        self.fill(spot)
-        return spot
+    def zeros(self, rows: int, columns: int) -> BufferView:
+        view = self.make(rows, columns)
+        self.fill(view)
+        return view
 
-    def steps(self, columns: int) -> Spot:
+    def steps(self, columns: int) -> BufferView:
         """Room for rows of all steps; zeros in padding."""
         return self.zeros(self.rows, columns) if self.at.ragged else self.make(self.rows, columns)
 
-    def cotangents(self, gates: int) -> Spot:
+    def cotangents(self, gates: int) -> BufferView:
         """Room for the cotangents of some gates: zeros before the first step, after the last and in padding."""
-        spot = self.make(self.rows + 2 * self.at.N, gates * self.W, COTANGENTS)
-        ends = [self.part(spot, first, self.at.N) for first in (0, self.rows + self.at.N)]
-        for part in [spot] if self.at.ragged else ends:
+        view = self.make(self.rows + 2 * self.at.N, gates * self.W, COTANGENTS)
+        ends = [self.part(view, first, self.at.N) for first in (0, self.rows + self.at.N)]
+        for part in [view] if self.at.ragged else ends:
             self.fill(part)
-        return spot
+        return view
 
-    def params(self) -> dict[str, Spot]:
+    def params(self) -> dict[str, BufferView]:
         """The cell's parameters."""
         return {f"p_{name}": self.padded(self.given("param_" + name, 1, self.at.H)) for name in self.step.params}
 
-    def inputs(self) -> dict[str, Spot]:
+    def inputs(self) -> dict[str, BufferView]:
         """The cell's inputs per step."""
         return {f"e_{n}": self.padded(self.given("input_" + n, self.rows, self.at.H)) for n in self.step.inputs}
 
-    def weight_ih(self) -> Spot:
+    def weight_ih(self) -> BufferView:
         """The input weights."""
         return self.given("weight_ih", len(self.step.input_gates) * self.at.H, self.at.I)
 
-    def gate_rows(self, spot: Spot, gate: str) -> Spot:
+    def gate_rows(self, view: BufferView, gate: str) -> BufferView:
         """A gate's rows of something laid out as weight_hh."""
-        return self.part(spot, self.step.recurrent_gates.index(gate) * self.at.H, self.at.H)
+        return self.part(view, self.step.recurrent_gates.index(gate) * self.at.H, self.at.H)
 
-    def weights(self, gates: tuple[str, ...]) -> Spot:
+    def weights(self, gates: tuple[str, ...]) -> BufferView:
         """The recurrent weights of some gates, [gates H, P], or those of the projection, [P, H]."""
         if gates == (PROJECTION,):
             return self.given("weight_hr", self.at.P, self.at.H)
@@ -168,14 +168,14 @@ class _Layer(Recorder):
             self.copy(self.gate_rows(weight, gate), to, 1, self.at.H, self.at.P)
         return chosen
 
-    def pack(self, m: Multiplication, stage: Stage, backward: bool) -> Spot:
+    def pack(self, m: Multiplication, stage: Stage, backward: bool) -> BufferView:
         """The weights of a product in panels as its tiles read them."""
         weight, gates, vectors = self.weights(m.gates), len(m.gates), vectors_of(stage, backward)
         if backward:
             return self.panels(weight, False, vectors, groups=gates)
         return self.panels(weight, True, vectors, gates)
 
-    def all_panels(self, stages: Ordered[Stage], backward: bool) -> dict[str, Spot]:
+    def all_panels(self, stages: Sequence[Stage], backward: bool) -> dict[str, BufferView]:
         """The weights of all products of a loop, packed."""
         numbered = [(f"panels_{i}_{k}", m, s) for i, s in enumerate(stages) for k, m in enumerate(s.products)]
         return {name: self.pack(m, stage, backward) for name, m, stage in numbered}
@@ -191,7 +191,7 @@ class _Layer(Recorder):
         places["meetings"] = self.zeros(self.count, 64 // self.dtype.itemsize)
         self.add(self.loops[function], **places)
 
-    def members(self, stages: Ordered[Stage], backward: bool) -> int:
+    def members(self, stages: Sequence[Stage], backward: bool) -> int:
         """How many threads share the units of the same rows: as many as make the steps shortest.
 
         A step is estimated in vector multiply-adds. A tile of few rows takes as long as it takes to read its panel,
@@ -212,73 +212,73 @@ class _Layer(Recorder):
             costs[m] = cost
         return min(costs, key=lambda m: (costs[m], m))
 
-    def recorded(self, spots: dict[str, Spot]) -> Recorded:
+    def recorded(self, views: dict[str, BufferView]) -> BuiltCommands:
         long = [name for name in self.results if name == "d_x" or name.startswith("d_input_")]
         groups = [[name] for name in long] + [[name for name in self.results if name not in long]]
         results = [(tuple(names), tuple(map(self.results.__getitem__, names))) for names in groups if names]
-        return Recorded(self.finish(), spots, results)
+        return BuiltCommands(self.finish(), views, results)
 
 
 @bounded(512)
-def record_weights(at: Shapes, count: int) -> Recorded:
+def build_weights(at: Shapes, count: int) -> BuiltCommands:
     """The weights, biases and parameters as the forward reads them, in WEIGHTS; spots: where each lies."""
     r, step = _Layer(at, count, WEIGHTS), at.step
-    spots = {"weight_ih": r.panels(r.weight_ih(), True, groups=len(step.input_gates))}
-    spots["bias_x"] = r.bias("bias_ih", len(step.input_gates), at.bias_ih)
-    spots["bias_h"] = r.bias("bias_hh", len(step.recurrent_gates), at.bias_hh)
-    spots |= r.all_panels(r.plan.train, False) | r.params()
-    for name, spot in spots.items():
-        if spot.block != WEIGHTS:  # as it was given: copied, so that the arena has all
-            spots[name] = r.make(spot.rows, spot.columns)
-            r.copy(spot, spots[name], 1, spot.rows, spot.columns)
-    return r.recorded(spots)
+    views = {"weight_ih": r.panels(r.weight_ih(), True, groups=len(step.input_gates))}
+    views["bias_x"] = r.bias("bias_ih", len(step.input_gates), at.bias_ih)
+    views["bias_h"] = r.bias("bias_hh", len(step.recurrent_gates), at.bias_hh)
+    views |= r.all_panels(r.plan.train, False) | r.params()
+    for name, view in views.items():
+        if view.block != WEIGHTS:  # as it was given: copied, so that the arena has all
+            views[name] = r.make(view.rows, view.columns)
+            r.copy(view, views[name], 1, view.rows, view.columns)
+    return r.recorded(views)
 
 
 @bounded(512)
-def record_forward(at: Shapes, keep: bool, packed: bool, count: int) -> Recorded:
-    """The forward, with what the backward wants if `keep`, and, but where WEIGHTS is `packed`, `record_weights`.
+def build_forward(at: Shapes, keep: bool, packed: bool, count: int) -> BuiltCommands:
+    """The forward, with what the backward wants if `keep`, and, but where WEIGHTS is `packed`, `build_weights`.
 
     Blocks: x, weight_*, bias_*, param_*, input_*, initial_*, active; h, the states h [T + 1, N, V]. With lengths
     the caller fills h and KEPT with zeros and sets the initial states.
     """
-    r, step, weights = _Layer(at, count), at.step, record_weights(at, count)
+    r, step, weights = _Layer(at, count), at.step, build_weights(at, count)
     if not packed:
         r.include(weights.run)
     gates = len(step.input_gates)
-    places: dict[str, Any] = dict(weights.spots) | r.inputs()
+    places: dict[str, Any] = dict(weights.views) | r.inputs()
     places["kept"] = kept = r.make(r.rows, len(step.kept) * r.W if keep else 0, VALUES)
     out = kept if keep and r.plan.in_place else None
-    places["x"] = r.multiply(r.given("x", r.rows, at.I), False, weights.spots["weight_ih"], gates * r.W, out)
-    spots = {ALL_KEPT: kept}
+    places["x"] = r.multiply(r.given("x", r.rows, at.I), False, weights.views["weight_ih"], gates * r.W, out)
+    views = {ALL_KEPT: kept}
     for i, name in enumerate(step.states):
         n = at.T + 1 if i == 0 or keep else 2
         state = r.make(n * at.N, r.W, KEPT) if i else r.given("h", n * at.N, r.V)
-        spots[name] = places["state_" + name] = state
+        views[name] = places["state_" + name] = state
         if not at.ragged:
             start = r.part(state, (at.T if at.reverse else 0) % n * at.N, at.N)
             r.copy(r.given("initial_" + name, at.N, at.width(i)), start, 1, at.N, at.width(i))
     for name in [*source_names(step).values(), *(["v." + PROJECTION] if at.projected else [])]:
-        spots[name] = places[name.replace(".", "_")] = r.make(r.rows if keep else at.N, r.W, KEPT)
+        views[name] = places[name.replace(".", "_")] = r.make(r.rows if keep else at.N, r.W, KEPT)
     r.loop("train" if keep else "infer", at.T + 1 if keep else 2, places)
-    return r.recorded(spots)
+    return r.recorded(views)
 
 
 @bounded(512)
-def record_backward(
+def build_backward(
     at: Shapes, d_outputs: tuple[bool, ...], d_last: tuple[bool, ...], wants_x: bool, wants_initial: bool, count: int
-) -> Recorded:
+) -> BuiltCommands:
     """The backward, where d_outputs and d_last say which cotangents there are.
 
     Blocks: those of the forward, d_out_* and d_last_* as the forward's h and initial_*, and the results d_*. With
     lengths the recurrent products into the initial h are left to the caller.
     """
-    r, step, forward = _Layer(at, count), at.step, record_forward(at, True, False, count)
+    r, step, forward = _Layer(at, count), at.step, build_forward(at, True, False, count)
     gates, direct = len(step.input_gates), len(step.direct_gates)
-    places: dict[str, Any] = {"kept": forward.spots[ALL_KEPT], "x": r.cotangents(gates)}
+    places: dict[str, Any] = {"kept": forward.views[ALL_KEPT], "x": r.cotangents(gates)}
     places["h"] = places["x"] if r.plan.shares else r.cotangents(direct)
     for i, name in enumerate(step.states):
         width = at.width(i)
-        places |= {"state_" + name: forward.spots[name], "full_" + name: d_outputs[i]}
+        places |= {"state_" + name: forward.views[name], "full_" + name: d_outputs[i]}
         if d_outputs[i]:
             places["out_" + name] = r.padded(r.given("d_out_" + name, r.rows, width))
         else:
@@ -302,11 +302,11 @@ def record_backward(
         first = r.part(places["h"], at.N * (at.T if at.reverse else 1), at.N)
         carry = places["carry_" + step.states[0]]
         r.multiply(first, False, places["panels_0_0"], at.P, carry, start=carry)
-    _weight_gradients(r, places, forward.spots, wants_x)
+    _weight_gradients(r, places, forward.views, wants_x)
     return r.recorded({"h": places["h"]})
 
 
-def _weight_gradients(r: _Layer, places: dict[str, Any], spots: dict[str, Spot], wants_x: bool) -> None:
+def _weight_gradients(r: _Layer, places: dict[str, Any], views: dict[str, BufferView], wants_x: bool) -> None:
     """The results that are sums over all of time."""
     at, step, gates = r.at, r.step, len(r.step.input_gates)
     d_x = r.part(places["x"], at.N, r.rows)
@@ -319,24 +319,24 @@ def _weight_gradients(r: _Layer, places: dict[str, Any], spots: dict[str, Spot],
     bias = r.result("d_bias_ih", 1, gates * at.H) if at.bias_ih else None
     _product(r, d_x, x, r.result("d_weight_ih", gates * at.H, at.I), gates, bias)
     if at.projected:
-        d_weight = r.product(places["dv_" + PROJECTION], True, spots["v." + PROJECTION], False)
+        d_weight = r.product(places["dv_" + PROJECTION], True, views["v." + PROJECTION], False)
         r.copy(d_weight, r.result("d_weight_hr", at.P, at.H), 1, at.P, at.H)
-    _recurrent_gradients(r, places, spots)
+    _recurrent_gradients(r, places, views)
 
 
-def _recurrent_gradients(r: _Layer, places: dict[str, Any], spots: dict[str, Spot]) -> None:
+def _recurrent_gradients(r: _Layer, places: dict[str, Any], views: dict[str, BufferView]) -> None:
     """The cotangents of weight_hh and bias_hh: of the product with h, and added to them those of further products."""
     at, step = r.at, r.step
     if not step.recurrent_gates:
         return
     weight = r.result("d_weight_hh", len(step.recurrent_gates) * at.H, at.P)
     bias = r.result("d_bias_hh", 1, weight.rows) if at.bias_hh else None
-    parts: list[tuple[tuple[str, ...], Spot, Spot]] = []
+    parts: list[tuple[tuple[str, ...], BufferView, BufferView]] = []
     if step.direct_gates:
-        before = r.part(spots[step.states[0]], at.N if at.reverse else 0, r.rows)
+        before = r.part(views[step.states[0]], at.N if at.reverse else 0, r.rows)
         parts.append((step.direct_gates, r.part(places["h"], at.N, r.rows), before))
     for j, (gate, source) in enumerate(zip(step.products, source_names(step).values())):
-        parts.append(((gate,), places[f"dv_{j}"], spots[source]))
+        parts.append(((gate,), places[f"dv_{j}"], views[source]))
     whole = len(parts) == 1 and parts[0][0] == step.recurrent_gates
     if not whole:
         r.fill(weight)
@@ -352,18 +352,18 @@ def _recurrent_gradients(r: _Layer, places: dict[str, Any], spots: dict[str, Spo
             _add_gates(r, _upright(sums), _upright(bias), gates)
 
 
-def _upright(spot: Spot) -> Spot:
+def _upright(view: BufferView) -> BufferView:
     """A row as a column."""
-    return Spot(spot.block, spot.offset, spot.columns, 1)
+    return BufferView(view.block, view.offset, view.columns, 1)
 
 
-def _add_gates(r: _Layer, wide: Spot, to: Spot, gates: tuple[str, ...]) -> None:
+def _add_gates(r: _Layer, wide: BufferView, to: BufferView, gates: tuple[str, ...]) -> None:
     """Add the rows of some gates, made full vectors, to those of weight_hh or bias_hh."""
     for i, gate in enumerate(gates):
         r.copy(r.part(wide, i * r.W, r.at.H), r.gate_rows(to, gate), 1, r.at.H, to.columns, adds=True)
 
 
-def _product(r: _Layer, d: Spot, source: Spot, to: Spot, gates: int, bias: Spot | None) -> None:
+def _product(r: _Layer, d: BufferView, source: BufferView, to: BufferView, gates: int, bias: BufferView | None) -> None:
     """d^T source, and as `bias` the sums of d's columns, where widths may be full vectors, as they were."""
     sums = None if bias is None else r.make(1, d.columns)
     fits = d.columns == to.rows and source.columns == to.columns
@@ -374,6 +374,6 @@ def _product(r: _Layer, d: Spot, source: Spot, to: Spot, gates: int, bias: Spot 
         _narrow(r, _upright(sums), _upright(bias), gates)
 
 
-def _narrow(r: _Layer, found: Spot, to: Spot, gates: int) -> None:
+def _narrow(r: _Layer, found: BufferView, to: BufferView, gates: int) -> None:
     """Rows made full vectors, and columns, as they were."""
     r.copy(found, to, gates, to.rows // gates, to.columns)

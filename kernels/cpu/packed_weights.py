@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import weakref
-from collections.abc import Sequence as Ordered
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,12 +21,12 @@ from ..runtime.bounded import released_by
 from .layer_commands import (
     KEPT,
     WEIGHTS,
-    record_forward,
-    record_weights,
+    build_forward,
+    build_weights,
     shapes_of,
 )
 from .runtime import memory, threads
-from .runtime.command_list import SCRATCH, Pass, Spot
+from .runtime.command_list import SCRATCH, BufferView, CommandList
 from .runtime.host import VectorUnit, vector_unit
 
 
@@ -44,7 +44,7 @@ class _Prepared(NamedTuple):
     size: of the room, in bytes; h, last: where the results lie in it; active: an array that the pass reads.
     """
 
-    run: Pass
+    run: CommandList
     size: int
     h: _Place
     last: tuple[_Place, ...]
@@ -54,7 +54,7 @@ class _Prepared(NamedTuple):
 class Packed:
     """The weights of a layer and direction as the forward reads them, and what is recorded of inference with them."""
 
-    def __init__(self, step: Step, unit: VectorUnit, weights: Ordered[np.ndarray | None]):
+    def __init__(self, step: Step, unit: VectorUnit, weights: Sequence[np.ndarray | None]):
         shapes = tuple([None if a is None else a.shape for a in weights])
         names = [*WEIGHT_NAMES, *("param_" + name for name in step.params)]
         given = {name: a for name, a in zip(names, weights) if a is not None}
@@ -68,13 +68,13 @@ class Packed:
         self.arrays = [_nothing if a is None else weakref.ref(a, forget) for a in weights]
         for a in given.values():
             a.flags.writeable = False
-        recorded = record_weights(self.shapes, 1)
+        recorded = build_weights(self.shapes, 1)
         self.block = memory.empty(recorded.run.arenas[WEIGHTS], memory.BYTE)
         recorded.run.run(given | {WEIGHTS: self.block})
         self.prepared: dict[tuple[int, int, bool, int], _Prepared] = {}
 
     def infer(
-        self, x: np.ndarray, initial: Ordered[np.ndarray], reverse: bool
+        self, x: np.ndarray, initial: Sequence[np.ndarray], reverse: bool
     ) -> tuple[np.ndarray, list[np.ndarray]] | None:
         """h [T, N, P] and the last states, for x [T, N, I] and initial states, all contiguous; None if they misfit."""
         T, N, width = x.shape
@@ -100,9 +100,9 @@ class Packed:
     def _prepare(self, T: int, N: int, reverse: bool, count: int) -> _Prepared:
         if len(self.prepared) >= 256:  # there is no end to lengths
             self.prepared.clear()
-        recorded = record_forward(self.shapes._replace(T=T, N=N, reverse=reverse), False, True, count)
+        recorded = build_forward(self.shapes._replace(T=T, N=N, reverse=reverse), False, True, count)
         run, states = recorded.run, self.step.states
-        h = recorded.spots[states[0]]
+        h = recorded.views[states[0]]
         sizes = {"h": h.rows * h.columns * self.dtype.itemsize}
         sizes |= {name: run.arenas[name] for name in (KEPT, SCRATCH) if name in run.arenas}
         if sizes.get(SCRATCH, 0) > memory.SMALLEST:  # whoever keeps a result would keep it too
@@ -115,14 +115,14 @@ class Packed:
         size = sum(sizes.values()) + memory.LINE * len(sizes)
         bound = run.bound({WEIGHTS: self.block, "active": active}, room, size, rest)
 
-        def place(spot: Spot, first: int, shape: tuple[int, ...]) -> _Place:
-            row = spot.columns * self.dtype.itemsize
-            return _Place(shape, room[spot.block] + spot.offset + first * N * row, (N * row, row, self.dtype.itemsize))
+        def place(view: BufferView, first: int, shape: tuple[int, ...]) -> _Place:
+            row = view.columns * self.dtype.itemsize
+            return _Place(shape, room[view.block] + view.offset + first * N * row, (N * row, row, self.dtype.itemsize))
 
         last = []
         for name, width in zip(states, self.widths):
-            spot = recorded.spots[name]
-            where = place(spot, 0 if reverse else T % (spot.rows // N), (N, width))
+            view = recorded.views[name]
+            where = place(view, 0 if reverse else T % (view.rows // N), (N, width))
             last.append(where._replace(strides=where.strides[1:]))
         found = _Prepared(bound, size, place(h, 0 if reverse else 1, (T, N, self.widths[0])), tuple(last), active)
         self.prepared[T, N, reverse, count] = found
@@ -133,7 +133,7 @@ _packed: dict[int, Packed] = {}
 released_by(_packed.clear)
 
 
-def packed(step: Step, weights: Ordered[np.ndarray | None]) -> Packed | None:
+def packed(step: Step, weights: Sequence[np.ndarray | None]) -> Packed | None:
     """The packed form of weights, WEIGHT_NAMES and then the cell's parameters; None where it cannot be kept."""
     found = _packed.get(id(weights[0]))
     if found is not None and found.step is step:

@@ -15,7 +15,7 @@ from .codegen.native import Kernel, unpacked
 from .codegen.pointwise import PROGRAMS
 from .codegen.product import PANEL_VECTORS
 from .runtime import cache, memory, threads
-from .runtime.command_list import Pass, Spot
+from .runtime.command_list import BufferView, CommandList
 from .runtime.host import VectorUnit, vector_unit
 
 PROGRAMS["largest"] = Program(("x", "top"), (Op("maximum", (0, 1)),), (("top", 2),))
@@ -128,11 +128,11 @@ def _run(name: str, arrays: list[np.ndarray], x: np.ndarray) -> None:
 
 
 @functools.lru_cache(256)
-def _recorded(name: str, shape: tuple[int, int], dtype: np.dtype, count: int, unit: VectorUnit) -> Pass:
+def _recorded(name: str, shape: tuple[int, int], dtype: np.dtype, count: int, unit: VectorUnit) -> CommandList:
     kernel, (rows, columns) = _kernels(unit, 8 * dtype.itemsize)[name], shape
     wide = ("x", "out") if name == "errors" else ("x",)
-    spots = [Spot(block, 0, rows, columns if block in wide else 1) for block in kernel.names[:4]]
-    return Pass([(kernel, [*spots, rows, columns])], {}, count, dtype, {"index": np.dtype(np.int64)}, {"out"})
+    views = [BufferView(block, 0, rows, columns if block in wide else 1) for block in kernel.names[:4]]
+    return CommandList([(kernel, [*views, rows, columns])], {}, count, dtype, {"index": np.dtype(np.int64)}, {"out"})
 
 
 @functools.cache

@@ -5,7 +5,7 @@ Time runs as in x.
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Ordered
+from collections.abc import Sequence
 from typing import Any
 
 from ..ir.plan import (
@@ -15,7 +15,7 @@ from ..ir.plan import (
     source_names,
 )
 from ..ir.program import Step
-from ..ir.sequence_args import Sequence
+from ..ir.sequence_args import SequenceArgs
 from .arrays import Spot
 from .forward import Saved, given
 from .scans import Layer, Walk
@@ -27,7 +27,12 @@ class Backward:
     """`walk` is to be run, then there are `results`."""
 
     def __init__(
-        self, step: Step, seq: Sequence, saved: Saved, d_outputs: Ordered[Array | None], d_final: Ordered[Array | None]
+        self,
+        step: Step,
+        seq: SequenceArgs,
+        saved: Saved,
+        d_outputs: Sequence[Array | None],
+        d_final: Sequence[Array | None],
     ):
         self.at, self.saved = Layer(plan(step, seq.weight_hr is not None), seq), saved
         self.values = given(self.at, saved.states) | saved.values | _cotangents(self.at, d_outputs, d_final)
@@ -40,7 +45,7 @@ class Backward:
         at, d = self.at, self.d_projected[steps]
         return at.xp.matmul(at.flat(d), at.seq.weight_ih).reshape(len(d), at.N, at.I)
 
-    def results(self, wants_x: bool, wants_initial: bool) -> Sequence:
+    def results(self, wants_x: bool, wants_initial: bool) -> SequenceArgs:
         """See `reference.backward`."""
         at, values, seq, step = self.at, self.values, self.at.seq, self.at.step
         d_projected = at.flat(self.d_projected)
@@ -50,7 +55,7 @@ class Backward:
             initial[0] = initial[0] + at.xp.matmul(d_direct[_first_step(at)], self.direct)
         d_hh, d_bias = _recurrent_gradients(at, self.saved, values)
         projection = "v." + PROJECTION
-        return Sequence(
+        return SequenceArgs(
             x=self.d_x() if wants_x else None,
             weight_ih=at.xp.matmul(d_projected.T, at.flat(at.without_padding(seq.x))),
             weight_hh=d_hh,
@@ -68,7 +73,7 @@ class Backward:
         )
 
 
-def _cotangents(at: Layer, d_outputs: Ordered[Array | None], d_final: Ordered[Array | None]) -> dict[str, Spot]:
+def _cotangents(at: Layer, d_outputs: Sequence[Array | None], d_final: Sequence[Array | None]) -> dict[str, Spot]:
     """Where the backward finds the cotangents that it is given, and puts those that it computes."""
     step, xp, values = at.step, at.xp, dict[str, Spot]()
     for i, (name, d_out, d_last) in enumerate(zip(step.states, d_outputs, d_final)):

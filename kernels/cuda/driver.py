@@ -6,12 +6,12 @@ layers, of which each reads the h of the one below, as a wavefront. Work is put 
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Ordered
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..ir.program import Step
-from ..ir.sequence_args import Sequence
+from ..ir.sequence_args import SequenceArgs
 from .arrays import namespace
 from .backward import Backward
 from .forward import Forward, Saved
@@ -20,16 +20,16 @@ from .wavefront import waves
 
 Array = Any
 Results = tuple[list[Array], list[Array], Saved | None]
-Left = tuple[Sequence, Saved, Ordered[Array | None], Ordered[Array | None]]
+Left = tuple[SequenceArgs, Saved, Sequence[Array | None], Sequence[Array | None]]
 """What a backward takes: a sequence, what its forward saved, and the cotangents of outputs and last states."""
 
 
-def forward(step: Step, seq: Sequence, keep: bool) -> Results:
+def forward(step: Step, seq: SequenceArgs, keep: bool) -> Results:
     """See `reference.forward`."""
-    return forward_ways(step, [seq], keep)[0]
+    return forward_directions(step, [seq], keep)[0]
 
 
-def forward_ways(step: Step, seqs: Ordered[Sequence], keep: bool) -> list[Results]:
+def forward_directions(step: Step, seqs: Sequence[SequenceArgs], keep: bool) -> list[Results]:
     """`forward` of each sequence; all have the same sizes and lengths, and run at once where they fit."""
     forwards = [Forward(step, seq, keep) for seq in seqs]
     for each in forwards:
@@ -38,7 +38,7 @@ def forward_ways(step: Step, seqs: Ordered[Sequence], keep: bool) -> list[Result
     return [each.results() for each in forwards]
 
 
-def forward_stack(step: Step, seqs: Ordered[Sequence], keep: bool) -> list[Results]:
+def forward_stack(step: Step, seqs: Sequence[SequenceArgs], keep: bool) -> list[Results]:
     """`forward` of each layer of a stack, from the lowest up: all run ahead in time.
 
     Only the lowest has an x; the others' are the h of the layer below. They have the same H, P and lengths.
@@ -57,27 +57,29 @@ def forward_stack(step: Step, seqs: Ordered[Sequence], keep: bool) -> list[Resul
 
 def backward(
     step: Step,
-    seq: Sequence,
+    seq: SequenceArgs,
     saved: Saved,
-    d_outputs: Ordered[Array | None],
-    d_final: Ordered[Array | None],
+    d_outputs: Sequence[Array | None],
+    d_final: Sequence[Array | None],
     wants_x: bool = True,
     wants_initial: bool = True,
-) -> Sequence:
+) -> SequenceArgs:
     """See `reference.backward`."""
-    return backward_ways(step, [(seq, saved, d_outputs, d_final)], wants_x, wants_initial)[0]
+    return backward_directions(step, [(seq, saved, d_outputs, d_final)], wants_x, wants_initial)[0]
 
 
-def backward_ways(step: Step, ways: Ordered[Left], wants_x: bool = True, wants_initial: bool = True) -> list[Sequence]:
-    """`backward` of each way of `forward_ways`."""
+def backward_directions(
+    step: Step, ways: Sequence[Left], wants_x: bool = True, wants_initial: bool = True
+) -> list[SequenceArgs]:
+    """`backward` of each way of `forward_directions`."""
     backwards = [Backward(step, *left) for left in ways]
     run([each.walk for each in backwards])
     return [each.results(wants_x, wants_initial) for each in backwards]
 
 
 def backward_stack(
-    step: Step, stack: Ordered[Left], wants_x: bool = True, wants_initial: bool = True
-) -> list[Sequence]:
+    step: Step, stack: Sequence[Left], wants_x: bool = True, wants_initial: bool = True
+) -> list[SequenceArgs]:
     """`backward` of each layer of `forward_stack`; only the lowest has a cotangent of x."""
     layers, d_h, x = list[Backward](), list[Array](), stack[0][0].x
     for i, (seq, saved, (d_first, *d_others), d_final) in enumerate(stack):

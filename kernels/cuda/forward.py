@@ -11,7 +11,7 @@ from typing import Any
 
 from ..ir.plan import PROJECTION, plan
 from ..ir.program import Step
-from ..ir.sequence_args import Sequence
+from ..ir.sequence_args import SequenceArgs
 from .arrays import Spot
 from .scans import Layer, Walk
 
@@ -29,7 +29,7 @@ class Saved:
 class Forward:
     """`project` and `walk` are to be run, then there are `results`."""
 
-    def __init__(self, step: Step, seq: Sequence, keep: bool):
+    def __init__(self, step: Step, seq: SequenceArgs, keep: bool):
         self.at, self.keep = Layer(plan(step, seq.weight_hr is not None), seq), keep
         at, function = self.at, "train" if keep else "infer"
         self.projected = at.xp.empty((at.T, at.N, len(seq.weight_ih)), at.dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence as Ordered
+from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..ir.plan import (
     Stage,
 )
 from ..ir.program import Step
-from ..ir.sequence_args import Sequence
+from ..ir.sequence_args import SequenceArgs
 from . import build, emit
 from . import strategy as regime
 from .arrays import SOURCE, Device, Spot, address, device_of, namespace, table
@@ -48,7 +48,7 @@ class Layer:
     """
 
     plan: Plan
-    seq: Sequence
+    seq: SequenceArgs
     xp: Any = field(init=False)
     device: Device = field(init=False)
     products: str = field(init=False)
@@ -178,7 +178,7 @@ class Walk:
             found += [self.values[name] for name in (*emit.inputs(stage), *(name for name, _ in stage.program.outputs))]
         return found
 
-    def placed(self, kept: Ordered[int]) -> list[tuple[int, ...]]:
+    def placed(self, kept: Sequence[int]) -> list[tuple[int, ...]]:
         """Its sources as rnn_source; kept: for each product, where the source is in shared memory."""
         products = [product.source for stage in self.at.plan.stages(self.function) for product in stage.products]
         of = {name: self.sources[name] for name in products}

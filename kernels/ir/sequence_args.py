@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from collections.abc import Sequence as Ordered
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +20,7 @@ WEIGHT_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 
 @dataclass
-class Sequence:
+class SequenceArgs:
     """The arguments of a sequence driver, and, with the same fields, their cotangents.
 
     Dimensions: T time, N batch, I input, H hidden, P width of h (H, or the projection's), Gx and Gh the
@@ -41,7 +40,7 @@ class Sequence:
     weight_hr: Array | None = None
     params: Mapping[str, Array] = field(default_factory=dict)
     inputs: Mapping[str, Array] = field(default_factory=dict)
-    initial: Ordered[Array] = ()
+    initial: Sequence[Array] = ()
     lengths: np.ndarray | None = None
     reverse: bool = False
 
@@ -72,7 +71,7 @@ Sizes = tuple[int, int, int, int, int]
 
 @functools.lru_cache(1024)
 def sizes_of(step: Step, given: tuple[tuple[int, ...] | None, ...]) -> Sizes:
-    """Return the sizes that the shapes of a sequence's arrays say, in the order of `Sequence.arrays`; None: no such.
+    """Return the sizes that the shapes of arrays imply. given: shapes in the order of `SequenceArgs.arrays`, or None.
 
     Raise ValueError, with the name of the array, where the shapes do not fit each other or the step. An input per step
     or an initial state may be None where it is not known yet.
@@ -100,7 +99,7 @@ def sizes_of(step: Step, given: tuple[tuple[int, ...] | None, ...]) -> Sizes:
     return T, N, I, H, P
 
 
-def check(step: Step, seq: Sequence, x: tuple[int, ...] | None = None) -> None:
+def check(step: Step, seq: SequenceArgs, x: tuple[int, ...] | None = None) -> None:
     """Raise ValueError or TypeError unless the arrays of a sequence fit each other: the check before any kernel.
 
     Shapes, the dtype of x everywhere, one library's arrays, and lengths within T.

@@ -2,20 +2,19 @@
 
 `forward` and `backward` run a Step's Programs over a Sequence. Both directions and unequal lengths come down to
 one loop: each sequence is put in the order in which it is walked, and at step t the rows that are longer than t
-are worked on. Products with the input weights are done once for all steps. Shapes as in `Sequence`.
+are worked on. Products with the input weights are done once for all steps. Shapes as in `SequenceArgs`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence as Ordered
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..ir.program import Op, Step
-from ..ir.sequence_args import Sequence
+from ..ir.sequence_args import SequenceArgs
 
 Array = Any
 
@@ -34,7 +33,7 @@ class Saved:
 class _Weights:
     """The recurrent weights cut up by gate: the blocks of rows that direct products and further products use."""
 
-    def __init__(self, step: Step, seq: Sequence):
+    def __init__(self, step: Step, seq: SequenceArgs):
         hidden = seq.weight_ih.shape[0] // len(step.input_gates)
         self.block = {g: slice(i * hidden, (i + 1) * hidden) for i, g in enumerate(step.recurrent_gates)}
         self.weight: Array = seq.weight_hh
@@ -74,7 +73,7 @@ def _gather(into: Array, rows: Any, prefix: str, gates: tuple[str, ...], out: Ma
         part[rows] = out.get(g, 0)
 
 
-def _side_inputs(step: Step, seq: Sequence, ordered: Mapping[str, Array], t: int, rows: Any) -> dict[str, Array]:
+def _side_inputs(step: Step, seq: SequenceArgs, ordered: Mapping[str, Array], t: int, rows: Any) -> dict[str, Array]:
     given = {"p." + name: seq.params[name] for name in step.params}
     return given | {"e." + name: ordered[name][t][rows] for name in step.inputs}
 
@@ -84,7 +83,7 @@ def _full(value: Array, shape: tuple[int, int]) -> Array:
     return value if value.shape == shape else np.broadcast_to(value, shape).copy()
 
 
-def _without_padding(seq: Sequence) -> Array:
+def _without_padding(seq: SequenceArgs) -> Array:
     """x in step order, 0 past the end of each sequence: 0 times what stands there could be NaN."""
     x = seq.in_step_order(seq.x)
     if seq.lengths is None:
@@ -101,7 +100,7 @@ def _with_rows(old: Array, rows: slice | Array, new: Array) -> Array:
     return out
 
 
-def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Array], Saved | None]:
+def forward(step: Step, seq: SequenceArgs, keep: bool) -> tuple[list[Array], list[Array], Saved | None]:
     """Run the step over the sequence.
 
     Returns the sequence of each state [T, N, P or H] (0 past a sequence's end), each state after the last real step
@@ -141,13 +140,13 @@ def forward(step: Step, seq: Sequence, keep: bool) -> tuple[list[Array], list[Ar
 
 def backward(
     step: Step,
-    seq: Sequence,
+    seq: SequenceArgs,
     saved: Saved,
-    d_outputs: Ordered[Array | None],
-    d_final: Ordered[Array | None],
+    d_outputs: Sequence[Array | None],
+    d_final: Sequence[Array | None],
     wants_x: bool = True,
     wants_initial: bool = True,
-) -> Sequence:
+) -> SequenceArgs:
     """The cotangents of all arrays of the sequence, as a Sequence, from those of the outputs and the last states.
 
     None among d_outputs and d_final stands for zero. Without `wants_x` the x of the result is None.
@@ -204,7 +203,7 @@ def backward(
         d_hh[weights.direct_rows] += flat_direct.T @ flatten(h_before)
         if d_bias is not None:
             d_bias[weights.direct_rows] += flat_direct.sum(0)
-    return Sequence(
+    return SequenceArgs(
         x=seq.in_step_order((flat @ seq.weight_ih).reshape(seq.x.shape)) if wants_x else None,
         weight_ih=flat.T @ flatten(_without_padding(seq)),
         weight_hh=d_hh,

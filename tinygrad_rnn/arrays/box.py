@@ -20,7 +20,7 @@ class Box:
     __slots__ = ("array", "node", "frozen", "origin", "__weakref__")
     frozen: Any
     origin: Any
-    shown_as: type[Box]  # what results and gradients are made: `Tensor`, once it is defined
+    result_type: type[Box]  # what results and gradients are made: `Tensor`, once it is defined
 
     def __init__(self, array: Any, node: Any = None):
         self.array = array
@@ -40,13 +40,13 @@ class Box:
         return self.node is not None
 
 
-Box.shown_as = Box
+Box.result_type = Box
 _new = object.__new__
 
 
 def boxed(array: Any, node: Any = None) -> Any:
     """A box as the tape hands it out, around an array that is known to be one."""
-    box = _new(Box.shown_as)
+    box = _new(Box.result_type)
     box.array = array
     box.node = node
     return box

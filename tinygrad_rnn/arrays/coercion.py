@@ -41,9 +41,7 @@ def operand(name: str, value: Any) -> Any:
     return array if array is value or type(value) is _ndarray or on_gpu(value) else boxed(array)
 
 
-def array_of(
-    name: str, value: Any, floats: Any = _F32, any_dtype: bool = False, expected: str = "numbers"
-) -> Any:
+def array_of(name: str, value: Any, floats: Any = _F32, any_dtype: bool = False, expected: str = "numbers") -> Any:
     """Whatever is taken where a tensor belongs as an array where it is; not copied where it is one already.
 
     name: of the argument, for errors. floats: the dtype of Python's floats.

@@ -81,7 +81,7 @@ def check_vjp(node: Any, g: Any, product: Any) -> None:
     """Raise if a primitive's VJP is not finite."""
     fault = _fault(product)
     if fault:
-        made = node.notes and node.notes.line or "a line that ran outside detect_anomaly()"
+        made = node.extras and node.extras.line or "a line that ran outside detect_anomaly()"
         blame = "not finite" if _fault(g) else "finite"
         raise FloatingPointError(
             f"{node.name}: its backward made the first {fault}; recorded at {made}; "

@@ -39,7 +39,7 @@ def grad(
     cotangents = [starting_cotangent("grad", out, seed, create_graph) for out, seed in zip(outs, seeds)]
     roots: Any = [(out.node, g) for out, g in zip(outs, cotangents)]
     nodes: Any = [x.node for x in ins]
-    found = tape.walk(roots, nodes, retain_graph or create_graph, create_graph)
+    found = tape.backward_pass(roots, nodes, retain_graph or create_graph, create_graph)
     results = [found.get(node) for node in nodes]
     for i, g in enumerate(results):
         if g is None and not allow_unused:

@@ -33,14 +33,14 @@ from ..arrays.error_state import state as error_state
 from . import anomaly, views
 from .anomaly import is_watching
 from .grad_modes import Scope, recording
-from .tape import Node, Notes
+from .tape import Node, NodeExtras
 
 _ndarray = np.ndarray
 _SCALARS = frozenset({float, int, bool})
 _REFUSALS = (IndexError, ValueError, TypeError, OverflowError)  # how NumPy refuses arguments
 
 
-class Rule:
+class PrimitiveDef:
     """How a primitive is computed and differentiated; what a `Node` points to.
 
     kept:  positions in (out, *arguments) of the values that the VJPs named.
@@ -50,7 +50,7 @@ class Rule:
     apply: the primitive itself.
     """
 
-    __slots__ = ("name", "forward", "vjps", "joint", "kept", "numeric", "expects", "fresh", "apply")
+    __slots__ = ("name", "forward", "vjps", "combined", "saved_positions", "numeric", "expects", "unaliased", "apply")
     apply: Callable[..., Any]
 
     def __init__(
@@ -58,33 +58,33 @@ class Rule:
         name: str,
         forward: Callable,
         vjps: Sequence[Callable],
-        joint: bool,
+        combined: bool,
         numeric: bool,
         expects: str,
-        fresh: bool = False,
+        unaliased: bool = False,
     ):
-        self.name, self.forward, self.numeric, self.expects, self.fresh = name, forward, numeric, expects, fresh
-        self.vjps, self.joint = tuple(vjps), vjps[0] if joint else None
-        named = list(inspect.signature(vjps[0]).parameters)[2 if joint else 1 :] if vjps else []
+        self.name, self.forward, self.numeric, self.expects, self.unaliased = name, forward, numeric, expects, unaliased
+        self.vjps, self.combined = tuple(vjps), vjps[0] if combined else None
+        named = list(inspect.signature(vjps[0]).parameters)[2 if combined else 1 :] if vjps else []
         places = {"out": 0, **{name: i for i, name in enumerate(inspect.signature(forward).parameters, 1)}}
-        self.kept = tuple(places[name] for name in named)
+        self.saved_positions = tuple(places[name] for name in named)
 
 
 def primitive(
     name: str,
     forward: Callable,
     *vjps: Callable,
-    joint: bool = False,
+    combined: bool = False,
     numeric: bool = False,
     floats: bool = False,
-    fresh: bool = False,
+    unaliased: bool = False,
     view: bool = False,
     expects: str = "arguments that fit each other",
 ) -> Callable[..., Any]:
     """Make a primitive; see the head of this file.
 
     forward: takes arrays and static arguments, by position; returns an array, or a tuple of arrays.
-    vjps: one for each leading argument, or with `joint` one for all; none for what has no gradient.
+    vjps: one for each leading argument, or with `combined` one for all; none for what has no gradient.
     numeric: all arguments are numbers and share one dtype (bool goes with any); otherwise only the
         floating ones must agree.
     floats: the result is floating; integers and booleans are taken as float32.
@@ -92,14 +92,14 @@ def primitive(
     view: the result may be a view of the first argument; what is written into it is to reach that (`views.py`).
     expects: what to say of the arguments where the forward refuses them; "": its own words will do.
     """
-    rule = Rule(name, forward, vjps, joint, numeric, expects, fresh)
+    definition = PrimitiveDef(name, forward, vjps, combined, numeric, expects, unaliased)
 
     def apply(*args: Any) -> Any:
         for a in args:
             if isinstance(a, Box):
                 break
         else:
-            return _computed_bare(rule, args) if numeric else compute(rule, args)
+            return _computed_bare(definition, args) if numeric else compute(definition, args)
         raw: list[Any] = []
         parents: list[Node | None] = []
         recorded = unsettled = False
@@ -123,35 +123,35 @@ def primitive(
                 raw.append(a)
                 parents.append(None)
         if unsettled:
-            settle(rule, raw)
+            promote(definition, raw)
         if floats and dtype.kind != "f":
             raw = [a.astype(np.float32) if _is_array(a) else a for a in raw]
-        out = compute(rule, raw)
+        out = compute(definition, raw)
         if type(out) is not _ndarray or out.dtype is not dtype:
-            out = _settled_result(rule, out, raw)
+            out = _settled_result(definition, out, raw)
         if is_watching():
             anomaly.check_forward(name, out, raw)
         if recorded and vjps and recording():
-            return _record(rule, parents, raw, out)
+            return _record(definition, parents, raw, out)
         if view:
-            return views.remember(rule, args[0], raw, out)
+            return views.remember(definition, args[0], raw, out)
         return boxed(out) if type(out) is not tuple else tuple(map(boxed, out))
 
     apply.__name__ = apply.__qualname__ = name
-    apply.rule = rule  # type: ignore[attr-defined]
-    rule.apply = apply
+    apply.definition = definition  # type: ignore[attr-defined]
+    definition.apply = apply
     return apply
 
 
-def _computed_bare(rule: Rule, args: Sequence[Any]) -> Any:
+def _computed_bare(definition: PrimitiveDef, args: Sequence[Any]) -> Any:
     """The forward on numbers and bare arrays: an array. For any other library's array, or lists, a tensor."""
     for a in args:
         if type(a) not in _SCALARS and not is_plain(a):
             break
     else:
-        return compute(rule, args)
-    opened = [a if type(a) in _SCALARS else operand(rule.name, a) for a in args]
-    return rule.apply(*opened) if any(isinstance(a, Box) for a in opened) else compute(rule, opened)
+        return compute(definition, args)
+    opened = [a if type(a) in _SCALARS else operand(definition.name, a) for a in args]
+    return definition.apply(*opened) if any(isinstance(a, Box) for a in opened) else compute(definition, opened)
 
 
 def _owned(name: str, a: Any) -> Any:
@@ -166,73 +166,78 @@ def _owned(name: str, a: Any) -> Any:
     return array_of(name, a).copy()
 
 
-def compute(rule: Rule, raw: Sequence[Any]) -> Any:
+def compute(definition: PrimitiveDef, raw: Sequence[Any]) -> Any:
     """The forward on bare values: NumPy's, or that of an array type with a way of its own."""
     if type(raw[0]) is not _ndarray:
         for a in raw:
             handler = getattr(type(a), "__tape_primitive__", None)
             if handler is not None:
-                return handler(rule, raw)
+                return handler(definition, raw)
     try:
-        return rule.forward(*raw) if error_state() is DEFAULT else quietly(rule.forward, *raw)
+        return definition.forward(*raw) if error_state() is DEFAULT else quietly(definition.forward, *raw)
     except _REFUSALS as error:
-        one_device(rule, raw)
-        if not rule.expects:
+        one_device(definition, raw)
+        if not definition.expects:
             raise
         kind = next(k for k in _REFUSALS if isinstance(error, k))
-        raise kind(f"{rule.name}: expected {rule.expects}, got {_described(rule, raw)} ({error})") from error
+        raise kind(
+            f"{definition.name}: expected {definition.expects}, got {_described(definition, raw)} ({error})"
+        ) from error
 
 
-def _record(rule: Rule, parents: list, raw: list, out: Any) -> Any:
+def _record(definition: PrimitiveDef, parents: list, raw: list, out: Any) -> Any:
     """The result as a box on the tape, with a new node that holds what the rule keeps."""
-    saved = tuple([out if k == 0 else raw[k - 1] for k in rule.kept]) if rule.kept else ()
+    saved = (
+        tuple([out if k == 0 else raw[k - 1] for k in definition.saved_positions]) if definition.saved_positions else ()
+    )
     several = type(out) is tuple
-    like = Bundle if several else out
-    node = Node(rule, parents, saved, like.shape, like.dtype)
+    like = CotangentTuple if several else out
+    node = Node(definition, parents, saved, like.shape, like.dtype)
     if is_watching():
-        node.notes = Notes(line=anomaly.user_line())
+        node.extras = NodeExtras(line=anomaly.user_line())
     if not several:
         return boxed(out, node)
     n = len(out)
     return tuple(boxed(o, Node(_ONE_OF, (node, None, None), (i, n), o.shape, o.dtype)) for i, o in enumerate(out))
 
 
-class Bundle:
+class CotangentTuple:
     """The cotangent of a primitive with several results; `parts` has one for each, None where nothing arrived."""
 
-    __slots__ = ("arrived", "count")
+    __slots__ = ("received", "count")
     shape = "bundle"  # of the node and of its cotangent alike: there is nothing to broadcast
     dtype = None
 
-    def __init__(self, arrived: dict[int, Any], count: int):
-        self.arrived, self.count = arrived, count
+    def __init__(self, received: dict[int, Any], count: int):
+        self.received, self.count = received, count
 
     @property
     def parts(self) -> tuple:
-        return tuple(map(self.arrived.get, range(self.count)))
+        return tuple(map(self.received.get, range(self.count)))
 
-    def __add__(self, other: Bundle) -> Bundle:
+    def __add__(self, other: CotangentTuple) -> CotangentTuple:
         # In place, so that n results bring theirs in n steps: a bundle is made for one walk, and each part comes once.
-        self.arrived.update(other.arrived)
+        self.received.update(other.received)
         return self
 
 
 # The i-th of n results: its cotangent takes its place in the bundle.
-_ONE_OF = Rule("result", lambda x, i, n: x, (lambda g, i, n: Bundle({i: g}, n),), False, False, "")
+_ONE_OF = PrimitiveDef("result", lambda x, i, n: x, (lambda g, i, n: CotangentTuple({i: g}, n),), False, False, "")
 
 
-def _named(rule: Rule, raw: Sequence[Any]) -> list[tuple[str, Any]]:
+def _named(definition: PrimitiveDef, raw: Sequence[Any]) -> list[tuple[str, Any]]:
     """The arguments of a primitive with their names, for an error message."""
-    parameters = inspect.signature(rule.forward).parameters.values()
+    parameters = inspect.signature(definition.forward).parameters.values()
     names = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
     names += [f"argument {i}" for i in range(len(names), len(raw))]
     return list(zip(names, raw))
 
 
-def _described(rule: Rule, raw: Sequence[Any]) -> str:
+def _described(definition: PrimitiveDef, raw: Sequence[Any]) -> str:
     """The arguments of a primitive in words: shapes of arrays, values of what is static."""
     return ", ".join(
-        f"{name} of shape {a.shape}" if hasattr(a, "shape") else f"{name} = {a!r}" for name, a in _named(rule, raw)
+        f"{name} of shape {a.shape}" if hasattr(a, "shape") else f"{name} = {a!r}"
+        for name, a in _named(definition, raw)
     )
 
 
@@ -240,7 +245,7 @@ def _is_array(a: Any) -> bool:
     return hasattr(a, "dtype") and not isinstance(a, np.generic)
 
 
-def settle(rule: Rule, raw: list) -> None:
+def promote(definition: PrimitiveDef, raw: list) -> None:
     """Make the array arguments agree in device and dtype, in place, or say that they do not.
 
     Numbers take the dtype of the tensor that they meet; a list becomes an array, of that dtype if it is floating.
@@ -248,31 +253,33 @@ def settle(rule: Rule, raw: list) -> None:
     arrays = [a for a in raw if _is_array(a)]
     model = max(arrays, key=lambda a: (a.dtype.kind == "f", a.dtype.kind != "b"))
     for i, a in enumerate(raw):
-        if rule.numeric and isinstance(a, (list, tuple)):
+        if definition.numeric and isinstance(a, (list, tuple)):
             floats = model.dtype if model.dtype.kind == "f" else np.float32
-            listed = array_of(rule.name, a, floats=floats)
+            listed = array_of(definition.name, a, floats=floats)
             raw[i] = moved(listed.astype(floats) if model.dtype.kind == "f" else listed, device_of(model))
-    one_device(rule, raw)
+    one_device(definition, raw)
     for a in arrays:
         if type(a) is not type(model):
             got = f"{type(model).__module__}.{type(model).__name__} and {type(a).__module__}.{type(a).__name__}"
-            raise TypeError(f"{rule.name}: expected arrays of one kind, got {got}")
-        if a.dtype != model.dtype and (rule.numeric and a.dtype.kind != "b" or a.dtype.kind == "f"):
+            raise TypeError(f"{definition.name}: expected arrays of one kind, got {got}")
+        if a.dtype != model.dtype and (definition.numeric and a.dtype.kind != "b" or a.dtype.kind == "f"):
             names = " and ".join(dict.fromkeys(str(a.dtype) for a in arrays))
-            raise TypeError(f"{rule.name}: expected arguments of one dtype, got {names}: convert one with .to(dtype)")
+            raise TypeError(
+                f"{definition.name}: expected arguments of one dtype, got {names}: convert one with .to(dtype)"
+            )
 
 
-def one_device(rule: Rule, raw: Sequence[Any]) -> None:
+def one_device(definition: PrimitiveDef, raw: Sequence[Any]) -> None:
     """Raise RuntimeError unless the arrays among the arguments are on one device.
 
     Asked where it can be seen that they may not be, for it costs nothing on the CPU then: where a library refuses
     arguments, and where a result is not NumPy's.
     """
     if len({device_of(a) for a in raw if _is_array(a)}) > 1:
-        (first, there), *others = [(name, device_of(a)) for name, a in _named(rule, raw) if _is_array(a)]
+        (first, there), *others = [(name, device_of(a)) for name, a in _named(definition, raw) if _is_array(a)]
         name, place = next(other for other in others if other[1] != there)
         raise RuntimeError(
-            f"{rule.name}: {name}: expected a tensor on {there}, as {first} is, got one on {place}: "
+            f"{definition.name}: {name}: expected a tensor on {there}, as {first} is, got one on {place}: "
             "move one of them with .to(device)"
         )
 
@@ -285,18 +292,18 @@ def numbers_as(dtype: Any) -> Scope:
     return Scope(_numbers, (dtype, True))
 
 
-def _settled_result(rule: Rule, out: Any, raw: list) -> Any:
+def _settled_result(definition: PrimitiveDef, out: Any, raw: list) -> Any:
     """An array where NumPy gave a scalar, and float32 where its arithmetic took numbers and integers to float64."""
     if type(out) is tuple:
         if out and type(out[0]) is not _ndarray and on_gpu(out[0]):
-            one_device(rule, raw)
+            one_device(definition, raw)
         return out
     if isinstance(out, np.generic):
         out = np.asarray(out)
     elif type(out) is not _ndarray and on_gpu(out):
-        one_device(rule, raw)
-    if rule.numeric and out.dtype == np.float64 and not any(_is_array(a) and a.dtype == np.float64 for a in raw):
+        one_device(definition, raw)
+    if definition.numeric and out.dtype == np.float64 and not any(_is_array(a) and a.dtype == np.float64 for a in raw):
         out = quietly(out.astype, _numbers.get()[0], copy=False)
-    elif rule.numeric and out.dtype.kind in "iu" and _numbers.get()[1]:
+    elif definition.numeric and out.dtype.kind in "iu" and _numbers.get()[1]:
         out = out.astype(_numbers.get()[0])
     return out

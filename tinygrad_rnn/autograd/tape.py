@@ -39,7 +39,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def alone(box: Box) -> bool:
+def solely_owned(box: Box) -> bool:
     """Whether nobody but this box holds its array, so that none would see its numbers change.
 
     Counted are references: of the box and of the argument here. A view of the array holds one, as does a graph that
@@ -52,10 +52,10 @@ def alone(box: Box) -> bool:
 
 
 _clock = itertools.count()
-_deposit_lock = locks.renewed_at_fork(globals(), "_deposit_lock", threading.Lock)
+_accumulate_lock = locks.renewed_at_fork(globals(), "_deposit_lock", threading.Lock)
 
 
-class Notes:
+class NodeExtras:
     """What is asked of a node beside its place in the graph: to keep its gradient, to call hooks with it."""
 
     __slots__ = ("keeps_grad", "grad", "hooks", "line")
@@ -68,7 +68,7 @@ class Notes:
 
 
 class Node:
-    """A value on the tape: one application of a primitive, or a leaf (`rule` is None).
+    """A value on the tape: one application of a primitive, or a leaf (`definition` is None).
 
     parents: for each argument of the primitive its node, or None where no gradient is wanted.
     saved:   the values that the rule's VJPs named; None once a walk has freed them.
@@ -78,29 +78,27 @@ class Node:
              falling order meets every node after all of its consumers.
     """
 
-    __slots__ = ("rule", "parents", "saved", "shape", "dtype", "order", "notes")
+    __slots__ = ("definition", "parents", "saved", "shape", "dtype", "order", "extras")
 
-    def __init__(self, rule: Any, parents: Sequence[Node | None], saved: tuple | None, shape: Any, dtype: Any):
-        self.rule = rule
+    def __init__(self, definition: Any, parents: Sequence[Node | None], saved: tuple | None, shape: Any, dtype: Any):
+        self.definition = definition
         self.parents = parents
         self.saved = saved
         self.shape = shape
         self.dtype = dtype
         self.order = next(_clock)
-        self.notes: Notes | None = None
+        self.extras: NodeExtras | None = None
 
     @property
     def name(self) -> str:
-        return "leaf" if self.rule is None else self.rule.name
+        return "leaf" if self.definition is None else self.definition.name
 
 
 def leaf(array: Any) -> Node:
     """The node of a value that gradients are wanted for and that nothing recorded computed."""
     node = Node(None, (), (), array.shape, array.dtype)
-    node.notes = Notes(keeps_grad=True)
+    node.extras = NodeExtras(keeps_grad=True)
     return node
-
-
 
 
 def _freed(node: Node) -> RuntimeError:
@@ -135,17 +133,17 @@ def _leading_to(targets: Iterable[Node], nodes: Sequence[Node]) -> set[Node]:
     return wanted
 
 
-def _lifted(node: Node, saved: tuple) -> tuple:
+def _wrapped(node: Node, saved: tuple) -> tuple:
     """The saved values as boxes with their place on the tape, so that what a VJP does with them is recorded."""
-    sources = [node if k == 0 else node.parents[k - 1] for k in node.rule.kept]
+    sources = [node if k == 0 else node.parents[k - 1] for k in node.definition.saved_positions]
     return tuple(value if source is None else boxed(value, source) for value, source in zip(saved, sources))
 
 
-def _report(notes: Notes, node: Node, g: Any) -> Any:
+def _report(extras: NodeExtras, node: Node, g: Any) -> Any:
     """Show the finished cotangent of a node to its hooks; the last word they return goes on down the tape."""
     is_box = isinstance(g, Box)
     box = g if is_box else boxed(g[...])  # [...] makes arrays of NumPy's scalars
-    for hook in tuple(notes.hooks.values()):
+    for hook in tuple(extras.hooks.values()):
         changed = hook(box)
         if changed is not None:
             if not isinstance(changed, Box) or changed.array.shape != node.shape or changed.array.dtype != node.dtype:
@@ -157,16 +155,16 @@ def _report(notes: Notes, node: Node, g: Any) -> Any:
     return box if is_box else box.array
 
 
-def _deposit(found: Sequence[tuple[Notes, Any]]) -> None:
+def _accumulate_grads(found: Sequence[tuple[NodeExtras, Any]]) -> None:
     """Add boxes to grads. Leaves accumulate over calls of backward, which several threads may be in."""
-    with locks.held(_deposit_lock):
-        for notes, g in found:
-            notes.grad = g if notes.grad is None else notes.grad + g
+    with locks.held(_accumulate_lock):
+        for extras, g in found:
+            extras.grad = g if extras.grad is None else extras.grad + g
 
 
-def _shares(rule: Any, needs: list[bool], g: Any, saved: tuple) -> list[Any]:
+def _shares(definition: Any, needs: list[bool], g: Any, saved: tuple) -> list[Any]:
     """What a joint VJP gives to each parent; an array given twice is copied, for each is to own what it gets."""
-    shares = list(rule.joint(needs, g, *saved))
+    shares = list(definition.combined(needs, g, *saved))
     given: set[int] = set()
     for i, share in enumerate(shares):
         if needs[i] and share is not None and not isinstance(share, Box):
@@ -175,18 +173,20 @@ def _shares(rule: Any, needs: list[bool], g: Any, saved: tuple) -> list[Any]:
     return shares
 
 
-class _Arrived:
+class _PendingCotangents:
     """The cotangents of nodes that the walk has still to reach, added up as they come."""
 
-    __slots__ = ("deposits", "in_place", "owned", "sums")
+    __slots__ = ("accumulations", "in_place", "owned", "sums")
 
     def __init__(self, in_place: bool):
         self.in_place = in_place
-        self.deposits: list[tuple[Notes, Any]] = []  # what is to be added to the grad of whose notes, at the end
+        self.accumulations: list[
+            tuple[NodeExtras, Any]
+        ] = []  # what is to be added to the grad of whose notes, at the end
         self.sums: dict[Node, Any] = {}
         self.owned: set[Node] = set()  # nodes whose sum is an array of our own, to be added to in place
 
-    def add(self, node: Node, g: Any, fresh: bool) -> None:
+    def add(self, node: Node, g: Any, unaliased: bool) -> None:
         """g: of the node's shape; fresh: nobody else holds the array."""
         old = self.sums.get(node)
         if old is None:
@@ -194,26 +194,26 @@ class _Arrived:
         elif self.in_place and node in self.owned:
             self.sums[node] = operator.iadd(old, g)
         else:
-            self.sums[node], fresh = old + g, True
-        if fresh:
+            self.sums[node], unaliased = old + g, True
+        if unaliased:
             self.owned.add(node)
 
-    def take(self, node: Node, deposits: bool) -> Any:
+    def take(self, node: Node, accumulations: bool) -> Any:
         """The whole cotangent of a node that the walk has reached, shown to its hooks, and noted for its grad."""
-        g, notes = self.sums.pop(node), node.notes
-        if notes is not None:
-            if notes.hooks:
-                g = _report(notes, node, g)
+        g, extras = self.sums.pop(node), node.extras
+        if extras is not None:
+            if extras.hooks:
+                g = _report(extras, node, g)
                 self.owned.discard(node)
-            if notes.keeps_grad and deposits:
-                kept = g.array.copy() if isinstance(g, Box) else g if node in self.owned else g.copy()
+            if extras.keeps_grad and accumulations:
+                saved_positions = g.array.copy() if isinstance(g, Box) else g if node in self.owned else g.copy()
                 # [...] makes arrays of NumPy's scalars
-                self.deposits.append((notes, boxed(kept[...], g.node if isinstance(g, Box) else None)))
+                self.accumulations.append((extras, boxed(saved_positions[...], g.node if isinstance(g, Box) else None)))
         return g
 
 
 @undisturbed
-def walk(
+def backward_pass(
     roots: Sequence[tuple[Node, Any]],
     inputs: Sequence[Node] | None = None,
     retain: bool = False,
@@ -230,45 +230,45 @@ def walk(
     targets = frozenset(inputs or ())
     wanted = None if inputs is None else _leading_to(targets, nodes)
     found: dict[Node, Any] = {}
-    arrived = _Arrived(in_place=not create)
-    add, watch = arrived.add, is_watching()
+    pending = _PendingCotangents(in_place=not create)
+    add, watch = pending.add, is_watching()
     for node, g in roots:
         add(node, g, False)
 
     with recording_as(create):
         while nodes:
             node = nodes.pop()
-            rule, parents, saved = node.rule, node.parents, node.saved
-            if node not in arrived.sums or wanted is not None and node not in wanted:
+            definition, parents, saved = node.definition, node.parents, node.saved
+            if node not in pending.sums or wanted is not None and node not in wanted:
                 continue
-            g = arrived.take(node, deposits=inputs is None)
+            g = pending.take(node, accumulations=inputs is None)
             if node in targets:
                 found[node] = g
-            if rule is None or wanted is not None and not any(parent in wanted for parent in parents):
+            if definition is None or wanted is not None and not any(parent in wanted for parent in parents):
                 continue
             if saved is None:
                 raise _freed(node)
             if not retain:
                 node.saved = None
             if create:
-                saved = _lifted(node, saved)
-            if rule.joint:
+                saved = _wrapped(node, saved)
+            if definition.combined:
                 needs = [p is not None and (wanted is None or p in wanted) for p in parents]
-                shares = _shares(rule, needs, g, saved)
+                shares = _shares(definition, needs, g, saved)
             for i, parent in enumerate(parents):
                 if parent is None or wanted is not None and parent not in wanted:
                     continue
-                product = shares[i] if rule.joint else rule.vjps[i](g, *saved)
+                product = shares[i] if definition.combined else definition.vjps[i](g, *saved)
                 if product is None:
                     continue
-                fresh = rule.fresh or product is not g and getattr(product, "base", g) is None
+                unaliased = definition.unaliased or product is not g and getattr(product, "base", g) is None
                 if watch:
                     anomaly.check_vjp(node, g, product)
                 if getattr(product, "dtype", None) is not parent.dtype or product.shape != parent.shape:
-                    product, fresh = cotangent.fitted(node, i, parent, product), True
-                add(parent, product, fresh)
-        if arrived.deposits:
-            _deposit(arrived.deposits)
+                    product, unaliased = cotangent.fitted(node, i, parent, product), True
+                add(parent, product, unaliased)
+        if pending.accumulations:
+            _accumulate_grads(pending.accumulations)
     return found
 
 
@@ -289,8 +289,8 @@ class HookHandle:
 
 def add_hook(node: Node, hook: Callable[[Any], Any]) -> HookHandle:
     """Call `hook(gradient)` when the walk reaches the node; returns the handle that takes it off again."""
-    if node.notes is None:
-        node.notes = Notes()
+    if node.extras is None:
+        node.extras = NodeExtras()
     key = next(_clock)
-    node.notes.hooks[key] = hook
-    return HookHandle(node.notes.hooks, key)
+    node.extras.hooks[key] = hook
+    return HookHandle(node.extras.hooks, key)

@@ -25,11 +25,11 @@ Origin = tuple[Any, Any, Any, Any, tuple, int]
 _ref = weakref.ref
 
 
-def remember(rule: Any, x: Any, raw: list, out: Any) -> Any:
+def remember(definition: Any, x: Any, raw: list, out: Any) -> Any:
     """The result of a primitive that makes views, not recorded, as a box or several: with its origin if it is one."""
     if type(out) is tuple:
-        return tuple([_with_origin(boxed(o), x, raw[0], rule, raw, i) for i, o in enumerate(out)])
-    return _with_origin(boxed(out), x, raw[0], rule, raw, 0)
+        return tuple([_with_origin(boxed(o), x, raw[0], definition, raw, i) for i, o in enumerate(out)])
+    return _with_origin(boxed(out), x, raw[0], definition, raw, 0)
 
 
 def same_array(x: Any) -> Any:
@@ -39,19 +39,19 @@ def same_array(x: Any) -> Any:
     return out
 
 
-def _with_origin(out: Any, x: Any, source: Any, rule: Any, raw: list, part: int) -> Any:
+def _with_origin(out: Any, x: Any, source: Any, definition: Any, raw: list, part: int) -> Any:
     base = getattr(out.array, "base", None)
     if base is not None and (base is source or base is source.base) and isinstance(x, Box):
-        _remember(out, x, rule, tuple(raw[1:]), part)
+        _remember(out, x, definition, tuple(raw[1:]), part)
     return out
 
 
-def _remember(out: Any, x: Any, rule: Any, arguments: tuple, part: int) -> None:
+def _remember(out: Any, x: Any, definition: Any, arguments: tuple, part: int) -> None:
     above = getattr(x, "origin", None)
     if above is not None and above[2]() is None:
         above = x.origin = _living(above)
     owner = _ref(x)
-    out.origin = (owner, above, owner if above is None else above[2], rule, arguments, part)
+    out.origin = (owner, above, owner if above is None else above[2], definition, arguments, part)
 
 
 def _chain(origin: Origin | None) -> list[Origin]:
@@ -67,11 +67,11 @@ def _living(origin: Origin) -> Origin | None:
     """An origin without the owners above the first that is still there; None if none is."""
     chain, first = _chain(origin), None
     above: Origin | None = None
-    for owner, _, _, rule, arguments, part in reversed(chain):
+    for owner, _, _, definition, arguments, part in reversed(chain):
         if first is None and owner() is not None:
             first = owner
         if first is not None:
-            above = (owner, above, first, rule, arguments, part)
+            above = (owner, above, first, definition, arguments, part)
     return above
 
 
@@ -89,10 +89,10 @@ def _alive(box: Any) -> list[Origin]:
 
 
 def _applied(origin: Origin, array: Any) -> Any:
-    rule, arguments, part = origin[3:]
-    if rule is None:
+    definition, arguments, part = origin[3:]
+    if definition is None:
         return array
-    out = rule.forward(array, *arguments)
+    out = definition.forward(array, *arguments)
     return out[part] if type(out) is tuple else out
 
 
@@ -121,12 +121,12 @@ def overwrite(name: str, box: Any, array: Any) -> None:
 
 def _check_owners(name: str, chain: list[Origin]) -> None:
     detached = False
-    for owner, _, _, rule, _, _ in reversed(chain):
-        detached = detached or rule is None
+    for owner, _, _, definition, _, _ in reversed(chain):
+        detached = detached or definition is None
         x = owner()
         node = None if x is None else x.node
-        if node is not None and (node.rule is not None or recording() and not detached):
-            what = f"the result of {node.name!r}" if node.rule is not None else "a leaf with requires_grad"
+        if node is not None and (node.definition is not None or recording() and not detached):
+            what = f"the result of {node.name!r}" if node.definition is not None else "a leaf with requires_grad"
             raise RuntimeError(
                 f"{name}: in-place write into a view of a recorded tensor: expected a view of a constant, or of a leaf "
                 f"within no_grad(), got one of {what} of shape {x.shape}: clone() it first"

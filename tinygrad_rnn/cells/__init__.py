@@ -1,9 +1,9 @@
 """Cells: equations in plain Python, and the path from them to the Programs that kernels are generated from.
 
-    decorator.py   `@cell`, which makes a `Cell` of a function
-    built_in.py    the cells that the library brings
-    trace.py       a cell's equations as Programs: the forward, and the adjoint that the tape derives
-    explain.py     what was traced, as text
+decorator.py   `@cell`, which makes a `Cell` of a function
+built_in.py    the cells that the library brings
+trace.py       a cell's equations as Programs: the forward, and the adjoint that the tape derives
+explain.py     what was traced, as text
 """
 
 from .built_in import cifg_lstm, gru, gru_reset_before, lstm, peephole_lstm, rnn_relu, rnn_tanh

@@ -50,7 +50,7 @@ def gru(a: Any, s: Any) -> Any:
 def gru_reset_before(a: Any, s: Any) -> Any:
     """The reset before the product. Cho et al., Learning phrase representations (2014), eq. 5-8."""
     r, z = sigmoid(a.r), sigmoid(a.z)
-    n = tanh(a.n.x + a.n.of(r * s.h))
+    n = tanh(a.n.x + a.n.recurrent(r * s.h))
     return n + z * (s.h - n)
 
 

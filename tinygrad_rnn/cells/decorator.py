@@ -7,7 +7,7 @@
         return o * tanh(c), c
 
 `a.i` is the pre-activation of gate i, W_i x + b_ih + U_i h + b_hh; its parts are `a.i.x` = W_i x + b_ih and
-`a.i.h` = U_i h + b_hh, and `a.i.of(v)` = U_i v + b_hh multiplies another vector than h. `s` holds the
+`a.i.h` = U_i h + b_hh, and `a.i.recurrent(v)` = U_i v + b_hh multiplies another vector than h. `s` holds the
 previous states, of which the first is h. The function returns the new states. The rest, the derivative
 above all, is found from these lines.
 """
@@ -35,9 +35,11 @@ class Gate(Tensor):
         super().__init__(total.array, total.node)
         self.x, self.h, self.product = x, h, product
 
-    def of(self, v: Any) -> Tensor:
-        """The gate's recurrent weights on another vector than h: U v + b_hh."""
+    def recurrent(self, v: Any) -> Tensor:
+        """Return U v + b_hh: the gate's recurrent weights times another vector than h."""
         return self.product(v)
+
+    of = recurrent  # deprecated: the name up to version 0.1
 
 
 class _Named(SimpleNamespace):

@@ -19,7 +19,7 @@ import numpy as np
 from ..arrays.random import get_rng_state
 from ..autograd import tape
 from ..autograd.anomaly import unwatched
-from ..autograd.primitive import Rule, primitive
+from ..autograd.primitive import PrimitiveDef, primitive
 from ..kernels.ir.operations import OPERATIONS
 from ..kernels.ir.program import (
     Constant,
@@ -63,9 +63,9 @@ class Symbol:
         )
 
     @staticmethod
-    def __tape_primitive__(rule: Rule, args: list[Any]) -> Symbol:
+    def __tape_primitive__(definition: PrimitiveDef, args: list[Any]) -> Symbol:
         graph = next(a.graph for a in args if isinstance(a, Symbol))
-        return graph.apply(rule.name, args)
+        return graph.apply(definition.name, args)
 
     def __add__(self, other: Any) -> Symbol:
         return self.graph.apply("add", [self, other])
@@ -303,7 +303,7 @@ def _traced(cell: Cell) -> Step:
         leaves = {name: box.node for name, box in given.items()}
         leaves |= {f"v.{j}": graph.zeros[ref].node for j, ref in enumerate(products)}
         roots = [(state.node, d) for state, d in zip(new, cotangents) if state.node is not None]
-        found = tape.walk(roots, list(leaves.values()))
+        found = tape.backward_pass(roots, list(leaves.values()))
 
     forward |= {f"v.{j}": graph.ops[ref].args[0] for j, ref in enumerate(products)}
     backward = {name: found[node].ref for name, node in leaves.items() if node in found}
@@ -341,7 +341,7 @@ def _named(cell: Cell, error: Exception) -> Exception:
         return error
     return TypeError(
         f"cell {cell.name}: expected arithmetic and elementwise functions of tinygrad_rnn, of each unit by itself "
-        f"(a product with a gate's recurrent weights is a.{cell.gates[0]}.of(v)), got {type(error).__name__}: {said}"
+        f"(a product with a gate's recurrent weights is a.{cell.gates[0]}.recurrent(v)), got {type(error).__name__}: {said}"
     )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from collections.abc import Sequence as Ordered
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from ..autograd import tape
 from ..autograd.primitive import primitive
 from ..autograd.primitives.shape import concat, stack
 from ..cells import Cell, find_cell
-from ..kernels.ir.sequence_args import Sequence as Arguments
+from ..kernels.ir.sequence_args import SequenceArgs
 from ..sequence import fused
 from ..tensor import Tensor
 from ..tensor.conversion import as_dtype
@@ -137,11 +136,11 @@ class Recurrent(Parametrised):
         every = tuple(map(_stacked, zip(*sequences))) if self.return_states else None
         return call.results(output, last, every)
 
-    def _runs(self, call: Call, initial: Ordered[Any], inputs: Ordered[Any]) -> list[fused.Run]:
+    def _runs(self, call: Call, initial: Sequence[Any], inputs: Sequence[Any]) -> list[fused.Run]:
         """For each layer and direction the sequences and the last states, as `fused.run` returns them."""
         ways, options = len(self._ways), (self.return_states, self.recompute_every)
 
-        def arguments(k: int, x: Any) -> Arguments:
+        def arguments(k: int, x: Any) -> SequenceArgs:
             return self._arguments(k, x, initial[k], inputs[k], call.lengths, k % ways == 1)
 
         if self.num_layers > 1 and ways == 1 and not (self.dropout and self.training):
@@ -151,7 +150,7 @@ class Recurrent(Parametrised):
         for first in range(0, len(self.suffixes), ways):
             if first:
                 below = drop(_side_by_side(found[-ways:]), self.dropout, self.training)
-            found += fused.run_ways(self.cell, [arguments(first + way, below) for way in range(ways)], *options)
+            found += fused.run_directions(self.cell, [arguments(first + way, below) for way in range(ways)], *options)
         return found
 
     def _infer(self, x: Any, state: Any) -> tuple[Any, ...] | None:
@@ -195,11 +194,13 @@ class Recurrent(Parametrised):
         """The weights of a layer and direction, then the cell's parameters; None for one that it does not have."""
         return self._weights_named(self._weight_names[k])
 
-    def _arguments(self, k: int, x: Any, initial: Any, inputs: Any, lengths: Any, reverse: bool) -> Arguments:
+    def _arguments(self, k: int, x: Any, initial: Any, inputs: Any, lengths: Any, reverse: bool) -> SequenceArgs:
         found = self._weights(k)
         weights = dict(zip(fused.WEIGHT_NAMES, found))
         params = dict(zip(self.step.params, found[len(weights) :]))
-        return Arguments(x, **weights, params=params, inputs=inputs, initial=initial, lengths=lengths, reverse=reverse)
+        return SequenceArgs(
+            x, **weights, params=params, inputs=inputs, initial=initial, lengths=lengths, reverse=reverse
+        )
 
     def _side_inputs(self, given: Mapping[str, Any] | None, call: Call) -> list[dict[str, Any]]:
         """For each layer and direction, the cell's own inputs as [T, N, H]."""
@@ -219,7 +220,7 @@ class Recurrent(Parametrised):
 _alone = primitive("stack", lambda x: x[None], lambda g: g[0])  # `stack` of one, which comes often: no copy
 
 
-def _side_by_side(runs: Ordered[fused.Run]) -> Any:
+def _side_by_side(runs: Sequence[fused.Run]) -> Any:
     """The h of all directions of a layer."""
     return runs[0][0][0] if len(runs) == 1 else concat([outputs[0] for outputs, _ in runs], 2)
 

@@ -13,7 +13,7 @@ from ..arrays.device import checked, same_device
 from ..autograd.primitives.shape import broadcast_to, reshape
 from ..autograd.tape import is_grad_enabled
 from ..cells import Cell, find_cell
-from ..kernels.ir.sequence_args import Sequence as Arguments
+from ..kernels.ir.sequence_args import SequenceArgs
 from ..sequence import fused
 from ..tensor import Tensor
 from ..tensor.conversion import as_dtype
@@ -68,7 +68,7 @@ class RecurrentCell(Parametrised):
         given = self._checked_inputs(inputs or {}, shape)
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         weights: dict[str, Any] = {name: self._weight(name) for name in names}
-        arguments = Arguments(
+        arguments = SequenceArgs(
             reshape(x, (1, batch, self.input_size)),
             **weights,
             params={n: self._read("p_" + n) for n in self.step.params},

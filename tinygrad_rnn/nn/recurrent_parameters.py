@@ -107,9 +107,7 @@ class Parametrised(Configured):
         return self._read(name, optional=name in self._spare)
 
 
-def plain_states(
-    state: Any, lead: tuple[int, ...], widths: Sequence[int], dtype: np.dtype
-) -> list[np.ndarray] | None:
+def plain_states(state: Any, lead: tuple[int, ...], widths: Sequence[int], dtype: np.dtype) -> list[np.ndarray] | None:
     """The arrays of given states where they are NumPy's, of shapes [*lead, width] and the dtype; None in any other
     case, for errors too."""
     states = state if isinstance(state, (tuple, list)) else (state,)

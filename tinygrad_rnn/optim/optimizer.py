@@ -176,7 +176,7 @@ class Optimizer:
         jobs, new = [], []
         for p in parameters:
             kept = {name: self.state[p][name] for name in slots}
-            new.append(p.array if tape.alone(p) else np.empty(p.shape, p.dtype, like=p.array))
+            new.append(p.array if tape.solely_owned(p) else np.empty(p.shape, p.dtype, like=p.array))
             x, g = p.array, self._gradient(p)
             given = {"x": np.ascontiguousarray(x, like=x), "g": np.ascontiguousarray(g, like=g)}
             jobs.append((given | kept, {"x": new[-1]} | kept))

@@ -11,8 +11,7 @@ import functools
 import inspect
 import itertools
 import operator
-from collections.abc import Callable
-from collections.abc import Sequence as Ordered
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,13 +21,13 @@ from ..arrays.error_state import undisturbed
 from ..autograd import tape
 from ..autograd.anomaly import is_watching
 from ..autograd.functional import grad
-from ..autograd.primitive import Bundle, primitive
+from ..autograd.primitive import CotangentTuple, primitive
 from ..cells import Cell
 from ..cells.trace import trace
-from ..kernels import driver_for, takes_several
+from ..kernels import driver_for, runs_together
 from ..kernels import infer as infer_by_kernel
 from ..kernels.ir.program import Step
-from ..kernels.ir.sequence_args import WEIGHT_NAMES, Sequence, check
+from ..kernels.ir.sequence_args import WEIGHT_NAMES, SequenceArgs, check
 from ..kernels.recompute import Recompute
 from ..kernels.runtime.bounded import bounded, release
 from ..tensor import Tensor
@@ -53,15 +52,15 @@ class _Call:
     recompute_every: int
     keep: bool
     driver: Any = None
-    given: Sequence | None = None
+    given: SequenceArgs | None = None
     saved: Any = None
 
-    def sequence(self, arrays: Ordered[Any]) -> Sequence:
+    def sequence(self, arrays: Sequence[Any]) -> SequenceArgs:
         """The node's arguments, in their order, as a Sequence."""
         step, n = self.step, len(_LEADING)
         m = n + len(step.params)
         leading: dict[str, Any] = dict(zip(_LEADING, arrays))
-        return Sequence(
+        return SequenceArgs(
             **leading,
             params=dict(zip(step.params, arrays[n:m])),
             inputs=dict(zip(step.inputs, arrays[m : m + len(step.inputs)])),
@@ -70,12 +69,12 @@ class _Call:
             reverse=self.reverse,
         )
 
-    def arrays(self, seq: Sequence) -> list[Any]:
+    def arrays(self, seq: SequenceArgs) -> list[Any]:
         """A Sequence as the node's arguments, in their order."""
         weights = [getattr(seq, name) for name in _LEADING]
         return [*weights, *seq.params.values(), *seq.inputs.values(), *seq.initial]
 
-    def results(self, outputs: Ordered[Any], final: Ordered[Any]) -> tuple[Any, ...]:
+    def results(self, outputs: Sequence[Any], final: Sequence[Any]) -> tuple[Any, ...]:
         """What the node returns: the sequence of h, or of every state, then the last states."""
         return (*(outputs if self.every_state else outputs[:1]), *final)
 
@@ -112,7 +111,7 @@ def _forward(call: _Call, *arrays: Any) -> tuple[np.ndarray, ...]:
     return call.results(outputs, final)
 
 
-def _vjp(needs: list[bool], g: Bundle, call: _Call, *arrays: Any) -> list[Any]:
+def _vjp(needs: list[bool], g: CotangentTuple, call: _Call, *arrays: Any) -> list[Any]:
     parts = g.parts
     if any(isinstance(part, Tensor) for part in parts):
         return [None, *_recorded_vjp(needs[1:], parts, _Calls([call]), arrays)]
@@ -123,7 +122,7 @@ def _vjp(needs: list[bool], g: Bundle, call: _Call, *arrays: Any) -> list[Any]:
     return [None, *call.arrays(found)]
 
 
-def _recorded_vjp(needs: Ordered[bool], parts: tuple[Any, ...], calls: _Calls, arrays: Ordered[Any]) -> list[Any]:
+def _recorded_vjp(needs: Sequence[bool], parts: tuple[Any, ...], calls: _Calls, arrays: Sequence[Any]) -> list[Any]:
     """The same through ordinary primitives, on the tape.
 
     An alias stands for each argument, so that these are derivatives by the arguments alone, whatever they were
@@ -149,7 +148,7 @@ def _forward_at_once(calls: _Calls, x: Any, *arrays: Any) -> tuple[Any, ...]:
     for before, sequence in itertools.pairwise(sequences):
         below = (*sequences[0].x.shape[:2], before.initial[0].shape[-1])
         check(first.step, sequence, below if calls.stacked else None)
-    found = (driver.forward_stack if calls.stacked else driver.forward_ways)(first.step, sequences, keep)
+    found = (driver.forward_stack if calls.stacked else driver.forward_directions)(first.step, sequences, keep)
     results = list[Any]()
     for call, sequence, (outputs, final, saved) in zip(calls.each, sequences, found):
         call.driver, call.given, call.saved = driver, sequence, saved
@@ -157,13 +156,13 @@ def _forward_at_once(calls: _Calls, x: Any, *arrays: Any) -> tuple[Any, ...]:
     return tuple(results)
 
 
-def _vjp_at_once(needs: list[bool], g: Bundle, calls: _Calls, x: Any, *arrays: Any) -> list[Any]:
+def _vjp_at_once(needs: list[bool], g: CotangentTuple, calls: _Calls, x: Any, *arrays: Any) -> list[Any]:
     if any(isinstance(part, Tensor) for part in g.parts):
         return [None, *_recorded_vjp(needs[1:], g.parts, calls, (x, *arrays))]
     first, count = calls.each[0], len(calls.each)
     left = [(call.given, call.saved, *call.cotangents(parts)) for call, parts in zip(calls.each, _cut(g.parts, count))]
     wants_initial = any(own[-len(first.step.states)] for own in _cut(needs[2:], count))
-    backward = first.driver.backward_stack if calls.stacked else first.driver.backward_ways
+    backward = first.driver.backward_stack if calls.stacked else first.driver.backward_directions
     sequences = backward(first.step, left, wants_x=needs[1], wants_initial=wants_initial)
     found = [call.arrays(sequence) for call, sequence in zip(calls.each, sequences)]
     d_x = [d for d, *_ in found if d is not None]
@@ -190,7 +189,7 @@ def _node(step: Step, suffixes: tuple[str, ...] = ()) -> Callable[..., tuple[Ten
     vjp: Any = functools.partial(_vjp_at_once if suffixes else _vjp)
     forward.__signature__ = _signature(names)
     vjp.__signature__ = _signature(["needs", "g", *names])
-    return primitive(step.name, forward, vjp, joint=True, fresh=True, expects="")
+    return primitive(step.name, forward, vjp, combined=True, unaliased=True, expects="")
 
 
 def empty_cache() -> None:
@@ -205,7 +204,7 @@ def _signature(names: list[str]) -> inspect.Signature:
     return inspect.Signature([inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names])
 
 
-def _check_dtypes(step: Step, arrays: Ordered[Any]) -> None:
+def _check_dtypes(step: Step, arrays: Sequence[Any]) -> None:
     """TypeError, with its name, where a tensor has another dtype than x: the tape would only say that dtypes differ."""
     dtype = arrays[0].dtype
     for i, a in enumerate(arrays):
@@ -214,10 +213,10 @@ def _check_dtypes(step: Step, arrays: Ordered[Any]) -> None:
             raise TypeError(f"{step.name}: {name}: expected {dtype} as x is, got {a.dtype}")
 
 
-def run(cell: Cell, seq: Sequence, every_state: bool = False, recompute_every: int = 0) -> Run:
+def run(cell: Cell, seq: SequenceArgs, every_state: bool = False, recompute_every: int = 0) -> Run:
     """One layer and direction over a sequence.
 
-    seq: its fields as tensors (lengths an array), shapes as `Sequence` has them. recompute_every: keep what the
+    seq: its fields as tensors (lengths an array), shapes as `SequenceArgs` has them. recompute_every: keep what the
     backward wants of so many steps only and compute the rest again; 0: keep all.
     every_state: return the sequences of all states.
     """
@@ -235,21 +234,25 @@ def run(cell: Cell, seq: Sequence, every_state: bool = False, recompute_every: i
     return list(results[:-states]), list(results[-states:])
 
 
-def run_ways(cell: Cell, seqs: Ordered[Sequence], every_state: bool = False, recompute_every: int = 0) -> list[Run]:
+def run_directions(
+    cell: Cell, seqs: Sequence[SequenceArgs], every_state: bool = False, recompute_every: int = 0
+) -> list[Run]:
     """`run` for each direction of a layer, which share x and lengths: at once, as one node, where their driver can."""
     if len(seqs) == 1:
         return [run(cell, seqs[0], every_state, recompute_every)]
-    if recompute_every or not takes_several(seqs[0].x.array):
+    if recompute_every or not runs_together(seqs[0].x.array):
         return [run(cell, seq, every_state, recompute_every) for seq in seqs]
     return _at_once(cell, seqs, every_state, stacked=False)
 
 
-def run_stack(cell: Cell, seqs: Ordered[Sequence], every_state: bool = False, recompute_every: int = 0) -> list[Run]:
+def run_stack(
+    cell: Cell, seqs: Sequence[SequenceArgs], every_state: bool = False, recompute_every: int = 0
+) -> list[Run]:
     """`run` for each layer of a stack, of which only the first has an x and each other reads the h of the one below.
 
     At once, as one node, where their driver can.
     """
-    if len(seqs) > 1 and not recompute_every and takes_several(seqs[0].x.array):
+    if len(seqs) > 1 and not recompute_every and runs_together(seqs[0].x.array):
         return _at_once(cell, seqs, every_state, stacked=True)
     found, x = list[Run](), seqs[0].x
     for seq in seqs:
@@ -258,7 +261,7 @@ def run_stack(cell: Cell, seqs: Ordered[Sequence], every_state: bool = False, re
     return found
 
 
-def _at_once(cell: Cell, seqs: Ordered[Sequence], every_state: bool, stacked: bool) -> list[Run]:
+def _at_once(cell: Cell, seqs: Sequence[SequenceArgs], every_state: bool, stacked: bool) -> list[Run]:
     step = cell.traced or trace(cell)
     calls = [_Call(cell, step, seq.lengths, seq.reverse, every_state, 0, keep=False) for seq in seqs]
     arrays = [seqs[0].x, *(a for call, seq in zip(calls, seqs) for a in call.arrays(seq)[1:])]
@@ -277,7 +280,7 @@ def _at_once(cell: Cell, seqs: Ordered[Sequence], every_state: bool, stacked: bo
     return [(list(own[:-states]), list(own[-states:])) for own in _cut(results, len(seqs))]
 
 
-def infer(step: Step, weights: Ordered[Tensor | None], x: Any, initial: Ordered[Any], reverse: bool) -> Any:
+def infer(step: Step, weights: Sequence[Tensor | None], x: Any, initial: Sequence[Any], reverse: bool) -> Any:
     """`run` for a cell without inputs of its own, where nothing is recorded, on arrays: h and the last states.
 
     None where it has to be `run`. Made short: of a single step's time the kernel is the smaller part.

@@ -23,11 +23,11 @@ from ..autograd.primitives.shape import (
 )
 from ..cells import Cell, Gate
 from ..kernels.ir.program import Step
-from ..kernels.ir.sequence_args import WEIGHT_NAMES, Sequence
+from ..kernels.ir.sequence_args import WEIGHT_NAMES, SequenceArgs
 from ..tensor import Tensor
 
 
-def unrolled(cell: Cell, step: Step, arrays: Sequence) -> tuple[list[Tensor], list[Tensor]]:
+def unrolled(cell: Cell, step: Step, arrays: SequenceArgs) -> tuple[list[Tensor], list[Tensor]]:
     """The sequence of each state [T, N, P or H], and each state after the last real step [N, P or H].
 
     arrays: tensors, or arrays for constants.
@@ -76,7 +76,7 @@ def unrolled(cell: Cell, step: Step, arrays: Sequence) -> tuple[list[Tensor], li
     return [_joined(seq, output, state) for output, state in zip(outputs, states)], states
 
 
-def _as_tensors(seq: Sequence) -> Sequence:
+def _as_tensors(seq: SequenceArgs) -> SequenceArgs:
     box = lambda a: a if a is None or isinstance(a, Tensor) else Tensor(a)
     arrays: dict[str, Any] = {name: box(getattr(seq, name)) for name in ("x", *WEIGHT_NAMES)}
     return dataclasses.replace(
@@ -93,7 +93,7 @@ def _affine(v: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return out if bias is None else out + bias
 
 
-def _joined(seq: Sequence, steps: list[Tensor], state: Tensor) -> Tensor:
+def _joined(seq: SequenceArgs, steps: list[Tensor], state: Tensor) -> Tensor:
     if not steps:
         return Tensor(zeros_beside(state, (0, *state.shape)))
     return seq.in_step_order(stack(steps))

@@ -52,4 +52,4 @@ def convert(leaf: Any, dtype: np.dtype | None, device: str | None) -> None:
     node = leaf.node or getattr(leaf, "frozen", None)
     if node is not None:
         node.dtype = leaf.array.dtype
-    leaf.grad = None if grad is None else Box.shown_as(new(grad.array))
+    leaf.grad = None if grad is None else Box.result_type(new(grad.array))

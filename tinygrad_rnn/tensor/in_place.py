@@ -60,11 +60,11 @@ class InPlace(Box):
         self.origin = None
 
     def _check_writable(self, name: str) -> None:
-        if self.node is not None and (recording() or self.node.rule is not None):
+        if self.node is not None and (recording() or self.node.definition is not None):
+            got = f"the result of {self.node.name!r}" if self.node.definition else "a leaf with requires_grad"
             raise RuntimeError(
                 f"{name}: in-place write on a recorded tensor: expected a constant, or a leaf within no_grad(), got "
-                f"{'a leaf with requires_grad' if self.node.rule is None else f'the result of {self.node.name!r}'} "
-                f"of shape {self.array.shape}: write it as a new tensor (where, masked_fill, concat)"
+                f"{got} of shape {self.array.shape}: write it as a new tensor (where, masked_fill, concat)"
             )
 
     def _overwrite(self, name: str, array: Any) -> None:

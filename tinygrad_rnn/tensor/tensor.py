@@ -104,11 +104,11 @@ class Tensor(InPlace, AsBytes):
 
     def __repr__(self) -> str:
         body = np.array2string(host(self), separator=", ", prefix="tensor(", precision=4, threshold=1000)
-        notes = [] if self.dtype in (np.float32, np.int64, np.bool_) else [f"dtype={self.dtype}"]
-        notes += [] if self.device == "cpu" else [f"device={self.device!r}"]
+        extras = [] if self.dtype in (np.float32, np.int64, np.bool_) else [f"dtype={self.dtype}"]
+        extras += [] if self.device == "cpu" else [f"device={self.device!r}"]
         if self.node is not None:
-            notes.append("requires_grad=True" if self.is_leaf else f"node={self.node.name}")
-        return f"tensor({', '.join([body, *notes])})"
+            extras.append("requires_grad=True" if self.is_leaf else f"node={self.node.name}")
+        return f"tensor({', '.join([body, *extras])})"
 
     def __reduce__(self) -> tuple:
         if not self.is_leaf:
@@ -121,12 +121,12 @@ class Tensor(InPlace, AsBytes):
         found = memo[id(self)] = make(kind, data.copy(), requires_grad, where)
         grad = self.grad
         if grad is not None:
-            notes = tape.Notes(keeps_grad=True)
-            notes.grad = boxed(grad.array.copy())
+            extras = tape.NodeExtras(keeps_grad=True)
+            extras.grad = boxed(grad.array.copy())
             node = found.node
             if node is None:
                 node = found.frozen = tape.leaf(found.array)
-            node.notes = notes
+            node.extras = extras
         return found
 
     __hash__ = object.__hash__
@@ -206,13 +206,13 @@ class Tensor(InPlace, AsBytes):
     @property
     def is_leaf(self) -> bool:
         """Whether nothing recorded computed it: a parameter, an input or a constant."""
-        return self.node is None or self.node.rule is None
+        return self.node is None or self.node.definition is None
 
     @property
     def grad(self) -> Tensor | None:
         """d(what backward was called on) / d(this), added up over calls; None before the first."""
         node = self.node or getattr(self, "frozen", None)
-        return None if node is None or node.notes is None else node.notes.grad
+        return None if node is None or node.extras is None else node.extras.grad
 
     @grad.setter
     def grad(self, grad: Tensor | None) -> None:
@@ -226,8 +226,8 @@ class Tensor(InPlace, AsBytes):
                 same_device("grad", grad, self, "the tensor is")
         node = self.node or getattr(self, "frozen", None)
         if node is not None:
-            node.notes = node.notes or tape.Notes()
-            node.notes.grad = grad
+            node.extras = node.extras or tape.NodeExtras()
+            node.extras.grad = grad
 
     def backward(self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
         """Add d(self)/d(leaf) to the `grad` of every leaf that this was computed from.
@@ -237,7 +237,7 @@ class Tensor(InPlace, AsBytes):
         create_graph: record the backward, so that the gradients can be differentiated again.
         """
         seed = starting_cotangent("backward", self, gradient, create_graph)
-        tape.walk([(self.node, seed)], retain=retain_graph or create_graph, create=create_graph)
+        tape.backward_pass([(self.node, seed)], retain=retain_graph or create_graph, create=create_graph)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> tape.HookHandle:
         """Call `hook(gradient)` in every backward that reaches this tensor; a tensor it returns goes on in its place.
@@ -252,8 +252,8 @@ class Tensor(InPlace, AsBytes):
         """Keep the gradient of this tensor in `grad` too, though it is no leaf."""
         if self.node is None:
             raise RuntimeError("retain_grad: expected a tensor with requires_grad, got a constant")
-        self.node.notes = self.node.notes or tape.Notes()
-        self.node.notes.keeps_grad = True
+        self.node.extras = self.node.extras or tape.NodeExtras()
+        self.node.extras.keeps_grad = True
 
     def detach(self) -> Tensor:
         """The same numbers as a constant: no gradient passes. A write to it is one to this tensor too."""
@@ -355,4 +355,4 @@ def _rebuilt(kind: type[Tensor], data: Any, requires_grad: bool, device: str = "
     return tensor
 
 
-Box.shown_as = Tensor  # from here on the tape hands out tensors
+Box.result_type = Tensor  # from here on the tape hands out tensors

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Collection, Mapping
-from collections.abc import Sequence as Ordered
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -100,7 +99,7 @@ class Limit(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Spot:
+class BufferView:
     """A contiguous matrix in a block of memory, so many bytes from its beginning."""
 
     block: str
@@ -109,7 +108,7 @@ class Spot:
     columns: int
 
 
-class Pass:
+class CommandList:
     """A recorded list of jobs; `arenas` says for each arena how many bytes it has.
 
     dtype: of the blocks, but for arenas, which are bytes, and those that `others` names. written: names of the caller's
@@ -133,14 +132,14 @@ class Pass:
             words += [kernel.entry, 8 * start]
             start += len(arguments)
         words += [argument for _, arguments in jobs for argument in arguments]
-        spots = [w if isinstance(w, Spot) else Spot("", w, 0, 0) for w in words]
-        self.blocks = [name for name in dict.fromkeys(s.block for s in spots) if name]
+        views = [w if isinstance(w, BufferView) else BufferView("", w, 0, 0) for w in words]
+        self.blocks = [name for name in dict.fromkeys(s.block for s in views) if name]
         places = {name: i for i, name in enumerate(["", *self.blocks])}
-        self.which = np.array([places[s.block] for s in spots], np.int64)
-        self.offsets = np.array([s.offset for s in spots], np.int64)
+        self.which = np.array([places[s.block] for s in views], np.int64)
+        self.offsets = np.array([s.offset for s in views], np.int64)
         self.jobs, self.arenas, self.count = jobs, arenas, count
         self.limits = {name: Limit(size, memory.BYTE, True) for name, size in arenas.items()}
-        for s in spots:
+        for s in views:
             if s.block and s.block not in arenas:
                 kind = others.get(s.block, dtype)
                 numbers = s.rows * s.columns * (dtype.itemsize if kind == memory.BYTE else 1)  # another pass's arena
@@ -155,8 +154,8 @@ class Pass:
         return np.concatenate([limits.reshape(-1), np.stack([self.which, self.offsets], 1).reshape(-1)])
 
     def bound(
-        self, blocks: Mapping[str, np.ndarray], room: Mapping[str, int], size: int, rest: Ordered[str]
-    ) -> Pass:
+        self, blocks: Mapping[str, np.ndarray], room: Mapping[str, int], size: int, rest: Sequence[str]
+    ) -> CommandList:
         """This pass with some of its blocks in place for good, and all else given, in order, to `run_on`.
 
         Whoever runs it keeps `blocks` alive. room: those that will be parts of one block, the first that is given, so
@@ -181,7 +180,7 @@ class Pass:
         for block in borrowed.values():
             memory.give_back(block)
 
-    def run_on(self, blocks: Ordered[np.ndarray]) -> None:
+    def run_on(self, blocks: Sequence[np.ndarray]) -> None:
         """Run it on blocks in the order of its own. ValueError, before anything runs, for one that does not fit."""
         words = np.empty(len(self.which), INT64)
         misfit = _placing()(np.fromiter(map(id, blocks), INT64, len(blocks)), self.plan, words)
@@ -190,6 +189,6 @@ class Pass:
         threads.run(address(words), self.count)
 
 
-def view(block: np.ndarray, spot: Spot, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def array_at(block: np.ndarray, view: BufferView, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """What lies at a spot of an arena, as an array."""
-    return np.ndarray(shape, dtype, block, spot.offset)
+    return np.ndarray(shape, dtype, block, view.offset)

@@ -215,7 +215,7 @@ def cast(x: Any, dtype: Any) -> Any:
     x, dtype = operand("cast: x", x), np.dtype(dtype)
     if x.dtype == dtype:
         return x
-    return _cast(Box.shown_as(x.array) if dtype.kind != "f" and isinstance(x, Box) else x, dtype, x.dtype)
+    return _cast(Box.result_type(x.array) if dtype.kind != "f" and isinstance(x, Box) else x, dtype, x.dtype)
 
 
 _move: Callable[..., Any] = primitive(

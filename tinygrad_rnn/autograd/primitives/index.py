@@ -215,7 +215,7 @@ _take_rows = primitive(
     "embedding",
     lambda weight, index, rows: weight[index],
     lambda g, index, rows: _add_rows(g, index, rows),
-    fresh=True,
+    unaliased=True,
 )
 _add_rows: Callable[..., Any] = primitive(
     "add_rows",

@@ -21,7 +21,7 @@ _matmul: Any = primitive(
     lambda g, x, y: _matmul(g, y.mT),
     lambda g, x, y: _matmul(x.mT, g),
     numeric=True,
-    fresh=True,
+    unaliased=True,
     expects="x [..., n, k] and y [..., k, m]",
 )
 
@@ -52,9 +52,9 @@ linear: Any = primitive(
     "linear",
     lambda x, weight: _times_transposed(x, weight),
     _linear_vjp,
-    joint=True,
+    combined=True,
     numeric=True,
-    fresh=True,
+    unaliased=True,
     expects="x [..., k] and weight [m, k]",
 )
 
@@ -62,9 +62,9 @@ affine: Any = primitive(
     "linear",
     lambda x, weight, bias: _times_transposed(x, weight, bias),
     _linear_vjp,
-    joint=True,
+    combined=True,
     numeric=True,
-    fresh=True,
+    unaliased=True,
     expects="x [..., k], weight [m, k] and bias [m]",
 )
 

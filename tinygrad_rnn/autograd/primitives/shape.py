@@ -163,7 +163,7 @@ _concat = primitive(
     "concat",
     lambda axis, sizes, *xs: np.concatenate(xs, axis),
     _cut,
-    joint=True,
+    combined=True,
     expects="tensors that are alike but for the size along dim",
 )
 
@@ -181,7 +181,7 @@ _stack = primitive(
     "stack",
     lambda axis, *xs: np.stack(xs, axis),
     lambda needs, g, axis: (None, *unbind(g, axis)),
-    joint=True,
+    combined=True,
     expects="tensors of one shape",
 )
 
