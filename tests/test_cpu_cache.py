@@ -29,7 +29,8 @@ def kernel(args, thread, threads):
 SMALL = '''
 import ctypes, os, sys
 os.chdir(os.environ.get("GO_TO", "."))
-from tinygrad_rnn.kernels.cpu import cache, compiled, native
+from tinygrad_rnn.kernels.cpu.runtime import cache, compiled
+from tinygrad_rnn.kernels.cpu.codegen import native
 TEXT = """
 from tinygrad_rnn.kernels.cpu.runtime.compiled import njit
 from tinygrad_rnn.kernels.cpu.codegen.packing import put

@@ -26,7 +26,9 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import info, nn
 from tinygrad_rnn.arrays import cuda, device
 from tinygrad_rnn.arrays.device import host
+from tinygrad_rnn.autograd.tape import solely_owned
 from tinygrad_rnn.kernels.cuda import build
+from tinygrad_rnn.tensor.creation import as_tensor
 
 # Names and places
 
@@ -201,7 +203,7 @@ def nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def no_library(name: str) -> Any:
         raise OSError(name)
 
-    monkeypatch.setattr(device.ctypes, "CDLL", no_library)
+    monkeypatch.setattr(cuda.ctypes, "CDLL", no_library)
     cuda.cupy.cache_clear()
 
 
@@ -227,7 +229,7 @@ def test_a_broken_cupy_is_said(nothing: None, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "cupy", None)  # what `import` then raises is an ImportError
     monkeypatch.setattr(cuda.importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(device, "_driver_lacks", list)
+    monkeypatch.setattr(cuda, "_driver_lacks", list)
     assert cuda.cuda_lacks()[0].startswith("CuPy cannot be imported: ")
 
 
@@ -235,7 +237,7 @@ def test_a_driver_without_a_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     class Driver:
         cuInit = staticmethod(lambda flags: 100)
 
-    monkeypatch.setattr(device.ctypes, "CDLL", lambda name: Driver)
+    monkeypatch.setattr(cuda.ctypes, "CDLL", lambda name: Driver)
     assert cuda._driver_lacks() == ["the NVIDIA driver finds no GPU (CUDA error 100)"]
 
 
@@ -329,7 +331,7 @@ def test_dlpack_with_a_gpu(cupy: Any) -> None:
     assert x.device == "cuda:0" and x.dtype == np.float64 and x.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
     source[0, 0] = 7.0
     assert x[0, 0].item() == 7.0  # one memory
-    assert x.__dlpack_device__() == (2, 0) and not tg.tape.solely_owned(x)
+    assert x.__dlpack_device__() == (2, 0) and not solely_owned(x)
     assert tg.from_dlpack(x).tolist() == x.tolist()
     if cupy is not strict_cupy.library:
         back = cupy.from_dlpack(x)
@@ -383,4 +385,4 @@ def test_dlpack_with_torch() -> None:
     weight = nn.Linear(2, 2).weight.detach()
     assert torch.from_dlpack(weight).tolist() == weight.tolist()
     assert torch.from_dlpack(tg.arange(3)).dtype == torch.int64
-    assert host(source).tolist() == source.tolist() and tg.creation.as_tensor(source).device == "cpu"
+    assert host(source).tolist() == source.tolist() and as_tensor(source).device == "cpu"

@@ -14,7 +14,7 @@ warnings.filterwarnings("ignore", ".*fork.*")
 import numpy as np
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.kernels.cpu import threads
+from tinygrad_rnn.kernels.cpu.runtime import threads
 
 threads.wanted_threads = lambda flops: threads.get_num_threads()
 tg.set_num_threads(3)

@@ -16,7 +16,7 @@ import gc, os, random, signal, sys, threading, time
 import numpy as np
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.kernels.cpu import threads
+from tinygrad_rnn.kernels.cpu.runtime import threads
 
 wanted, seed = int(sys.argv[1]), int(sys.argv[2])
 threads.wanted_threads = lambda flops: threads.get_num_threads()

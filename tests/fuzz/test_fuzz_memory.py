@@ -15,7 +15,8 @@ import ctypes, mmap, sys
 import numpy as np
 from tinygrad_rnn import kernels
 from tinygrad_rnn.cells import BUILT_IN
-from tinygrad_rnn.kernels.cpu import dense, driver, gradients, softmax, threads
+from tinygrad_rnn.kernels.cpu import dense, driver, gradients, softmax
+from tinygrad_rnn.kernels.cpu.runtime import threads
 from tinygrad_rnn.kernels.ir.sequence_args import Sequence
 from tinygrad_rnn.cells.trace import trace
 

@@ -341,7 +341,8 @@ def _named(cell: Cell, error: Exception) -> Exception:
         return error
     return TypeError(
         f"cell {cell.name}: expected arithmetic and elementwise functions of tinygrad_rnn, of each unit by itself "
-        f"(a product with a gate's recurrent weights is a.{cell.gates[0]}.recurrent(v)), got {type(error).__name__}: {said}"
+        f"(a product with a gate's recurrent weights is a.{cell.gates[0]}.recurrent(v)), "
+        f"got {type(error).__name__}: {said}"
     )
 
 
