@@ -17,7 +17,7 @@ from tinygrad_rnn import kernels
 from tinygrad_rnn.cells import BUILT_IN
 from tinygrad_rnn.kernels.cpu import dense, driver, gradients, softmax
 from tinygrad_rnn.kernels.cpu.runtime import threads
-from tinygrad_rnn.kernels.ir.sequence_args import Sequence
+from tinygrad_rnn.kernels.ir.sequence_args import SequenceArgs
 from tinygrad_rnn.cells.trace import trace
 
 cases, seed = int(sys.argv[1]), int(sys.argv[2])
@@ -47,7 +47,7 @@ def layer(draw):
     T, N, I, H = (int(rng.choice(sizes)) for sizes in ([1, 2, 5], [1, 2, 3, 17], [1, 3, 17, 100], [1, 3, 16, 17, 100]))
     gates, bias = len(step.gates), rng.random() < 0.7
     lengths = guarded(rng.integers(0, T + 1, N)) if rng.random() < 0.4 else None
-    seq = Sequence(
+    seq = SequenceArgs(
         draw(T, N, I), draw(gates * H, I), draw(gates * H, H), draw(gates * H) if bias else None,
         draw(gates * H) if bias else None, params={p: draw(H) for p in step.params},
         initial=tuple(draw(N, H) for _ in step.states), lengths=lengths, reverse=bool(rng.random() < 0.4),
