@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 NVCC = """#!/bin/sh
 [ "$1" = --list-gpu-arch ] && echo compute_80 && exit
 while [ $# -gt 0 ]; do

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = {
     "adding_problem": (["--length", "6", "--steps", "200", "--hidden", "16"], "error on 1000 new sequences"),
     "own_cell": (["--steps", "120"], "right answers on 500 new streams"),

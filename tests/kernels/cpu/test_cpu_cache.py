@@ -21,7 +21,7 @@ from tinygrad_rnn.kernels.cpu.codegen.native import Kernel
 from tinygrad_rnn.kernels.cpu.runtime import cache
 from tinygrad_rnn.kernels.runtime import cache as store
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 TEXT = """
 def kernel(args, thread, threads):
     pass

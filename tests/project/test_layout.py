@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # From the bottom to the top; modules of one layer may import one another, but not in a circle.
 LAYERS = [
     ["interrupts", "terminal"],

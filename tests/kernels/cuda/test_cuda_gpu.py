@@ -1,9 +1,9 @@
 """What only a GPU can show of the CUDA driver: the kernels themselves, in all regimes, on CuPy's arrays.
 
-    pytest tests/test_cuda_gpu.py                            everything; nvcc has minutes to build, once
-    compute-sanitizer --tool memcheck --error-exitcode 1 pytest -k small tests/test_cuda_gpu.py
-    compute-sanitizer --tool racecheck --error-exitcode 1 pytest -k small tests/test_cuda_gpu.py
-    compute-sanitizer --tool initcheck --error-exitcode 1 pytest -k small tests/test_cuda_gpu.py
+    pytest tests/kernels/cuda/test_cuda_gpu.py               everything; nvcc has minutes to build, once
+    compute-sanitizer --tool memcheck --error-exitcode 1 pytest -k small tests/kernels/cuda/test_cuda_gpu.py
+    compute-sanitizer --tool racecheck --error-exitcode 1 pytest -k small tests/kernels/cuda/test_cuda_gpu.py
+    compute-sanitizer --tool initcheck --error-exitcode 1 pytest -k small tests/kernels/cuda/test_cuda_gpu.py
 
 The small ones take each array from the driver itself, not from CuPy's pool, where one array's end is another's start.
 """

@@ -18,7 +18,7 @@ from tinygrad_rnn.bench import ceilings, groups, layers, peers, plots, readme, r
 from tinygrad_rnn.bench.record import KINDS, OURS, Record
 from tinygrad_rnn.bench.results import Result, Results, ResultsError, Spread
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def numbers(*values):

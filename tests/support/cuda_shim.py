@@ -1,4 +1,4 @@
-"""The CUDA kernels without a GPU: built as C++ against tests/shim, run by the very same driver on NumPy."""
+"""The CUDA kernels without a GPU: built as C++ against the folder shim, run by the very same driver on NumPy."""
 
 from __future__ import annotations
 
