@@ -1,6 +1,6 @@
-"""The files of the cache folder: which of them this version of the library can use, and which nobody uses any more.
+"""Lists the files of the cache folder, says which of them this version of the library can use, and removes the others.
 
-Only names that this library gives, or gave, to its files are looked at: a folder of the user's may hold other things.
+Only names that this or an earlier version of the library gives to its files count: the folder may hold other files.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ ENTRY = re.compile(r"\w+_[0-9a-f]{16}[\w.]*\.(?P<version>[0-9a-f]{12})\.(code|so
 UNFINISHED = re.compile(ENTRY.pattern.replace("?P<version>", "") + r"\.[0-9a-f]{16}\.tmp|tmp\w{8}\.tmp")
 EARLIER = re.compile(r".+_[0-9a-f]{16}(_\w+)?\.(py|so)")  # generated modules and libraries of earlier layouts
 EARLIER_COMPILED = re.compile(r".+_[0-9a-f]{16}\..*(nbi|nbc|pyc)(\.tmp\.\w+)?")  # in __pycache__
-PATIENCE = 3600  # seconds, after which a process that has not finished a file is taken to have died
+PATIENCE = 3600  # seconds after which the writer of an unfinished file is assumed to have died
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of the cache folder; current: this version, on this machine, would read it."""
+    """A file of the cache folder. current: this version of the library would read it on this machine."""
 
     path: Path
     size: int
@@ -29,19 +29,19 @@ class File:
 
 
 def files(folder: Path) -> list[File]:
-    """All files that are this library's, but for those that another process may be writing."""
+    """Return all files of this library, except those that another process may be writing."""
     versions = _versions()
     return [*_found(folder, versions), *_found(folder / "__pycache__", versions, EARLIER_COMPILED)]
 
 
 def remove(found: list[File]) -> None:
-    """Remove files; those that are gone already, or may not be removed, are left at that."""
+    """Remove files. Skip a file that is already gone, and one that may not be removed."""
     for file in found:
         with contextlib.suppress(OSError):
             file.path.unlink()
-    for place in {file.path.parent for file in found if file.path.parent.name == "__pycache__"}:
-        with contextlib.suppress(OSError):  # something else lies there
-            place.rmdir()
+    for parent in {file.path.parent for file in found if file.path.parent.name == "__pycache__"}:
+        with contextlib.suppress(OSError):  # it holds other files too
+            parent.rmdir()
 
 
 def _versions() -> set[str | None]:
@@ -57,6 +57,6 @@ def _found(folder: Path, versions: set[str | None], earlier: re.Pattern = EARLIE
             with contextlib.suppress(OSError):  # another process has removed it
                 status = path.lstat()
                 entry = ENTRY.fullmatch(path.name)
-                left = UNFINISHED.fullmatch(path.name) and time.time() - status.st_mtime > PATIENCE
-                if path.is_file() and (entry or left or earlier.fullmatch(path.name)):
+                abandoned = UNFINISHED.fullmatch(path.name) and time.time() - status.st_mtime > PATIENCE
+                if path.is_file() and (entry or abandoned or earlier.fullmatch(path.name)):
                     yield File(path, status.st_size, bool(entry and entry["version"] in versions))

@@ -1,29 +1,19 @@
-"""The compiled driver: vector code for this host, generated from a cell's Programs and built by Numba.
+"""The CPU driver: vector code for this processor, generated from a cell's Programs and compiled by Numba.
 
-What is generated, from the single instruction upwards:
+Read the files in this order, from the ground up. Each folder lists its own files.
 
-    host.py        what the host's vector unit is like
-    vector.py      pointwise operations on LLVM vectors
-    pointwise.py   a Program on the rows of a tile
-    tile.py        the register tile, of which all matrix products are made
-    native.py      blocks of arguments, counters that threads share, calls by address; Kernel, a compiled function
-    packing.py     kernels that lay matrices out for the tile
-    product.py     kernels for matrix products of any size
-    recurrence.py  kernels of the recurrent loops
-    cache.py       generated modules, run from their text
-    compiled.py    their machine code, read from the cache folder or compiled
+    runtime/           processor, threads, memory, cached machine code, command lists
+    codegen/           generated kernels: vector operations, the matrix tile, products, recurrent loops
+    builder.py         builds a command list: lays out matrices, adds commands that copy, pack and multiply them
+    layer_commands.py  builds the command lists of one layer's forward and backward
+    packed_weights.py  packed weights that stay in memory between calls, and inference with them
+    driver.py          the sequence driver: `forward`, `infer` and `backward` on SequenceArgs
+    ahead.py           all kernels of a cell, to compile them before they are needed
 
-How it is run, from the threads upwards:
+These stand next to the sequence driver and use the same runtime:
 
-    threads.py     the team of threads, whose number changes no bit of a result
-    memory.py      arrays whose memory is used again
-    passes.py      a list of jobs, recorded once and run on any arrays
-    record.py      the passes of a layer: what its forward and backward do, in what order
-    weights.py     packed weights kept from call to call; inference with them
-    driver.py      the sequence driver: runs the passes on a Sequence
-    dense.py       matrix products for dense layers
-    elementwise.py a Program over flat arrays: an optimiser's update
-    softmax.py     the likelihood of a class under softmax, and its gradient
-    ahead.py       all kernels of a cell, to compile them ahead
-    gradients.py   rows added by index, sums of squares and scaling, of many gradients at once
+    dense.py           matrix products of dense layers
+    elementwise.py     a Program over flat arrays: an optimiser's update
+    softmax.py         negative log-likelihood under softmax, and its gradient
+    gradients.py       rows added by index; sums of squares and scaling of many gradients at once
 """

@@ -1,9 +1,11 @@
-"""The cache folder: compiled code is kept there between processes, and it is trusted under two conditions.
+"""The cache folder keeps compiled code between processes. Two conditions decide whether a file of it is trusted.
 
-The folder and each file that is read from it must belong to the user or to root, and nobody else may write to them:
-that keeps out code that others plant. Each file ends with a SHA-256 of its name and content, which is compared before
-the file is used: that finds damage. A file that does not hold is made anew, a folder that does not hold is not used;
-neither is an error, and the first such trouble of a process is said in one warning.
+1. The folder and the file belong to the user or to root, and nobody else may write to them. This keeps out code that
+   another user plants.
+2. The file ends with the SHA-256 of its name and content. It is compared before the file is used. This finds damage.
+
+A file that fails is compiled and written again. A folder that fails is not used. Neither is an error: a process gives
+one warning, at the first such problem.
 """
 
 from __future__ import annotations
@@ -36,23 +38,23 @@ _warned = False
 
 
 def digest(text: str) -> str:
-    """A short name for a text."""
+    """Return a short hash of a text: 16 hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def digest_of_files(files: Iterable[Traversable]) -> str:
-    """A short name for the contents of files, in the order of their names."""
-    found = hashlib.sha256()
+    """Return a short hash, 12 hexadecimal digits, of the contents of files in the order of their names."""
+    hashed = hashlib.sha256()
     for file in sorted(files, key=lambda file: file.name):
-        found.update(file.read_bytes())
-    return found.hexdigest()[:12]
+        hashed.update(file.read_bytes())
+    return hashed.hexdigest()[:12]
 
 
 def sources(package: str, *suffixes: str) -> list[Traversable]:
-    """The files of a package with these suffixes, wherever it was imported from: a folder or a zip file."""
+    """Return the files of a package with these suffixes, whether it was imported from a folder or a zip file."""
     found = [file for file in importlib.resources.files(package).iterdir() if file.name.endswith(suffixes)]
     if not found:
-        raise FileNotFoundError(f"{package}: no file {' or '.join(suffixes)} is there")
+        raise FileNotFoundError(f"{package}: found no file that ends with {' or '.join(suffixes)}")
     return found
 
 
@@ -61,9 +63,9 @@ def sources(package: str, *suffixes: str) -> list[Traversable]:
 
 @functools.cache
 def folder() -> Path | None:
-    """The cache folder, absolute, made if need be; None, with a warning, where it cannot be used.
+    """Return the cache folder, absolute, and create it if need be. Return None, with a warning, if it cannot be used.
 
-    It is settled at the first call: the process may change its working folder afterwards. It need not be writable.
+    The first call decides, because the process may change its working folder later. The folder need not be writable.
     """
     wanted = wanted_folder()
     try:
@@ -72,7 +74,7 @@ def folder() -> Path | None:
         wanted.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = wanted.resolve(strict=True)
         reason = distrust(found.stat())
-    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: also of links that go in a circle
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: also for links that form a circle
         found, reason = None, _reason(error)
     if reason:
         warn_once(f"the cache folder {wanted} is not used: {reason}")
@@ -81,7 +83,7 @@ def folder() -> Path | None:
 
 
 def wanted_folder() -> Path | str:
-    """The folder that the environment asks for, absolute; as it is written there, where that names none."""
+    """Return the absolute folder that the environment asks for, or its text as written if that names no folder."""
     try:
         return _wanted()
     except (OSError, RuntimeError):
@@ -92,12 +94,12 @@ def _wanted() -> Path:
     if named := os.environ.get(VARIABLE):
         path = Path(named)
         return (_in_home(path) if named.startswith("~") else path).absolute()
-    base = Path(os.environ.get("XDG_CACHE_HOME") or "")  # one that is not absolute is to be ignored, by XDG's rules
+    base = Path(os.environ.get("XDG_CACHE_HOME") or "")  # XDG's rules: a path that is not absolute is ignored
     return (base if base.is_absolute() else _in_home(Path("~/.cache"))) / "tinygrad_rnn"
 
 
 def _in_home(path: Path) -> Path:
-    """The path with ~ expanded. RuntimeError where it leads nowhere: HOME unset, and the user unknown to the system."""
+    """Return the path with ~ expanded. Raise RuntimeError if there is no home: HOME is unset and the user unknown."""
     found = path.expanduser()
     if not found.is_absolute() or os.environ.get("HOME") == "":
         raise RuntimeError("HOME names no home folder")
@@ -105,22 +107,22 @@ def _in_home(path: Path) -> Path:
 
 
 def distrust(status: os.stat_result) -> str:
-    """Why others than the user and root could have put code into a file or folder; empty where they could not."""
-    if not hasattr(os, "geteuid"):  # Windows: its user folders are the user's own
+    """Return why somebody other than the user and root could have written a file or folder; "" if nobody could."""
+    if not hasattr(os, "geteuid"):  # Windows: its user folders belong to the user alone
         return ""
     if status.st_uid not in (0, os.geteuid()):
         return f"it belongs to another user (number {status.st_uid})"
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return f"others may write to it (mode {stat.S_IMODE(status.st_mode):04o}), and what lies there is run"
+        return f"others may write to it (mode {stat.S_IMODE(status.st_mode):04o}), and the code in it would be run"
     return ""
 
 
-def warn_once(trouble: str) -> None:
-    """Say what keeps the cache from being used, unless this process has already said such a thing."""
+def warn_once(problem: str) -> None:
+    """Warn that a problem keeps the cache from being used. A process gives only the first such warning."""
     global _warned
     if not _warned:
         _warned = True
-        text = f"{trouble}; kernels are compiled anew in each process; {VARIABLE} names another folder"
+        text = f"{problem}; each process compiles its kernels again; {VARIABLE} names another folder"
         warnings.warn_explicit(text, RuntimeWarning, "tinygrad_rnn", 1, module=__name__)
 
 
@@ -130,14 +132,14 @@ def _reason(error: BaseException) -> str:
 
 @functools.cache
 def temporary() -> Path:
-    """A folder that only this user can enter and that goes with this process, for files that must have a place."""
+    """Return a folder for files that must have a path. Only this user can enter it; it is removed with the process."""
     made = tempfile.mkdtemp(prefix="tinygrad_rnn_")  # mode 0700
     atexit.register(_remove, made, os.getpid())
     return Path(made)
 
 
 def _remove(folder: str, process: int) -> None:
-    """At the end of the process that made it, and not of one forked from it."""
+    """Remove the folder at the end of the process that made it, but not at the end of a process forked from that."""
     if os.getpid() == process:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -146,9 +148,9 @@ def _remove(folder: str, process: int) -> None:
 
 
 def read(path: Path, trusted: bool = False) -> bytes | None:
-    """The content that `write` was given; None where the file is not there, damaged, or could be another user's.
+    """Return the content that `write` was given; None if the file is missing, damaged, or could be another user's.
 
-    trusted: the file is a part of the installed package, which is trusted whoever it belongs to.
+    trusted: the file is a part of the installed package, which is trusted no matter who owns it.
     """
     try:
         with os.fdopen(os.open(path, _READ), "rb") as file:
@@ -166,9 +168,9 @@ def read(path: Path, trusted: bool = False) -> bytes | None:
 
 
 def write(path: Path, content: bytes) -> bool:
-    """Put a file in place whole, so that processes that write it at once do each other no harm.
+    """Write a file in one step, so that processes that write it at the same time do not harm each other.
 
-    False, with a warning, where that fails: the disk is full, the folder cannot be written to.
+    Return False, with a warning, if that fails: the disk is full, or the folder is not writable.
     """
     try:
         replace(path, content + _seal(path.name, content))
@@ -179,9 +181,9 @@ def write(path: Path, content: bytes) -> bool:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Put a file of these bytes in place, in one step. Its temporary name follows no link that was planted there."""
+    """Put a file of these bytes in place in one step. Its temporary name does not follow a link planted there."""
     unfinished = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
-    handle = os.open(unfinished, _WRITE, 0o644)  # readable: a folder that is filled ahead may be for other users
+    handle = os.open(unfinished, _WRITE, 0o644)  # readable for all: a folder may be filled ahead for other users
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -193,6 +195,6 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def _seal(name: str, content: bytes) -> bytes:
-    found = hashlib.sha256(name.encode() + b"\0")
-    found.update(content)
-    return found.digest() + MAGIC
+    hashed = hashlib.sha256(name.encode() + b"\0")
+    hashed.update(content)
+    return hashed.digest() + MAGIC

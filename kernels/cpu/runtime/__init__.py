@@ -1,1 +1,9 @@
-"""What compiled code runs on: the processor, threads, memory, and the cache of machine code."""
+"""The part of the CPU driver that compiled code runs on: processor, machine code, memory, threads, command lists.
+
+host.py          the vector unit of this processor
+compiled.py      the machine code of a generated function: read from the cache folder, or compiled and stored there
+cache.py         generated modules: run from their text, named by its hash
+memory.py        arrays in memory blocks that are used again
+threads.py       the thread team, whose size changes no bit of a result
+command_list.py  a list of kernel calls, built once for some shapes and run on any arrays of these shapes
+"""
