@@ -8,6 +8,7 @@ digits.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection
 from typing import Any
 
@@ -82,7 +83,8 @@ def constant(value: Any) -> Any:
 
 def check_parts(name: str, value: Any) -> None:
     """TypeError for nested lists that hold what would lose something as a part of an array."""
-    if isinstance(value, np.ma.MaskedArray):
+    masked = sys.modules.get("numpy.ma")  # imported if there is a masked array; here it would cost time, and a lock
+    if masked is not None and isinstance(value, masked.MaskedArray):
         raise TypeError(
             f"{name}: expected numbers without gaps, got a {type(value).__name__}: "
             "give its gaps a value with .filled(value)"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy.ma  # noqa: F401  Numba's first call would import it, and a fork meanwhile leave its lock held
 
 from ...runtime import cache
 from .cache import PREFIX, version
