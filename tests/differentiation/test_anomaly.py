@@ -125,3 +125,10 @@ def test_finite_programs_and_integers_pass() -> None:
         (x.softmax().log() * tg.tensor([1.0, 0.0], dtype="float64")).sum().backward()
         assert (tg.arange(3) * 2).tolist() == [0, 2, 4]
     assert x.grad is not None
+
+
+def test_lines_of_the_library_are_never_the_users():
+    """From the deepest room of the package: the line that is blamed is the one here."""
+    layer = tg.nn.Sequential(tg.nn.Linear(2, 2), tg.nn.Tanh())
+    with tg.detect_anomaly(), pytest.raises(FloatingPointError, match=r"test_anomaly\.py:\d+ in test_lines_of"):
+        layer(tg.tensor([[float("nan"), 1.0]]))

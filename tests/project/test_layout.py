@@ -164,3 +164,15 @@ def test_setup_names_every_package() -> None:
     assert listed == {dotted(p) for folder in folders for p in sources(folder) if p.name == "__init__.py"}
     for folder in folders:
         assert (ROOT / folder / "py.typed").exists()
+
+
+@pytest.mark.parametrize("path", sources("tinygrad_rnn") + sources("kernels"), ids=dotted)
+def test_what_is_renewed_at_a_fork_is_known_by_its_own_name(path: Path) -> None:
+    """`name = renewed_at_fork(globals(), "name", make)`: another name would leave the lock held in a forked child."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        value = getattr(node, "value", None)
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(value, ast.Call):
+            called = value.func
+            if (called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")) == "renewed_at_fork":
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                assert [ast.unparse(target) for target in targets] == [ast.literal_eval(value.args[1])]

@@ -12,7 +12,7 @@ import numpy as np
 
 from .grad_modes import Mode, Scope
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 _watching: ContextVar[bool] = ContextVar("watching", default=False)

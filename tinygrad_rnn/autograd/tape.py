@@ -52,7 +52,7 @@ def solely_owned(box: Box) -> bool:
 
 
 _clock = itertools.count()
-_accumulate_lock = locks.renewed_at_fork(globals(), "_deposit_lock", threading.Lock)
+_accumulate_lock = locks.renewed_at_fork(globals(), "_accumulate_lock", threading.Lock)
 
 
 class NodeExtras:
