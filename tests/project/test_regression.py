@@ -5,6 +5,7 @@ the test runs; calls are those of Python functions in one training step and one 
 what was counted when they were set. The last test times, but only a ratio within one run, and with a wide margin.
 """
 
+import gc
 import re
 import statistics
 import sys
@@ -85,7 +86,11 @@ def test_instructions_of_a_vector_of_cells(cell, function, most):
 
 
 def calls(run):
-    """How many Python functions a call of `run` enters, after it has been run before."""
+    """Return how many Python functions a call of `run` enters, after it has been run before.
+
+    The garbage of earlier tests is collected first: a collection within would enter their finalizers.
+    """
+    gc.collect()
     run()
     run()
     count = 0
@@ -94,11 +99,13 @@ def calls(run):
         nonlocal count
         count += event == "call"
 
+    gc.disable()
     sys.setprofile(watch)
     try:
         run()
     finally:
         sys.setprofile(None)
+        gc.enable()
     return count
 
 
