@@ -66,7 +66,10 @@ def at(tree, path):
 
 
 def change_tree(chance, tree, tensors):
-    path = chance.choice([path for path in places(tree) if path])
+    paths = [path for path in places(tree) if path]
+    if not paths:  # an earlier change emptied the tree
+        return
+    path = chance.choice(paths)
     parent = at(tree, path[:-1])
     kind = chance.randrange(8)
     if kind == 0:
@@ -80,6 +83,8 @@ def change_tree(chance, tree, tensors):
 
 
 def change_tensor(chance, tree, tensors):
+    if not tensors:
+        return
     name = chance.choice(list(tensors))
     array = tensors[name]
     kind = chance.randrange(6)
