@@ -98,7 +98,7 @@ def forward(step: Step, seq: SequenceArgs, keep: bool) -> tuple[list[Array], lis
         blocks[WEIGHTS] = kept_weights.block
     recorded = build_forward(at, keep, kept_weights is not None, count)
     views, T, N = recorded.views, at.T, at.N
-    h = views[step.states[0]]
+    h = views["state_" + step.states[0]]
     arenas = recorded.run.arenas
     make = memory.empty if seq.lengths is None else memory.zeros  # with lengths, zeros where there is no step
     found = {step.states[0]: make((T + 1, N, h.columns), at.dtype)}
@@ -108,7 +108,7 @@ def forward(step: Step, seq: SequenceArgs, keep: bool) -> tuple[list[Array], lis
     if VALUES in arenas:
         blocks[VALUES] = memory.empty(arenas[VALUES], memory.BYTE)
     for name in step.states[1:]:
-        view = views[name]
+        view = views["state_" + name]
         found[name] = array_at(blocks[KEPT], view, (view.rows // N, N, view.columns), at.dtype)
     if seq.lengths is not None:
         _start_ragged(seq, list(found.values()))

@@ -14,19 +14,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ir.plan import (
-    PROJECTION,
     Multiplication,
     Plan,
     Stage,
     plan,
     source_names,
 )
-from ..ir.program import Step
+from ..ir.program import Kind, Step
 from ..ir.sequence_args import sizes_of
 from ..runtime.bounded import bounded
 from .builder import CommandListBuilder
+from .codegen.layout import passed_array, vectors_of
 from .codegen.product import PANEL_VECTORS
-from .codegen.recurrence import recurrence, vectors_of
+from .codegen.recurrence import recurrence
 from .codegen.tile import tile_rows
 from .runtime import memory
 from .runtime.command_list import SCRATCH, BufferView, CommandList
@@ -35,9 +35,6 @@ from .runtime.host import VectorUnit
 WEIGHTS, KEPT, VALUES, COTANGENTS = "weights", "kept", "values", "cotangents"
 """Arenas: weights as the forward reads them; states and what further products multiplied; kept values; cotangents of
 pre-activations."""
-
-ALL_KEPT = "0kept"
-"""Stands for all kept values among spots under states' names: no identifier, as those are."""
 
 CACHE = 1 << 20  # bytes of a core's second-level cache
 MEETING = 1000  # what a meeting of threads costs, in vector multiply-adds: 0.2 to 0.3 us
@@ -155,22 +152,22 @@ class _Layer(CommandListBuilder):
         """A gate's rows of something laid out as weight_hh."""
         return self.part(view, self.step.recurrent_gates.index(gate) * self.at.H, self.at.H)
 
-    def weights(self, gates: tuple[str, ...]) -> BufferView:
-        """The recurrent weights of some gates, [gates H, P], or those of the projection, [P, H]."""
-        if gates == (PROJECTION,):
+    def weights(self, m: Multiplication) -> BufferView:
+        """Return the weights of a product: [gates H, P] of weight_hh, or weight_hr [P, H]."""
+        if m.projection:
             return self.given("weight_hr", self.at.P, self.at.H)
         weight = self.given("weight_hh", len(self.step.recurrent_gates) * self.at.H, self.at.P)
-        if gates == self.step.recurrent_gates:
+        if m.gates == self.step.recurrent_gates:
             return weight
-        chosen = self.make(len(gates) * self.at.H, self.at.P)
-        for i, gate in enumerate(gates):
+        chosen = self.make(len(m.gates) * self.at.H, self.at.P)
+        for i, gate in enumerate(m.gates):
             to = self.part(chosen, i * self.at.H, self.at.H)
             self.copy(self.gate_rows(weight, gate), to, 1, self.at.H, self.at.P)
         return chosen
 
     def pack(self, m: Multiplication, stage: Stage, backward: bool) -> BufferView:
         """The weights of a product in panels as its tiles read them."""
-        weight, gates, vectors = self.weights(m.gates), len(m.gates), vectors_of(stage, backward)
+        weight, gates, vectors = self.weights(m), len(m.gates) or 1, vectors_of(stage, backward)
         if backward:
             return self.panels(weight, False, vectors, groups=gates)
         return self.panels(weight, True, vectors, gates)
@@ -183,8 +180,8 @@ class _Layer(CommandListBuilder):
     def loop(self, function: str, slots: int, places: dict[str, Any]) -> None:
         """A generated loop."""
         at, stages = self.at, self.plan.stages(function)
-        passing = {name.replace(".", "_") for stage in stages for name, _ in stage.program.outputs if name[0] == "t"}
-        places |= {name: self.make(at.N, self.W) for name in passing}
+        computed = [value for stage in stages for value, _ in stage.program.outputs]
+        places |= {passed_array(v): self.make(at.N, self.W) for v in computed if v.kind is Kind.PASSED}
         places |= {"T": at.T, "N": at.N, "H": at.H, "W": self.W, "P": at.P, "V": self.V, "reverse": at.reverse}
         places |= {"slots": slots, "active": self.given("active", 1, at.T, np.dtype(np.int64))}
         places["members"] = self.members(stages, function == "backward")
@@ -246,19 +243,20 @@ def build_forward(at: Shapes, keep: bool, packed: bool, count: int) -> BuiltComm
         r.include(weights.run)
     gates = len(step.input_gates)
     places: dict[str, Any] = dict(weights.views) | r.inputs()
-    places["kept"] = kept = r.make(r.rows, len(step.kept) * r.W if keep else 0, VALUES)
+    places["kept"] = kept = r.make(r.rows, len(step.saved) * r.W if keep else 0, VALUES)
     out = kept if keep and r.plan.in_place else None
     places["x"] = r.multiply(r.given("x", r.rows, at.I), False, weights.views["weight_ih"], gates * r.W, out)
-    views = {ALL_KEPT: kept}
+    views = {"kept": kept}
     for i, name in enumerate(step.states):
         n = at.T + 1 if i == 0 or keep else 2
         state = r.make(n * at.N, r.W, KEPT) if i else r.given("h", n * at.N, r.V)
-        views[name] = places["state_" + name] = state
+        views["state_" + name] = places["state_" + name] = state
         if not at.ragged:
             start = r.part(state, (at.T if at.reverse else 0) % n * at.N, at.N)
             r.copy(r.given("initial_" + name, at.N, at.width(i)), start, 1, at.N, at.width(i))
-    for name in [*source_names(step).values(), *(["v." + PROJECTION] if at.projected else [])]:
-        views[name] = places[name.replace(".", "_")] = r.make(r.rows if keep else at.N, r.W, KEPT)
+    sources = [f"v_{value.name}" for value in source_names(step).values()]
+    for name in [*sources, *(["unprojected"] if at.projected else [])]:
+        views[name] = places[name] = r.make(r.rows if keep else at.N, r.W, KEPT)
     r.loop("train" if keep else "infer", at.T + 1 if keep else 2, places)
     return r.recorded(views)
 
@@ -274,11 +272,11 @@ def build_backward(
     """
     r, step, forward = _Layer(at, count), at.step, build_forward(at, True, False, count)
     gates, direct = len(step.input_gates), len(step.direct_gates)
-    places: dict[str, Any] = {"kept": forward.views[ALL_KEPT], "x": r.cotangents(gates)}
+    places: dict[str, Any] = {"kept": forward.views["kept"], "x": r.cotangents(gates)}
     places["h"] = places["x"] if r.plan.shares else r.cotangents(direct)
     for i, name in enumerate(step.states):
         width = at.width(i)
-        places |= {"state_" + name: forward.views[name], "full_" + name: d_outputs[i]}
+        places |= {"state_" + name: forward.views["state_" + name], "full_" + name: d_outputs[i]}
         if d_outputs[i]:
             places["out_" + name] = r.padded(r.given("d_out_" + name, r.rows, width))
         else:
@@ -295,7 +293,7 @@ def build_backward(
             r.fill(places["de_" + name])
     places |= {f"dv_{j}": r.steps(r.W) for j in range(len(step.products))}
     if at.projected:
-        places["dv_" + PROJECTION] = r.steps(r.V)
+        places["d_projected"] = r.steps(r.V)
     places |= r.all_panels(r.plan.adjoint, True)
     r.loop("backward", at.T + 1, places)
     if direct and wants_initial and not at.ragged:
@@ -319,7 +317,7 @@ def _weight_gradients(r: _Layer, places: dict[str, Any], views: dict[str, Buffer
     bias = r.result("d_bias_ih", 1, gates * at.H) if at.bias_ih else None
     _product(r, d_x, x, r.result("d_weight_ih", gates * at.H, at.I), gates, bias)
     if at.projected:
-        d_weight = r.product(places["dv_" + PROJECTION], True, views["v." + PROJECTION], False)
+        d_weight = r.product(places["d_projected"], True, views["unprojected"], False)
         r.copy(d_weight, r.result("d_weight_hr", at.P, at.H), 1, at.P, at.H)
     _recurrent_gradients(r, places, views)
 
@@ -333,10 +331,10 @@ def _recurrent_gradients(r: _Layer, places: dict[str, Any], views: dict[str, Buf
     bias = r.result("d_bias_hh", 1, weight.rows) if at.bias_hh else None
     parts: list[tuple[tuple[str, ...], BufferView, BufferView]] = []
     if step.direct_gates:
-        before = r.part(views[step.states[0]], at.N if at.reverse else 0, r.rows)
+        before = r.part(views["state_" + step.states[0]], at.N if at.reverse else 0, r.rows)
         parts.append((step.direct_gates, r.part(places["h"], at.N, r.rows), before))
     for j, (gate, source) in enumerate(zip(step.products, source_names(step).values())):
-        parts.append(((gate,), places[f"dv_{j}"], views[source]))
+        parts.append(((gate,), places[f"dv_{j}"], views[f"v_{source.name}"]))
     whole = len(parts) == 1 and parts[0][0] == step.recurrent_gates
     if not whole:
         r.fill(weight)

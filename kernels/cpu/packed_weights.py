@@ -102,7 +102,7 @@ class Packed:
             self.prepared.clear()
         recorded = build_forward(self.shapes._replace(T=T, N=N, reverse=reverse), False, True, count)
         run, states = recorded.run, self.step.states
-        h = recorded.views[states[0]]
+        h = recorded.views["state_" + states[0]]
         sizes = {"h": h.rows * h.columns * self.dtype.itemsize}
         sizes |= {name: run.arenas[name] for name in (KEPT, SCRATCH) if name in run.arenas}
         if sizes.get(SCRATCH, 0) > memory.SMALLEST:  # whoever keeps a result would keep it too
@@ -121,7 +121,7 @@ class Packed:
 
         last = []
         for name, width in zip(states, self.widths):
-            view = recorded.views[name]
+            view = recorded.views["state_" + name]
             where = place(view, 0 if reverse else T % (view.rows // N), (N, width))
             last.append(where._replace(strides=where.strides[1:]))
         found = _Prepared(bound, size, place(h, 0 if reverse else 1, (T, N, self.widths[0])), tuple(last), active)

@@ -8,13 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..ir.plan import (
-    NEXT,
-    PROJECTION,
-    plan,
-    source_names,
-)
-from ..ir.program import Step
+from ..ir.plan import plan, source_names
+from ..ir.program import Kind, Step, Value
 from ..ir.sequence_args import SequenceArgs
 from .arrays import Spot
 from .forward import Saved, given
@@ -38,7 +33,7 @@ class Backward:
         self.values = given(self.at, saved.states) | saved.values | _cotangents(self.at, d_outputs, d_final)
         self.direct = _direct_weights(self.at)
         self.walk = Walk(self.at, "backward", self.values, _weights(self.at, self.direct))
-        self.d_projected = self.values["x." + step.input_gates[0]].array
+        self.d_projected = self.values[Value(Kind.INPUT_PART, step.input_gates[0])].array
 
     def d_x(self, steps: slice = slice(None)) -> Array:
         """The cotangent of x at some steps, once the walk has been there."""
@@ -49,54 +44,58 @@ class Backward:
         """See `reference.backward`."""
         at, values, seq, step = self.at, self.values, self.at.seq, self.at.step
         d_projected = at.flat(self.d_projected)
-        initial = [values["carry." + name].array for name in step.states]
+        initial = [values[Value(Kind.CARRY, name)].array for name in step.states]
         if self.direct is not None and wants_initial and at.T:
-            d_direct = values["h." + step.direct_gates[0]].array
+            d_direct = values[Value(Kind.RECURRENT_PART, step.direct_gates[0])].array
             initial[0] = initial[0] + at.xp.matmul(d_direct[_first_step(at)], self.direct)
         d_hh, d_bias = _recurrent_gradients(at, self.saved, values)
-        projection = "v." + PROJECTION
+        d_hr, h = None, step.states[0]
+        if at.plan.projected:
+            d_h = values[Value(Kind.PROJECTED_COTANGENT, h)]
+            d_hr = _product(at, d_h, values[Value(Kind.UNPROJECTED, h)])
+        sums = {name: values.get(Value(Kind.PARAM_SUM, name)) for name in seq.params}
         return SequenceArgs(
             x=self.d_x() if wants_x else None,
             weight_ih=at.xp.matmul(d_projected.T, at.flat(at.without_padding(seq.x))),
             weight_hh=d_hh,
             bias_ih=None if seq.bias_ih is None else d_projected.sum(0),
             bias_hh=d_bias,
-            weight_hr=_product(at, values["d" + projection], values[projection]) if at.plan.projected else None,
+            weight_hr=d_hr,
             params={
-                name: values["sum." + name].array.sum(0) if "sum." + name in values else at.xp.zeros_like(p)
+                name: at.xp.zeros_like(p) if (found := sums[name]) is None else found.array.sum(0)
                 for name, p in seq.params.items()
             },
-            inputs={name: values["de." + name].array for name in step.inputs},
+            inputs={name: values[Value(Kind.INPUT_COTANGENT, name)].array for name in step.inputs},
             initial=tuple(initial),
             lengths=seq.lengths,
             reverse=seq.reverse,
         )
 
 
-def _cotangents(at: Layer, d_outputs: Sequence[Array | None], d_final: Sequence[Array | None]) -> dict[str, Spot]:
+def _cotangents(at: Layer, d_outputs: Sequence[Array | None], d_final: Sequence[Array | None]) -> dict[Value, Spot]:
     """Where the backward finds the cotangents that it is given, and puts those that it computes."""
-    step, xp, values = at.step, at.xp, dict[str, Spot]()
+    step, xp, values = at.step, at.xp, dict[Value, Spot]()
     for i, (name, d_out, d_last) in enumerate(zip(step.states, d_outputs, d_final)):
         width = at.width(i)
         none = d_out is None
-        values["out." + name] = (
+        values[Value(Kind.OUTPUT_COTANGENT, name)] = (
             Spot.of_units(xp.zeros(width, at.dtype)) if none else Spot.of_steps(xp.ascontiguousarray(d_out))
         )
         carry = xp.zeros((at.N, width), at.dtype) if d_last is None else xp.array(d_last, at.dtype, order="C")
-        values["carry." + name] = Spot.of_rows(carry)
-    for prefix, gates in (("x.", step.input_gates), ("h.", step.direct_gates)):
-        if prefix == "h." and at.plan.shares:
-            values |= {"h." + gate: values["x." + gate] for gate in gates}
+        values[Value(Kind.CARRY, name)] = Spot.of_rows(carry)
+    for kind, gates in ((Kind.INPUT_PART, step.input_gates), (Kind.RECURRENT_PART, step.direct_gates)):
+        if kind is Kind.RECURRENT_PART and at.plan.shares:
+            values |= {Value(kind, gate): values[Value(Kind.INPUT_PART, gate)] for gate in gates}
         elif gates:
             joined = at.make(at.T, at.N, len(gates) * at.H)
-            values |= {prefix + gate: Spot.of_steps(joined, i * at.H) for i, gate in enumerate(gates)}
+            values |= {Value(kind, gate): Spot.of_steps(joined, i * at.H) for i, gate in enumerate(gates)}
     for stage in at.plan.adjoint:
-        for name, _ in stage.program.outputs:
-            if name.startswith("sum."):
-                values[name] = Spot.of_rows(xp.zeros((at.N, at.H), at.dtype))
-            elif name not in values:
-                places = 2 if name.startswith("t.") else at.T
-                values[name] = Spot.of_steps(at.make(places, at.N, at.units(stage)))
+        for value, _ in stage.program.outputs:
+            if value.kind is Kind.PARAM_SUM:
+                values[value] = Spot.of_rows(xp.zeros((at.N, at.H), at.dtype))
+            elif value not in values:
+                places = 2 if value.kind is Kind.PASSED else at.T
+                values[value] = Spot.of_steps(at.make(places, at.N, at.units(stage)))
     return values
 
 
@@ -111,17 +110,20 @@ def _direct_weights(at: Layer) -> Array:
     return at.xp.concatenate(rows)
 
 
-def _weights(at: Layer, direct: Array) -> dict[str, Spot]:
-    """The forward's weights the other way: transposed, so that what is summed over lies side by side here too."""
+def _weights(at: Layer, direct: Array) -> dict[tuple[str, ...], Spot]:
+    """The weights of each product's gates, transposed, so that the numbers of a sum lie side by side here too.
+
+    Those of the projection stand under ().
+    """
     turned = lambda weight: Spot.of_weights(at.stored(weight.T))
-    found, weight = dict[str, Spot](), at.weight_hh
+    found, weight = dict[tuple[str, ...], Spot](), at.weight_hh
     for gate in dict.fromkeys(at.step.products):
         first = at.recurrent_rows(gate)
-        found[gate] = turned(weight[first : first + at.H])
+        found[gate,] = turned(weight[first : first + at.H])
     if direct is not None:
-        found[NEXT] = turned(direct)
+        found[at.step.direct_gates] = turned(direct)
     if at.plan.projected:
-        found[PROJECTION] = turned(at.seq.weight_hr)
+        found[()] = turned(at.seq.weight_hr)
     return found
 
 
@@ -137,7 +139,7 @@ def _first_step(at: Layer) -> Any:
     return -1 if at.lengths is None else (at.lengths - 1, at.xp.arange(at.N))
 
 
-def _recurrent_gradients(at: Layer, saved: Saved, values: dict[str, Spot]) -> tuple[Array | None, Array | None]:
+def _recurrent_gradients(at: Layer, saved: Saved, values: dict[Value, Spot]) -> tuple[Array | None, Array | None]:
     """The gradients of weight_hh and bias_hh: one product over all steps for each source."""
     step, seq, xp = at.step, at.seq, at.xp
     if seq.weight_hh is None:
@@ -146,13 +148,15 @@ def _recurrent_gradients(at: Layer, saved: Saved, values: dict[str, Spot]) -> tu
     d_bias = None if seq.bias_hh is None else xp.zeros_like(seq.bias_hh)
     found = list[tuple[tuple[str, ...], Array, Array]]()
     if step.direct_gates:
-        d_direct = values["h." + step.direct_gates[0]].array
+        d_direct = values[Value(Kind.RECURRENT_PART, step.direct_gates[0])].array
         h_before = at.without_padding(saved.states[0][1:] if seq.reverse else saved.states[0][:-1])
         found.append((step.direct_gates, d_direct, h_before))
     named, reached = source_names(step), dict(step.backward.outputs)
     for j, gate in enumerate(step.products):
-        if f"v.{j}" in reached:
-            found.append(((gate,), values[f"dv.{j}"].array, values[named[f"v.{j}"]].array))
+        source = Value(Kind.SOURCE, str(j))
+        if source in reached:
+            d_product = values[Value(Kind.PRODUCT_COTANGENT, source.name)]
+            found.append(((gate,), d_product.array, values[named[source]].array))
     for gates, d, v in found:
         gradient, sums = xp.matmul(at.flat(d).T, at.flat(v)), at.flat(d).sum(0)
         for i, gate in enumerate(gates):

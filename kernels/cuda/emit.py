@@ -10,8 +10,15 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..ir.plan import NEXT, Plan, Stage
-from ..ir.program import Constant, Op, Ref
+from ..ir.operations import OPERATIONS
+from ..ir.plan import Plan, Stage
+from ..ir.program import (
+    Constant,
+    Kind,
+    Op,
+    Ref,
+    Value,
+)
 from .tiles import RING, THREADS, TILES
 
 FUNCTIONS = ("train", "infer", "backward")
@@ -19,16 +26,6 @@ FUNCTIONS = ("train", "infer", "backward")
 
 NUMBERS = {"float32": "float", "float64": "double"}
 """The types of number that there are kernels for, and their names in C++; all but products of float64 are float32."""
-
-SYMBOLS = {
-    "add": "{} + {}", "sub": "{} - {}", "mul": "{} * {}", "div": "{} / {}", "neg": "-{}", "relu": "maximum({}, T(0))",
-    "eq": "{} == {}", "ne": "{} != {}", "lt": "{} < {}", "le": "{} <= {}", "gt": "{} > {}", "ge": "{} >= {}",
-    "logical_and": "{} && {}", "logical_or": "{} || {}", "logical_not": "!{}", "where": "{} ? {} : {}",
-}  # fmt: skip
-STANDARD = {name: name for name in ("pow", "exp", "log", "sqrt", "sin", "cos", "tanh", "erf")} | {"abs": "fabs"}
-OWN = ("sigmoid", "softplus", "sign", "maximum", "minimum")  # in pointwise.cuh
-LOGICAL = ("logical_and", "logical_or", "logical_not")
-CONDITIONS = frozenset({"eq", "ne", "lt", "le", "gt", "ge", *LOGICAL})
 
 FILE = """/* Generated: the cell {name}, products in {products}. */
 #define RNN_THREADS {threads}
@@ -63,21 +60,22 @@ struct {name} {{
 class Source:
     """What products multiply: outputs side by side. later: those of one step are read by the next."""
 
-    outputs: tuple[str, ...]
+    outputs: tuple[Value, ...]
     later: bool
 
 
-def product_sources(plan: Plan, function: str) -> dict[str, Source]:
+def product_sources(plan: Plan, function: str) -> dict[Value, Source]:
     """The sources of a function's products, in the order of their numbers."""
-    found, h = dict[str, Source](), plan.step.states[0]
+    found = dict[Value, Source]()
     for product in (product for stage in plan.stages(function) for product in stage.products):
-        if product.source == NEXT:
-            prefix = "x." if plan.shares else "h."
-            found[NEXT] = Source(tuple(prefix + gate for gate in product.gates), later=True)
-        elif product.source == "s." + h:
-            found[product.source] = Source((h,), later=True)
+        source = product.source
+        if source.kind is Kind.LATER_COTANGENTS:
+            kind = Kind.INPUT_PART if plan.shares else Kind.RECURRENT_PART
+            found[source] = Source(tuple(Value(kind, gate) for gate in product.gates), later=True)
+        elif source.kind is Kind.STATE:
+            found[source] = Source((Value(Kind.NEW_STATE, source.name),), later=True)
         else:
-            found[product.source] = Source((product.source,), later=False)
+            found[source] = Source((source,), later=False)
     return found
 
 
@@ -98,26 +96,21 @@ def source(plan: Plan, products: str) -> str:
     return FILE.format(name=name, **types, stages="".join(stages), functions="\n".join(functions))
 
 
-def results(stage: Stage) -> list[str]:
-    """The names of the products' results, in order."""
-    return [name for product in stage.products for name in product.results]
+def inputs(stage: Stage) -> list[Value]:
+    """What the Program reads from memory, in order."""
+    return [value for value in stage.program.inputs if value not in stage.results]
 
 
-def inputs(stage: Stage) -> list[str]:
-    """The names of what the Program reads from memory, in order."""
-    return [name for name in stage.program.inputs if name not in results(stage)]
-
-
-def _stage(name: str, stage: Stage, own: dict[str, Source], function: str) -> str:
+def _stage(name: str, stage: Stage, own: dict[Value, Source], function: str) -> str:
     """own: the function's sources. Each has two places; what is for the next step, in time, is in the other one."""
     counts, numbers, backward = [len(product.results) for product in stage.products], list(own), function == "backward"
-    names = [name for name, _ in stage.program.outputs]
+    outputs = [value for value, _ in stage.program.outputs]
     reads = [(numbers.index(p.source), int(own[p.source].later and backward)) for p in stage.products]
     passed = [
-        (names.index(output), number, part, int(source.later and not backward))
+        (outputs.index(output), number, part, int(source.later and not backward))
         for number, source in enumerate(own.values())
         for part, output in enumerate(source.outputs)
-        if output in names
+        if output in outputs
     ]
     return STAGE.format(
         name=name,
@@ -140,28 +133,25 @@ def _choice(number: str, cases: Iterable[str], otherwise: str) -> str:
 
 def _body(stage: Stage) -> list[str]:
     """The Program as statements, each naming one value v<k>."""
-    program, sums, read = stage.program, results(stage), inputs(stage)
+    program, sums, read = stage.program, stage.results, inputs(stage)
     lines, kinds = list[str](), list[bool]()  # whether each value is a condition
-    for k, name in enumerate(program.inputs):
-        where = f"sum[{sums.index(name)}]" if name in sums else f"in[{read.index(name)}]"
-        lines.append(f"const T v{k} = {where};  // {name}")
+    for k, value in enumerate(program.inputs):
+        where = f"sum[{sums.index(value)}]" if value in sums else f"in[{read.index(value)}]"
+        lines.append(f"const T v{k} = {where};  // {value}")
         kinds.append(False)
     for op in program.ops:
-        kind = "bool" if op.name in CONDITIONS else "T"
-        lines.append(f"const {kind} v{len(kinds)} = {_operation(op, kinds)};")
-        kinds.append(op.name in CONDITIONS)
-    lines += [f"out[{j}] = {_number(ref, kinds)};  // {name}" for j, (name, ref) in enumerate(program.outputs)]
+        is_condition = OPERATIONS[op.name].is_condition
+        lines.append(f"const {'bool' if is_condition else 'T'} v{len(kinds)} = {_operation(op, kinds)};")
+        kinds.append(is_condition)
+    lines += [f"out[{j}] = {_number(ref, kinds)};  // {value}" for j, (value, ref) in enumerate(program.outputs)]
     return lines
 
 
 def _operation(op: Op, kinds: Sequence[bool]) -> str:
-    args = list(op.args)
-    wanted = [op.name in LOGICAL or op.name == "where" and i == 0 for i in range(len(args))]
-    texts = [_condition(a, kinds) if w else _number(a, kinds) for a, w in zip(args, wanted)]
-    if op.name in SYMBOLS:
-        return SYMBOLS[op.name].format(*texts)
-    function = op.name if op.name in OWN else "std::" + STANDARD[op.name]
-    return f"{function}({', '.join(texts)})"
+    operation = OPERATIONS[op.name]
+    conditions = operation.condition_args
+    texts = [_condition(a, kinds) if i < conditions else _number(a, kinds) for i, a in enumerate(op.args)]
+    return operation.c.format(*texts)
 
 
 def _number(ref: Ref, kinds: Sequence[bool]) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..ir.plan import PROJECTION, plan
-from ..ir.program import Step
+from ..ir.plan import plan
+from ..ir.program import Kind, Step, Value
 from ..ir.sequence_args import SequenceArgs
 from .arrays import Spot
 from .scans import Layer, Walk
@@ -23,7 +23,7 @@ class Saved:
     """What the forward leaves for the backward: sequences of the states, and others under their names in `Plan`."""
 
     states: list[Array]
-    values: dict[str, Spot]
+    values: dict[Value, Spot]
 
 
 class Forward:
@@ -53,7 +53,8 @@ class Forward:
         outputs = [self.outputs(i) for i in range(len(self.states) if self.keep else 1)]
         if at.seq.reverse:  # where a row has no step there may be its initial state
             outputs = [at.without_padding(o) for o in outputs]
-        stored = {name: spot for name, spot in self.values.items() if name.startswith(("k.", "v."))}
+        kinds = (Kind.SAVED, Kind.SOURCE, Kind.UNPROJECTED)
+        stored = {value: spot for value, spot in self.values.items() if value.kind in kinds}
         return outputs, final, Saved(self.states, stored) if self.keep else None
 
 
@@ -64,38 +65,39 @@ def _state(at: Layer, i: int, places: int) -> Array:
     return state
 
 
-def given(at: Layer, states: list[Array]) -> dict[str, Spot]:
+def given(at: Layer, states: list[Array]) -> dict[Value, Spot]:
     """What forward and backward read: states before the step, parameters and inputs per step."""
-    values = {
-        "s." + name: Spot.of_steps(state, shift=int(at.seq.reverse)) for name, state in zip(at.step.states, states)
-    }
-    values |= {"p." + name: Spot.of_units(at.xp.ascontiguousarray(p)) for name, p in at.seq.params.items()}
-    return values | {"e." + name: Spot.of_steps(at.xp.ascontiguousarray(e)) for name, e in at.seq.inputs.items()}
+    contiguous, shift = at.xp.ascontiguousarray, int(at.seq.reverse)
+    values = {Value(Kind.STATE, s): Spot.of_steps(state, shift=shift) for s, state in zip(at.step.states, states)}
+    values |= {Value(Kind.PARAM, name): Spot.of_units(contiguous(p)) for name, p in at.seq.params.items()}
+    return values | {Value(Kind.INPUT, name): Spot.of_steps(contiguous(e)) for name, e in at.seq.inputs.items()}
 
 
-def _values(at: Layer, function: str, states: list[Array], projected: Array) -> dict[str, Spot]:
+def _values(at: Layer, function: str, states: list[Array], projected: Array) -> dict[Value, Spot]:
     """Where the forward finds pre-activations and biases, and puts states and what it keeps."""
-    step, seq, H = at.step, at.seq, at.H
-    values = {name: Spot.of_steps(state, shift=int(not seq.reverse)) for name, state in zip(step.states, states)}
-    for prefix, gates, bias in (("bx.", step.input_gates, seq.bias_ih), ("bh.", step.recurrent_gates, seq.bias_hh)):
+    step, seq, H, shift = at.step, at.seq, at.H, int(not at.seq.reverse)
+    values = {Value(Kind.NEW_STATE, s): Spot.of_steps(state, shift=shift) for s, state in zip(step.states, states)}
+    biases = (Kind.INPUT_BIAS, step.input_gates, seq.bias_ih), (Kind.RECURRENT_BIAS, step.recurrent_gates, seq.bias_hh)
+    for kind, gates, bias in biases:
         whole = at.xp.zeros(len(gates) * H, at.dtype) if bias is None else at.xp.ascontiguousarray(bias)
-        values |= {prefix + gate: Spot.of_units(whole, i * H) for i, gate in enumerate(gates)}
+        values |= {Value(kind, gate): Spot.of_units(whole, i * H) for i, gate in enumerate(gates)}
     columns = [Spot.of_steps(projected, i * H) for i in range(len(step.input_gates))]
-    values |= {"x." + gate: spot for gate, spot in zip(step.input_gates, columns)}
-    names = [name for stage in at.plan.stages(function) for name, _ in stage.program.outputs]
+    values |= {Value(Kind.INPUT_PART, gate): spot for gate, spot in zip(step.input_gates, columns)}
+    outputs = [value for stage in at.plan.stages(function) for value, _ in stage.program.outputs]
     if at.plan.in_place:
-        values |= dict(zip(step.kept, columns))
-    for name in names:
-        if name not in values:
-            places = 2 if name.startswith("t.") or function == "infer" else at.T
-            values[name] = Spot.of_steps(at.make(places, at.N, H))
+        values |= dict(zip(step.saved, columns))
+    for value in outputs:
+        if value not in values:
+            places = 2 if value.kind is Kind.PASSED or function == "infer" else at.T
+            values[value] = Spot.of_steps(at.make(places, at.N, H))
     return values
 
 
-def _weights(at: Layer) -> dict[str, Spot]:
-    """The weights that each gate's results are sums with."""
+def _weights(at: Layer) -> dict[tuple[str, ...], Spot]:
+    """The weights of each gate; those of the projection stand under ()."""
     weight = None if at.weight_hh is None else at.stored(at.weight_hh)
-    found = {gate: Spot.of_weights(weight, at.recurrent_rows(gate)) for gate in at.step.recurrent_gates}
+    gates = at.step.recurrent_gates
+    found: dict[tuple[str, ...], Spot] = {(gate,): Spot.of_weights(weight, at.recurrent_rows(gate)) for gate in gates}
     if at.plan.projected:
-        found[PROJECTION] = Spot.of_weights(at.stored(at.seq.weight_hr))
+        found[()] = Spot.of_weights(at.stored(at.seq.weight_hr))
     return found

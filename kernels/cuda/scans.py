@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..ir.plan import (
-    NEXT,
     Multiplication,
     Plan,
     Stage,
 )
-from ..ir.program import Step
+from ..ir.program import Kind, Step, Value
 from ..ir.sequence_args import SequenceArgs
 from . import build, emit
 from . import strategy as regime
@@ -92,7 +91,7 @@ class Layer:
         return self.H if state else self.P
 
     def units(self, stage: Stage) -> int:
-        return self.P if stage.narrow else self.H
+        return self.P if stage.projected else self.H
 
     def make(self, *shape: int) -> Array:
         """An array that the kernel fills, with zeros where rows have no step."""
@@ -150,10 +149,10 @@ class Walk:
 
     at: Layer
     function: str
-    values: dict[str, Spot]
-    weights: dict[str, Spot]
+    values: dict[Value, Spot]
+    weights: dict[tuple[str, ...], Spot]
     start: InitVar[Array | None] = None
-    sources: dict[str, Array] = field(init=False)
+    sources: dict[Value, Array] = field(init=False)
 
     def __post_init__(self, start: Array | None) -> None:
         at, stages = self.at, self.at.plan.stages(self.function)
@@ -162,12 +161,15 @@ class Walk:
             name: at.source(sum(units[output] for output in source.outputs))
             for name, source in emit.product_sources(at.plan, self.function).items()
         }
-        first = self.sources.get("s." + at.step.states[0])
+        first = self.sources.get(Value(Kind.STATE, at.step.states[0]))
         if start is not None and first is not None:
             at.store(start if at.order is None else start[at.order], first[0])
 
     def _own_weights(self, product: Multiplication) -> list[Spot]:
-        return [self.weights[gate] for gate in ((NEXT,) if product.source == NEXT else product.gates)]
+        """The weights of each of a product's results."""
+        if len(product.results) == 1:
+            return [self.weights[product.gates]]
+        return [self.weights[gate,] for gate in product.gates]
 
     def spots(self) -> list[Spot]:
         """In the order of rnn_walk."""

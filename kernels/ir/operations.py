@@ -1,7 +1,8 @@
-"""The pointwise operations: what each means, in NumPy. Primitives and Programs both refer to this table.
+"""The table of pointwise operations: what each computes, how C writes it, how an equation prints it.
 
-All keep float32 as float32 and float64 as float64, and hold over the whole range: no overflow
-warning for a finite argument whose result is finite, NaN stays NaN.
+Primitives, Programs and every code generator refer to this one table. All operations keep float32 as float32 and
+float64 as float64, and hold over the whole range: a finite argument whose result is finite raises no overflow warning,
+and NaN stays NaN.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +31,7 @@ def softplus(x: Any) -> Any:
 
 @functools.cache
 def _erf_ufunc() -> Callable:
-    """`math.erf` as a ufunc, compiled by Numba on first use: NumPy has none."""
+    """Return `math.erf` as a ufunc, which Numba compiles at the first use: NumPy has none."""
     with locks.held(locks.building):
         import numba
 
@@ -45,35 +47,68 @@ def erf(x: Any) -> Any:
     return _erf_ufunc()(x)
 
 
-OPERATIONS: dict[str, Callable] = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "div": np.true_divide,
-    "neg": np.negative,
-    "pow": np.power,
-    "exp": np.exp,
-    "log": np.log,
-    "sqrt": np.sqrt,
-    "abs": np.abs,
-    "sign": np.sign,
-    "sin": np.sin,
-    "cos": np.cos,
-    "tanh": np.tanh,
-    "sigmoid": sigmoid,
-    "softplus": softplus,
-    "erf": erf,
-    "relu": lambda x: np.maximum(x, 0),
-    "maximum": np.maximum,
-    "minimum": np.minimum,
-    "where": np.where,
-    "eq": np.equal,
-    "ne": np.not_equal,
-    "lt": np.less,
-    "le": np.less_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-    "logical_and": np.logical_and,
-    "logical_or": np.logical_or,
-    "logical_not": np.logical_not,
+def relu(x: Any) -> Any:
+    """max(x, 0)."""
+    return np.maximum(x, 0)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One pointwise operation.
+
+    compute:        the operation on NumPy arrays
+    c:              its C++ text, with {} for each argument; the functions without std:: stand in device/pointwise.cuh
+    sign:           how an equation prints it between its arguments; "" where it prints name(arguments)
+    precedence:     how tightly the sign binds
+    is_condition:   whether the result is true or false, and not a number
+    condition_args: how many of the first arguments are conditions; the others are numbers
+    """
+
+    compute: Callable
+    c: str
+    sign: str = ""
+    precedence: int = 0
+    is_condition: bool = False
+    condition_args: int = 0
+
+
+def _standard(compute: Callable, name: str) -> Operation:
+    return Operation(compute, f"std::{name}({{}})")
+
+
+def _comparison(compute: Callable, sign: str) -> Operation:
+    return Operation(compute, f"{{}} {sign} {{}}", sign, is_condition=True)
+
+
+OPERATIONS: dict[str, Operation] = {
+    "add": Operation(np.add, "{} + {}", "+", 1),
+    "sub": Operation(np.subtract, "{} - {}", "-", 1),
+    "mul": Operation(np.multiply, "{} * {}", "*", 2),
+    "div": Operation(np.true_divide, "{} / {}", "/", 2),
+    "neg": Operation(np.negative, "-{}", "-", 3),
+    "pow": Operation(np.power, "std::pow({}, {})", "**", 4),
+    "exp": _standard(np.exp, "exp"),
+    "log": _standard(np.log, "log"),
+    "sqrt": _standard(np.sqrt, "sqrt"),
+    "abs": _standard(np.abs, "fabs"),
+    "sign": Operation(np.sign, "sign({})"),
+    "sin": _standard(np.sin, "sin"),
+    "cos": _standard(np.cos, "cos"),
+    "tanh": _standard(np.tanh, "tanh"),
+    "sigmoid": Operation(sigmoid, "sigmoid({})"),
+    "softplus": Operation(softplus, "softplus({})"),
+    "erf": _standard(erf, "erf"),
+    "relu": Operation(relu, "maximum({}, T(0))"),
+    "maximum": Operation(np.maximum, "maximum({}, {})"),
+    "minimum": Operation(np.minimum, "minimum({}, {})"),
+    "where": Operation(np.where, "{} ? {} : {}", condition_args=1),
+    "eq": _comparison(np.equal, "=="),
+    "ne": _comparison(np.not_equal, "!="),
+    "lt": _comparison(np.less, "<"),
+    "le": _comparison(np.less_equal, "<="),
+    "gt": _comparison(np.greater, ">"),
+    "ge": _comparison(np.greater_equal, ">="),
+    "logical_and": Operation(np.logical_and, "{} && {}", is_condition=True, condition_args=2),
+    "logical_or": Operation(np.logical_or, "{} || {}", is_condition=True, condition_args=2),
+    "logical_not": Operation(np.logical_not, "!{}", is_condition=True, condition_args=1),
 }

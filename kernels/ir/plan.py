@@ -1,7 +1,8 @@
 """How compiled code runs a step: its Programs cut into stages, each a few matrix products and then pointwise work.
 
 Most cells have one stage: h times the recurrent weights, then the whole Program. A product further on in the step
-(a reset before the product, a projection of h) starts another: it wants the whole vector that it multiplies.
+(a reset before the product, a projection of h) starts another stage, because it needs the whole vector that it
+multiplies.
 """
 
 from __future__ import annotations
@@ -12,49 +13,54 @@ from dataclasses import dataclass
 from ..runtime.bounded import bounded
 from .program import (
     Constant,
+    Kind,
     Op,
     Program,
     Ref,
     Step,
+    Value,
 )
 
-PROJECTION = "0projection"
-"""Stands for a gate in the product of weight_hr. No identifier, as the names of a cell's gates and states are."""
-
-NEXT = "0next"
-"""Stands for a state: what the step before needs of this one's cotangents of the recurrent parts."""
-
-Move = Callable[[Ref], Ref]
+Outputs = dict[Value, Ref]
 
 
 @dataclass(frozen=True)
 class Multiplication:
-    """A tile's product: `source`, a value of the step, by the weights of `gates`.
+    """A product of a stage: `source`, a vector of the step, by the recurrent weights of `gates`.
 
-    Forward the gates lie side by side in the result, each under its name in `results`. Backward they
-    lie one after the other in what is multiplied, and `results` is one name.
+    Forward, the result has a part for each gate, and `results` names them. Backward, the source has a part for each
+    gate, and there is one result. projection: the weights are weight_hr, and `gates` is empty.
     """
 
-    source: str
+    source: Value
     gates: tuple[str, ...]
-    results: tuple[str, ...]
+    results: tuple[Value, ...]
+    projection: bool = False
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Products, and the Program that runs on them. narrow: over the width of a projected h, not the hidden units."""
+    """Products, and the Program that runs on them.
+
+    projected: the Program runs over the P units of a projected h; otherwise over the H hidden units.
+    """
 
     products: tuple[Multiplication, ...]
-    program: Program
-    narrow: bool = False
+    program: Program[Value]
+    projected: bool = False
+
+    @property
+    def results(self) -> list[Value]:
+        """The results of the products, in order."""
+        return [result for product in self.products for result in product.results]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """train, infer: the forward with and without what the backward wants. adjoint: the backward, see `_adjoint`.
+    """A step's stages. train, infer: the forward with and without what the backward reads. adjoint: the backward.
 
-    shares: whether the cotangents of the recurrent parts are those of the input parts, and so stored once.
-    in_place: whether `train` finds the input parts where it puts kept values: memory just read costs least to write.
+    shares: the cotangents of the recurrent parts equal those of the input parts, and so are stored once.
+    in_place: `train` finds the input parts where it puts saved activations: memory just read costs least to write.
     """
 
     step: Step
@@ -66,179 +72,215 @@ class Plan:
     in_place: bool
 
     def stages(self, function: str) -> tuple[Stage, ...]:
-        """Those of a generated loop: `train`, `infer` or `backward`."""
+        """Return the stages of a generated function: `train`, `infer` or `backward`."""
         return {"train": self.train, "infer": self.infer, "backward": self.adjoint}[function]
 
 
 @bounded(256)
 def plan(step: Step, projected: bool) -> Plan:
-    """The plan of a step, with or without a projection of h."""
-    after, back = dict(step.forward.outputs), dict(step.backward.outputs)
-    shares = step.direct_gates == step.input_gates and all(back.get("x." + g) == back.get("h." + g) for g in step.gates)
-    # A vector that several gates multiply is stored once, under the first one's name.
-    after = {name: ref for name, ref in after.items() if not name.startswith("v.") or source_names(step)[name] == name}
-    wanted = {name: ref for name, ref in after.items() if not name.startswith("k.")}
-    train, infer = (_forward(step, outputs, projected) for outputs in (after, wanted))
-    in_place = len(train) == 1 and len(step.kept) >= len(step.input_gates)  # a later stage would find them overwritten
+    """Return the plan of a step, with or without a projection of h."""
+    back = dict(step.backward.outputs)
+    pairs = [(back.get(Value(Kind.INPUT_PART, g)), back.get(Value(Kind.RECURRENT_PART, g))) for g in step.gates]
+    shares = step.direct_gates == step.input_gates and all(x == h for x, h in pairs)
+    stored = set(source_names(step).values())
+    outputs = {v: ref for v, ref in step.forward.outputs if v.kind is not Kind.SOURCE or v in stored}
+    read = {v: ref for v, ref in outputs.items() if v.kind is not Kind.SAVED}
+    train, infer = _forward(step, outputs, projected), _forward(step, read, projected)
+    # A later stage would find the input parts overwritten.
+    in_place = len(train) == 1 and len(step.saved) >= len(step.input_gates)
     return Plan(step, projected, train, infer, _adjoint(step, shares, projected), shares, in_place)
 
 
 @bounded(256)
-def source_names(step: Step) -> dict[str, str]:
-    """For each further product's v.j the name under which what it multiplies is stored."""
-    first: dict[Ref, str] = {}
-    return {name: first.setdefault(ref, name) for name, ref in step.forward.outputs if name.startswith("v.")}
+def source_names(step: Step) -> dict[Value, Value]:
+    """Return, for the source of each further product, the source under which the same vector is stored.
+
+    A vector that several gates multiply is stored once, under the first one's name.
+    """
+    first: dict[Ref, Value] = {}
+    return {v: first.setdefault(ref, v) for v, ref in step.forward.outputs if v.kind is Kind.SOURCE}
 
 
-def extract(program: Program, outputs: Mapping[str, Ref], given: Mapping[Ref, str] | None = None) -> Program:
-    """The part of a Program that computes `outputs` from its inputs and from values that are given: number -> name."""
+def extract(
+    program: Program[Value], outputs: Mapping[Value, Ref], given: Mapping[Ref, Value] | None = None
+) -> Program[Value]:
+    """Return the part of a Program that computes `outputs` from its inputs and from `given` values."""
     given, n = given or {}, len(program.inputs)
     live: set[Ref] = set(outputs.values())
     for k in reversed(range(len(program.ops))):
         if n + k in live and n + k not in given:
             live |= set(program.ops[k].args)
-    sources = [i for i in range(n) if i in live] + [ref for ref in given if ref in live]
+    inputs: dict[Ref, Value] = {ref: v for ref, v in enumerate(program.inputs) if ref in live}
+    inputs |= {ref: v for ref, v in given.items() if ref in live}
     ops = [k for k in range(len(program.ops)) if n + k in live and n + k not in given]
-    number: dict[Ref, Ref] = {ref: i for i, ref in enumerate([*sources, *(n + k for k in ops)])}
-    move: Move = lambda ref: number.get(ref, ref)
+    number: dict[Ref, Ref] = {ref: i for i, ref in enumerate([*inputs, *(n + k for k in ops)])}
+    move: Callable[[Ref], Ref] = lambda ref: number.get(ref, ref)
     return Program(
-        tuple(given.get(ref) or program.inputs[int(ref)] for ref in sources),  # type: ignore[arg-type]
+        tuple(inputs.values()),
         tuple(Op(op.name, tuple(map(move, op.args)), op.gate) for op in map(program.ops.__getitem__, ops)),
-        tuple((name, move(ref)) for name, ref in outputs.items()),
+        tuple((v, move(ref)) for v, ref in outputs.items()),
     )
 
 
 class _Builder:
-    """Writes a Program anew, operation by operation."""
+    """Rewrites a Program, operation by operation, over other inputs."""
 
-    def __init__(self, inputs: list[str]):
+    def __init__(self, inputs: list[Value]):
         self.inputs, self.ops = inputs, list[Op]()
-        self.number: dict[Ref, Ref] = {}  # of the old Program's values here
+        self.number: dict[Ref, Ref] = {}  # a value's number in the old Program -> its number in the new one
 
     def emit(self, name: str, *args: Ref, gate: str = "") -> Ref:
         self.ops.append(Op(name, args, gate))
         return len(self.inputs) + len(self.ops) - 1
 
-    def input(self, name: str) -> Ref:
-        return self.inputs.index(name)
+    def input(self, kind: Kind, name: str) -> Ref:
+        return self.inputs.index(Value(kind, name))
 
     def move(self, ref: Ref) -> Ref:
         return self.number.get(ref, ref)
 
-    def program(self, outputs: Mapping[str, Ref]) -> Program:
+    def program(self, outputs: Outputs) -> Program[Value]:
         return Program(tuple(self.inputs), tuple(self.ops), tuple(outputs.items()))
 
 
-def _forward(step: Step, outputs: dict[str, Ref], projected: bool) -> tuple[Stage, ...]:
-    """The forward, with the biases bx.g and bh.g added to what matrix products give, and with the projection of h."""
+_BIAS = {Kind.INPUT_PART: Kind.INPUT_BIAS, Kind.RECURRENT_PART: Kind.RECURRENT_BIAS}
+
+
+def _forward(step: Step, outputs: Outputs, projected: bool) -> tuple[Stage, ...]:
+    """Return the forward's stages.
+
+    A tile gives products without their biases, so the Program adds INPUT_BIAS and RECURRENT_BIAS to them.
+    """
     old = extract(step.forward, outputs)
-    parts = [name for name in old.inputs if name[:2] in ("x.", "h.")]
-    new = _Builder([*old.inputs, *("b" + name for name in parts), *("bh." + g for g in dict.fromkeys(step.products))])
-    for i, name in enumerate(old.inputs):
-        new.number[i] = new.emit("add", i, new.input("b" + name)) if name in parts else i
+    biases = [Value(_BIAS[v.kind], v.name) for v in old.inputs if v.kind in _BIAS]
+    biases += [Value(Kind.RECURRENT_BIAS, gate) for gate in dict.fromkeys(step.products)]
+    new = _Builder([*old.inputs, *biases])
+    for i, v in enumerate(old.inputs):
+        new.number[i] = new.emit("add", i, new.input(_BIAS[v.kind], v.name)) if v.kind in _BIAS else i
     for k, op in enumerate(old.ops):
         value = new.emit(op.name, *map(new.move, op.args), gate=op.gate)
-        new.number[len(old.inputs) + k] = new.emit("add", value, new.input("bh." + op.gate)) if op.gate else value
-    found = {name: new.move(ref) for name, ref in old.outputs}
+        if op.is_product:
+            value = new.emit("add", value, new.input(Kind.RECURRENT_BIAS, op.gate))
+        new.number[len(old.inputs) + k] = value
+    found = {v: new.move(ref) for v, ref in old.outputs}
+    h = Value(Kind.NEW_STATE, step.states[0])
     if projected:
-        h = step.states[0]
-        found["v." + PROJECTION] = found[h]
-        found[h] = new.emit("product", found[h], gate=PROJECTION)
-    direct = [Multiplication("s." + step.states[0], step.direct_gates, tuple("h." + g for g in step.direct_gates))]
-    return _stages(new.program(found), direct if step.direct_gates else [], step.states[0], "last" if projected else "")
+        found[Value(Kind.UNPROJECTED, h.name)] = found[h]
+        found[h] = new.emit("projection", found[h])
+    first = []
+    if step.direct_gates:
+        results = tuple(Value(Kind.RECURRENT_PART, gate) for gate in step.direct_gates)
+        first = [Multiplication(Value(Kind.STATE, h.name), step.direct_gates, results)]
+    return _stages(new.program(found), first, {h} if projected else set())
 
 
 def _adjoint(step: Step, shares: bool, projected: bool) -> tuple[Stage, ...]:
-    """The backward, with cotangents put together first, and results added up where the loops add them up.
+    """Return the backward's stages.
 
-    d.s is replaced by out.s, the cotangent of the state's sequence, + carry.s, from the step after (for h, + tile, from
-    the product). carry.s and the gradients of parameters, sum.p, are read and written in place. de.e is e's
-    cotangent, dv.j that of a further product's result.
+    The Program first puts the cotangent of each state together, where a Step's has COTANGENT: OUTPUT_COTANGENT + CARRY,
+    and for h also the product of LATER_COTANGENTS with the recurrent weights. The loops read and write CARRY and
+    PARAM_SUM in place.
     """
     old, back = step.backward, dict(step.backward.outputs)
-    read = [name for name in old.inputs if not name.startswith("d.")]
-    sums = [f"sum.{p}" for p in step.params if "p." + p in back]
-    names = [*read, *(f"{kind}.{s}" for s in step.states for kind in ("out", "carry")), *sums]
-    new = _Builder(names + (["tile"] if step.direct_gates else []))
-    found: dict[str, Ref] = {}
+    h = step.states[0]
+    later = Value(Kind.PRODUCT, "later")
+    read = [v for v in old.inputs if v.kind is not Kind.COTANGENT]
+    sums = [Value(Kind.PARAM_SUM, p) for p in step.params if Value(Kind.PARAM, p) in back]
+    states = [Value(kind, s) for s in step.states for kind in (Kind.OUTPUT_COTANGENT, Kind.CARRY)]
+    new = _Builder([*read, *states, *sums] + ([later] if step.direct_gates else []))
+    found: Outputs = {}
 
-    new.number |= {i: new.input(name) for i, name in enumerate(old.inputs) if name in read}
+    new.number |= {i: new.inputs.index(v) for i, v in enumerate(old.inputs) if v in read}
     for s in step.states:
-        if "d." + s in old.inputs:
-            total = new.emit("add", new.input("out." + s), new.input("carry." + s))
-            if s == step.states[0]:
-                total = new.emit("add", total, new.input("tile")) if step.direct_gates else total
-                if projected:
-                    found["dv." + PROJECTION] = total
-                    total = new.emit("product_t", total, gate=PROJECTION)
-            new.number[old.inputs.index("d." + s)] = total
+        if Value(Kind.COTANGENT, s) not in old.inputs:
+            continue
+        total = new.emit("add", new.input(Kind.OUTPUT_COTANGENT, s), new.input(Kind.CARRY, s))
+        if s == h and step.direct_gates:
+            total = new.emit("add", total, new.inputs.index(later))
+        if s == h and projected:
+            found[Value(Kind.PROJECTED_COTANGENT, h)] = total
+            total = new.emit("projection_t", total)
+        new.number[old.inputs.index(Value(Kind.COTANGENT, s))] = total
     for k, op in enumerate(old.ops):
         new.number[len(old.inputs) + k] = new.emit(op.name, *map(new.move, op.args), gate=op.gate)
 
-    result: Callable[[str], Ref] = lambda name: new.move(back.get(name, Constant(0.0)))
-    found |= {"x." + g: result("x." + g) for g in step.input_gates}
-    found |= {} if shares else {"h." + g: result("h." + g) for g in step.direct_gates}
-    found |= {f"dv.{j}": result(f"v.{j}") for j in range(len(step.products))}
-    found |= {"carry." + s: result("s." + s) for s in step.states}
-    found |= {name: new.emit("add", new.input(name), result("p." + name[4:])) for name in sums}
-    found |= {"de." + e: result("e." + e) for e in step.inputs}
-    direct = [Multiplication(NEXT, step.direct_gates, ("tile",))] if step.direct_gates else []
-    program = new.program(found)
-    return _stages(extract(program, found), direct, step.states[0], "first" if projected else "")
+    def result(kind: Kind, name: str) -> Ref:
+        return new.move(back.get(Value(kind, name), Constant(0.0)))
+
+    found |= {Value(Kind.INPUT_PART, g): result(Kind.INPUT_PART, g) for g in step.input_gates}
+    if not shares:
+        found |= {Value(Kind.RECURRENT_PART, g): result(Kind.RECURRENT_PART, g) for g in step.direct_gates}
+    numbers = [str(j) for j in range(len(step.products))]
+    found |= {Value(Kind.PRODUCT_COTANGENT, j): result(Kind.SOURCE, j) for j in numbers}
+    found |= {Value(Kind.CARRY, s): result(Kind.STATE, s) for s in step.states}
+    found |= {v: new.emit("add", new.inputs.index(v), result(Kind.PARAM, v.name)) for v in sums}
+    found |= {Value(Kind.INPUT_COTANGENT, e): result(Kind.INPUT, e) for e in step.inputs}
+    first = []
+    if step.direct_gates:
+        first = [Multiplication(Value(Kind.LATER_COTANGENTS, h), step.direct_gates, (later,))]
+    over_projected = {Value(Kind.PROJECTED_COTANGENT, h), Value(Kind.CARRY, h)} if projected else set()
+    return _stages(extract(new.program(found), found), first, over_projected)
 
 
-def _levels(program: Program) -> dict[Ref, int]:
-    """How many further products each value of a Program lies behind."""
+def _levels(program: Program[Value]) -> dict[Ref, int]:
+    """Return how many further products each value of a Program lies behind: the stage that can compute it first.
+
+    The projection of h comes after all else: its stage runs over other units than the stages before.
+    """
     level: dict[Ref, int] = dict.fromkeys(range(len(program.inputs)), 0)
     for k, op in enumerate(program.ops):
-        level[len(program.inputs) + k] = max((level.get(a, 0) for a in op.args), default=0) + bool(op.gate)
+        read = level.values() if op.name == "projection" else (level.get(a, 0) for a in op.args)
+        level[len(program.inputs) + k] = max(read, default=0) + op.is_product
     return level
 
 
-def _stages(program: Program, first: list[Multiplication], h: str, narrow: str) -> tuple[Stage, ...]:
-    """A Program cut at its further products; values that pass from a stage to a later one are named t.<number>.
+def _stages(program: Program[Value], first: list[Multiplication], over_projected: set[Value]) -> tuple[Stage, ...]:
+    """Cut a Program at its further products. first: the products of the first stage.
 
-    narrow: which stage, "first", "last" or "", is over the width of a projected h.
+    over_projected: the outputs over the P units of a projected h. One stage computes them and no other output, since a
+    stage runs over units of one number. A value passes from a stage to later ones as PASSED, but not from that stage:
+    later stages compute the value again from the Program's inputs, over their own units.
     """
-    level, n = _levels(program), len(program.inputs)
-    outputs = dict(program.outputs)
+    n, outputs, level = len(program.inputs), dict(program.outputs), _levels(program)
     level_of = lambda ref: level.get(ref, 0)
-    stage_of = {name: level_of(ref) for name, ref in outputs.items()}
-    lowest = 0
-    if narrow == "first":  # all that does not concern h moves on to the wide stage, computed there from the inputs
-        of_h = ("dv." + PROJECTION, "carry." + h)
-        stage_of = {name: at if name in of_h else max(at, 1) for name, at in stage_of.items()}
-        lowest = 1
-    products = {n + k: op for k, op in enumerate(program.ops) if op.gate}
-    passing: dict[Ref, str] = {
-        a: f"t.{a}"
-        for k, op in enumerate(program.ops)
-        for a in op.args
-        if isinstance(a, int) and a >= n and lowest <= level[a] < level[n + k] - bool(op.gate)
-    }
-    name_of = {ref: name for name, ref in reversed(outputs.items()) if name.startswith(("v.", "dv."))}
-    passing |= {op.args[0]: f"t.{op.args[0]}" for op in products.values() if op.args[0] not in name_of}
-    last = max(level.values(), default=0)
+    projected_stage = max((level_of(outputs[v]) for v in over_projected), default=None)
+    stage_of = {v: level_of(ref) for v, ref in outputs.items()}
+    for v, at in stage_of.items():
+        if at == projected_stage and v not in over_projected:
+            stage_of[v] = at + 1
+    products: dict[Ref, Op] = {n + k: op for k, op in enumerate(program.ops) if op.is_product}
+    stored = (Kind.SOURCE, Kind.UNPROJECTED, Kind.PRODUCT_COTANGENT, Kind.PROJECTED_COTANGENT)
+    source_of: dict[Ref, Value] = {ref: v for v, ref in reversed(outputs.items()) if v.kind in stored}
+    passed: dict[Ref, Value] = {}
+    for k, op in enumerate(program.ops, n):
+        for a in op.args:
+            if not isinstance(a, int) or a < n or op.is_product and a in source_of:
+                continue
+            if level[a] < level[k] and level[a] != projected_stage:
+                passed[a] = Value(Kind.PASSED, str(a))
+
     stages = []
-    for at in range(last + 1):
-        here = {ref: f"m.{ref}" for ref in products if level[ref] == at}
-        known = here | {ref: name for ref, name in passing.items() if level[ref] < at}
-        wanted = {name: ref for name, ref in outputs.items() if stage_of[name] == at}
-        wanted |= {name: ref for ref, name in passing.items() if level[ref] == at}
-        part = extract(program, wanted, known)
-        is_narrow = at == {"first": 0, "last": last}.get(narrow)
-        joined = _multiplications(products, here, passing | name_of) if at else first
-        stages.append(Stage(tuple(joined), part, is_narrow))
+    for at in range(max([*stage_of.values(), *level.values()], default=0) + 1):
+        results: dict[Ref, Value] = {ref: Value(Kind.PRODUCT, str(ref)) for ref in products if level[ref] == at}
+        known = results | {ref: v for ref, v in passed.items() if level[ref] < at}
+        computed = {v: ref for v, ref in outputs.items() if stage_of[v] == at}
+        computed |= {v: ref for ref, v in passed.items() if level[ref] == at}
+        part = extract(program, computed, known)
+        multiplications = _multiplications(products, results, source_of | passed) if at else first
+        stages.append(Stage(tuple(multiplications), part, at == projected_stage))
     return tuple(stages)
 
 
-def _multiplications(products: dict[int, Op], here: dict[int, str], name_of: Mapping[Ref, str]) -> list[Multiplication]:
-    """The products of a stage. Forward, gates that multiply one vector are one product."""
-    groups: dict[tuple, list[int]] = {}
-    for ref in here:
+def _multiplications(
+    products: Mapping[Ref, Op], results: Mapping[Ref, Value], source_of: Mapping[Ref, Value]
+) -> list[Multiplication]:
+    """Return the products of a stage. Forward, gates that multiply the same vector are one product."""
+    groups: dict[tuple[Ref, ...], list[Ref]] = {}
+    for ref in results:
         source = products[ref].args[0]
         groups.setdefault((source,) if products[ref].name == "product" else (source, ref), []).append(ref)
-    return [
-        Multiplication(name_of[key[0]], tuple(products[r].gate for r in refs), tuple(here[r] for r in refs))
-        for key, refs in groups.items()
-    ]
+    found = []
+    for (source, *_), refs in groups.items():
+        gates = tuple(products[ref].gate for ref in refs if products[ref].gate)
+        found.append(Multiplication(source_of[source], gates, tuple(results[ref] for ref in refs), not gates))
+    return found

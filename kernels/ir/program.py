@@ -1,18 +1,66 @@
 """A recurrent cell as data: the straight-line Programs of one step, forward and backward.
 
-Nothing here knows how the Programs came about (`tinygrad_rnn/trace.py` traces them from a cell's equations)
-or how they are run (`reference.py` interprets them; compilers turn them into code).
+Nothing here knows how the Programs came about (`tinygrad_rnn/cells/trace.py` traces them from a cell's equations)
+or how they are run (the reference driver interprets them; the compiled drivers turn them into code).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import enum
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from .operations import OPERATIONS
+
+Key = TypeVar("Key", bound=Hashable)
+"""How a Program names its inputs and outputs: by a `Value` in a cell's step, by a plain string in an optimiser."""
+
+
+class Kind(enum.Enum):
+    """What a value of a step is. The text is what listings print before the value's name, as in x.i or s.h."""
+
+    # A Step's Programs read and write these.
+    INPUT_PART = "x"  # of a gate: the input's part of the pre-activation, W x + b_ih
+    RECURRENT_PART = "h"  # of a gate: the recurrent part of the pre-activation, U h + b_hh
+    STATE = "s"  # a state before the step
+    NEW_STATE = "new"  # a state after the step
+    PARAM = "p"  # a parameter of the cell per hidden unit
+    INPUT = "e"  # an input of the cell per step
+    SOURCE = "v"  # the vector that further product number j multiplies
+    SAVED = "k"  # an activation that the forward saves for the backward
+    COTANGENT = "d"  # the cotangent of a state after the step
+
+    # A Plan's stages read and write these as well.
+    INPUT_BIAS = "bx"  # of a gate: b_ih
+    RECURRENT_BIAS = "bh"  # of a gate: b_hh
+    UNPROJECTED = "u"  # h before its projection
+    PRODUCT = "m"  # a result of the stage's matrix products
+    PASSED = "t"  # a value that one stage computes and a later stage of the same step reads
+    OUTPUT_COTANGENT = "out"  # of a state: the cotangent of its sequence at this step
+    CARRY = "carry"  # of a state: the cotangent that comes from the step after, and goes to the step before
+    PARAM_SUM = "sum"  # of a parameter: its cotangent, added up over the steps
+    INPUT_COTANGENT = "de"  # the cotangent of an input of the cell
+    PRODUCT_COTANGENT = "dv"  # the cotangent of the result of further product number j
+    PROJECTED_COTANGENT = "du"  # the cotangent of h after its projection
+    LATER_COTANGENTS = "later"  # the recurrent parts' cotangents of the step after, all direct gates side by side
+
+    __hash__ = object.__hash__  # Enum's own runs Python code at each look-up
+
+
+class Value(NamedTuple):
+    """A named value of a step. name: of a gate, state, parameter or input, or a number."""
+
+    kind: Kind
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.value}.{self.name}"
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,53 +82,67 @@ class Constant:
 Ref = int | Constant
 """A value in a Program: the number of an input or of an operation, or a constant."""
 
+PRODUCTS = ("product", "product_t", "projection", "projection_t")
+"""The matrix products that a step may contain, beside the pointwise operations; see `Op`."""
+
 
 @dataclass(frozen=True)
 class Op:
-    """One operation. `name` is an entry of `pointwise.OPERATIONS`, or a matrix product of the step:
+    """One operation. `name` is a key of `operations.OPERATIONS`, or one of PRODUCTS:
 
-    "product":   gate's recurrent weights and bias on a vector, v U^T + b
-    "product_t": the same weights the other way, for the backward, g U
+    "product":      a gate's recurrent weights and bias on a vector, v U^T + b
+    "product_t":    the same weights the other way, for the backward, g U
+    "projection":   the projection of h, h weight_hr^T
+    "projection_t": the same weights the other way, g weight_hr
     """
 
     name: str
     args: tuple[Ref, ...]
     gate: str = ""
 
+    @property
+    def is_product(self) -> bool:
+        """Whether this is a matrix product and not a pointwise operation."""
+        return self.name in PRODUCTS
+
 
 @dataclass(frozen=True)
-class Program:
+class Program(Generic[Key]):
     """Single-assignment operations: value k is input k, then the operations follow in order."""
 
-    inputs: tuple[str, ...]
+    inputs: tuple[Key, ...]
     ops: tuple[Op, ...]
-    outputs: tuple[tuple[str, Ref], ...]
+    outputs: tuple[tuple[Key, Ref], ...]
+
+    @property
+    def keys(self) -> list[Key]:
+        """The inputs, then the outputs."""
+        return [*self.inputs, *(key for key, _ in self.outputs)]
 
     def run(
-        self, given: Mapping[str, Any], product: Callable[[Op, np.ndarray], np.ndarray] | None = None
-    ) -> dict[str, Any]:
-        """Compute all outputs with NumPy; `product` carries out a matrix product, where there are any."""
-        values: list = [given[name] for name in self.inputs]
+        self, given: Mapping[Key, Any], product: Callable[[Op, np.ndarray], np.ndarray] | None = None
+    ) -> dict[Key, Any]:
+        """Compute all outputs with NumPy. `product` carries out the matrix products, if there are any."""
+        values: list = [given[key] for key in self.inputs]
         number = np.result_type(*given.values()).type  # constants too are in the arrays' dtype
         value = lambda ref: number(ref.value) if isinstance(ref, Constant) else values[ref]
         for op in self.ops:
             args = [value(a) for a in op.args]
-            values.append(product(op, args[0]) if op.gate and product else OPERATIONS[op.name](*args))
-        return {name: value(ref) for name, ref in self.outputs}
+            if op.is_product and product is not None:
+                values.append(product(op, args[0]))
+            else:
+                values.append(OPERATIONS[op.name].compute(*args))
+        return {key: value(ref) for key, ref in self.outputs}
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity, as it is looked up at every call
 class Step:
-    """One time step of a cell.
+    """One time step of a cell, as two Programs over the Values of `Kind`.
 
-    Names of values, with g a gate, s a state, p a parameter per unit, e an input per step:
-      x.g   the input's part of a pre-activation, W x + b_ih        h.g   the recurrent part, U h + b_hh
-      s.s   a state before the step       p.p, e.e   as they are    v.j   what the j-th further product multiplies
-      k.i   a value kept for the backward                           d.s   the cotangent of a state after the step
-
-    forward:  x.*, h.*, s.*, p.*, e.* -> a state's name: its value after the step; k.*; v.*
-    backward: k.*, s.*, p.*, e.*, d.* -> the cotangents of x.*, h.*, s.*, p.*, e.* under those names, and of the
-              j-th product's result under v.j; one that no gradient reaches is left out
+    forward:  INPUT_PART, RECURRENT_PART, STATE, PARAM, INPUT -> NEW_STATE, SAVED, SOURCE
+    backward: SAVED, STATE, PARAM, INPUT, COTANGENT -> the cotangents of INPUT_PART, RECURRENT_PART, STATE, PARAM and
+              INPUT under the same Values, and of the result of further product j under its SOURCE. A value that no
+              gradient reaches is left out.
 
     The first state, h, is what the recurrent weights multiply. input_gates and recurrent_gates are those whose
     parts are read at all, in order: they are the blocks of rows of weight_ih and weight_hh.
@@ -96,15 +158,15 @@ class Step:
     recurrent_gates: tuple[str, ...]
     direct_gates: tuple[str, ...]
     products: tuple[str, ...]
-    forward: Program
-    backward: Program
+    forward: Program[Value]
+    backward: Program[Value]
 
     @property
-    def kept(self) -> tuple[str, ...]:
-        """Names of the values that the forward keeps for the backward."""
-        return tuple(name for name, _ in self.forward.outputs if name.startswith("k."))
+    def saved(self) -> tuple[Value, ...]:
+        """The activations that the forward saves for the backward."""
+        return tuple(value for value, _ in self.forward.outputs if value.kind is Kind.SAVED)
 
     @property
     def reads_h(self) -> bool:
         """Whether the pointwise part reads the previous h, so that h must be as wide as the gates."""
-        return "s." + self.states[0] in self.forward.inputs
+        return Value(Kind.STATE, self.states[0]) in self.forward.inputs

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.program import Op, Step
+from ..ir.program import Kind, Op, Step, Value
 from ..ir.sequence_args import SequenceArgs
 
 Array = Any
@@ -21,13 +21,12 @@ Array = Any
 
 @dataclass
 class Saved:
-    """What the forward leaves for the backward: for each step, in step order, arrays of the rows at work.
+    """What the forward leaves for the backward: for each step, in step order, arrays of the rows that have it.
 
-    Under their names in `Step`: the kept values k.*, the products' sources v.*, the states before the step s.*; and
-    "unprojected", h before its projection.
+    These are the step's SAVED, SOURCE and STATE values, and UNPROJECTED, h before its projection.
     """
 
-    steps: list[dict[str, Array]] = field(default_factory=list)
+    steps: list[dict[Value, Array]] = field(default_factory=list)
 
 
 class _Weights:
@@ -58,24 +57,24 @@ def _affine(v: Array, weight: Array, bias: Array | None) -> Array:
     return out
 
 
-def _blocks(prefix: str, gates: tuple[str, ...], joined: Array) -> dict[str, Array]:
-    """[N, G H] as one [N, H] for each gate, named."""
-    return {prefix + g: part for g, part in zip(gates, np.split(joined, len(gates), -1))} if gates else {}
+def _blocks(kind: Kind, gates: tuple[str, ...], joined: Array) -> dict[Value, Array]:
+    """Cut [N, G H] into a value [N, H] for each gate."""
+    return {Value(kind, g): part for g, part in zip(gates, np.split(joined, len(gates), -1))} if gates else {}
 
 
 def _zeros(a: Array) -> Array:
     return None if a is None else np.zeros(a.shape, a.dtype)
 
 
-def _gather(into: Array, rows: Any, prefix: str, gates: tuple[str, ...], out: Mapping[str, Array]) -> None:
-    """The other way round: write each gate's [N, H] to its place in some rows of [N, G H]."""
-    for g, part in _blocks(prefix, gates, into).items():
-        part[rows] = out.get(g, 0)
+def _gather(into: Array, rows: Any, kind: Kind, gates: tuple[str, ...], out: Mapping[Value, Array]) -> None:
+    """Write each gate's [N, H] into its block of some rows of [N, G H]: the reverse of `_blocks`."""
+    for value, part in _blocks(kind, gates, into).items():
+        part[rows] = out.get(value, 0)
 
 
-def _side_inputs(step: Step, seq: SequenceArgs, ordered: Mapping[str, Array], t: int, rows: Any) -> dict[str, Array]:
-    given = {"p." + name: seq.params[name] for name in step.params}
-    return given | {"e." + name: ordered[name][t][rows] for name in step.inputs}
+def _side_inputs(step: Step, seq: SequenceArgs, ordered: Mapping[str, Array], t: int, rows: Any) -> dict[Value, Array]:
+    given = {Value(Kind.PARAM, name): seq.params[name] for name in step.params}
+    return given | {Value(Kind.INPUT, name): ordered[name][t][rows] for name in step.inputs}
 
 
 def _full(value: Array, shape: tuple[int, int]) -> Array:
@@ -112,24 +111,24 @@ def forward(step: Step, seq: SequenceArgs, keep: bool) -> tuple[list[Array], lis
     projected = _affine(x, seq.weight_ih, seq.bias_ih).reshape(time, batch, len(seq.weight_ih))
     hidden = len(seq.weight_ih) // len(step.input_gates)
     ordered = {name: seq.in_step_order(e) for name, e in seq.inputs.items()}
-    states = list(seq.initial)
+    states, h = list(seq.initial), Value(Kind.STATE, step.states[0])
     outputs = [np.zeros((time, *state.shape), state.dtype) for state in states]
     saved = Saved() if keep else None
 
     for t in range(time):
         rows = seq.rows(t)
-        before = {"s." + name: state[rows] for name, state in zip(step.states, states)}
-        given = before | _blocks("x.", step.input_gates, projected[t][rows])
+        before = {Value(Kind.STATE, name): state[rows] for name, state in zip(step.states, states)}
+        given = before | _blocks(Kind.INPUT_PART, step.input_gates, projected[t][rows])
         if step.direct_gates:
-            direct = _affine(before["s." + step.states[0]], weights.direct, weights.direct_bias)
-            given |= _blocks("h.", step.direct_gates, direct)
+            direct = _affine(before[h], weights.direct, weights.direct_bias)
+            given |= _blocks(Kind.RECURRENT_PART, step.direct_gates, direct)
         given |= _side_inputs(step, seq, ordered, t, rows)
         out = step.forward.run(given, weights.product)
         shape = (projected[t][rows].shape[0], hidden)
-        after = [_full(out[name], shape) for name in step.states]
+        after = [_full(out[Value(Kind.NEW_STATE, name)], shape) for name in step.states]
         if saved is not None:
-            kept = {name: v for name, v in out.items() if name not in step.states}
-            saved.steps.append(before | kept | {"unprojected": after[0]})
+            activations = {v: a for v, a in out.items() if v.kind is not Kind.NEW_STATE}
+            saved.steps.append(before | activations | {Value(Kind.UNPROJECTED, h.name): after[0]})
         if seq.weight_hr is not None:
             after[0] = after[0] @ seq.weight_hr.T
         for sequence, state in zip(outputs, after):
@@ -153,7 +152,7 @@ def backward(
     """
     time, batch = seq.x.shape[:2]
     hidden = seq.weight_ih.shape[0] // len(step.input_gates)
-    h = "s." + step.states[0]
+    h = Value(Kind.STATE, step.states[0])
     weights = _Weights(step, seq)
     ordered = {name: seq.in_step_order(e) for name, e in seq.inputs.items()}
     d_ordered = [None if d is None else seq.in_step_order(d) for d in d_outputs]
@@ -170,28 +169,30 @@ def backward(
         rows, known = seq.rows(t), saved.steps[t]
         d = [ds[rows] if do is None else ds[rows] + do[t][rows] for ds, do in zip(d_states, d_ordered)]
         if seq.weight_hr is not None:
-            d_hr += d[0].T @ known["unprojected"]
+            d_hr += d[0].T @ known[Value(Kind.UNPROJECTED, h.name)]
             d[0] = d[0] @ seq.weight_hr
-        given = known | {"d." + name: cotangent for name, cotangent in zip(step.states, d)}
+        given = known | {Value(Kind.COTANGENT, name): cotangent for name, cotangent in zip(step.states, d)}
         given |= _side_inputs(step, seq, ordered, t, rows)
         out = step.backward.run(given, weights.product)
 
-        _gather(d_projected[t], rows, "x.", step.input_gates, out)
-        _gather(d_direct[t], rows, "h.", step.direct_gates, out)
+        _gather(d_projected[t], rows, Kind.INPUT_PART, step.input_gates, out)
+        _gather(d_direct[t], rows, Kind.RECURRENT_PART, step.direct_gates, out)
         h_before[t][rows] = known[h]
         for j, g in enumerate(step.products):
-            block, cotangent = weights.block[g], out.get(f"v.{j}")
+            block, source = weights.block[g], Value(Kind.SOURCE, str(j))
+            cotangent = out.get(source)
             if cotangent is None:
                 continue
-            d_hh[block] += cotangent.T @ np.broadcast_to(known[f"v.{j}"], cotangent.shape)
+            d_hh[block] += cotangent.T @ np.broadcast_to(known[source], cotangent.shape)
             if d_bias is not None:
                 d_bias[block] += cotangent.sum(0)
-        for name in d_params.keys() & {key[2:] for key in out if key.startswith("p.")}:
-            d_params[name] += out["p." + name].sum(0)
+        for name in d_params:
+            if (value := Value(Kind.PARAM, name)) in out:
+                d_params[name] += out[value].sum(0)
         for name in d_inputs:
-            d_inputs[name][t][rows] = out.get("e." + name, 0)
-        before = {name: known[name] for name in ("s." + state for state in step.states)}
-        d_before = [_full(out[n], s.shape) if n in out else _zeros(s) for n, s in before.items()]
+            d_inputs[name][t][rows] = out.get(Value(Kind.INPUT, name), 0)
+        before = {value: known[value] for value in (Value(Kind.STATE, name) for name in step.states)}
+        d_before = [_full(out[v], s.shape) if v in out else _zeros(s) for v, s in before.items()]
         if step.direct_gates:
             d_before[0] = d_before[0] + d_direct[t][rows] @ weights.direct
         d_states = [_with_rows(old, rows, new) for old, new in zip(d_states, d_before)]

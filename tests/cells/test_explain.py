@@ -11,6 +11,7 @@ from tinygrad_rnn import cli
 from tinygrad_rnn.cells import BUILT_IN
 from tinygrad_rnn.cells.trace import trace
 from tinygrad_rnn.kernels.ir.operations import OPERATIONS
+from tinygrad_rnn.kernels.ir.program import Kind, Value
 
 rng = np.random.default_rng(0)
 WEIGHT = rng.standard_normal((5, 5))
@@ -21,15 +22,17 @@ def product(op, v):
 
 
 def plain(text):
-    """A printed expression as Python: d(h') as d_h, and h.g, beside the state h, as u.g."""
-    text = re.sub(r"d\((\w+)'\)", r"d_\1", text)
+    """A printed expression as Python: d(h') as d_new_h, d(x.i) as d_x_i, h' as new_h, and h.g, beside h, as u.g."""
+    text = re.sub(r"\b(\w+)'", r"new_\1", text)
+    text = re.sub(r"\bd\((\w+)\.?(\w*)\)", lambda found: "_".join(["d", *filter(None, found.groups())]), text)
     return re.sub(r"\bh\.", "u.", text).replace("U_n^T", "UT_n")
 
 
 def read_back(lines, given):
     """The values of printed equations by their left sides; `given` by the names that are printed."""
     spaces = {kind: SimpleNamespace() for kind in "xupe"}
-    known = {**spaces, **OPERATIONS, "U_n": lambda v: v @ WEIGHT.T, "UT_n": lambda v: v @ WEIGHT}
+    functions = {name: operation.compute for name, operation in OPERATIONS.items()}
+    known = {**spaces, **functions, "U_n": lambda v: v @ WEIGHT.T, "UT_n": lambda v: v @ WEIGHT}
     for name, value in given.items():
         kind, dot, rest = plain(name).partition(".")
         if dot:
@@ -39,9 +42,7 @@ def read_back(lines, given):
     found = {}
     for line in lines:
         left, right = line.strip().split(" = ")
-        found[left] = eval(plain(right), known)
-        if re.fullmatch(r"v\d+", left):
-            known[left] = found[left]
+        found[left] = known[plain(left)] = eval(plain(right), known)
     return found
 
 
@@ -60,25 +61,26 @@ def bracketed(a, s):
 @pytest.mark.parametrize("given", [*BUILT_IN.values(), bracketed], ids=lambda cell: cell.name)
 def test_the_printed_equations_are_those_that_are_run(given):
     step, text = trace(given), tg.explain(given)
-    printed = {"s": lambda n: n[2:], "k": lambda n: "kept" + n[2:], "d": lambda n: f"d({n[2:]}')"}
-    draw = lambda names: {n: rng.standard_normal((3, 5)) for n in names}
-    as_printed = lambda given: {printed.get(n[0], str)(n): v for n, v in given.items()}
+    forms = {Kind.STATE: "{}", Kind.SAVED: "saved{}", Kind.COTANGENT: "d({}')"}
+    printed = lambda value: forms[value.kind].format(value.name) if value.kind in forms else str(value)
+    draw = lambda values: {value: rng.standard_normal((3, 5)) for value in values}
+    as_printed = lambda given: {printed(value): array for value, array in given.items()}
 
     given = draw(step.forward.inputs)
     found, expected = read_back(part(text, "forward"), as_printed(given)), step.forward.run(given, product)
     for s in step.states:
-        np.testing.assert_allclose(found[s + "'"], expected[s], rtol=1e-12)
+        np.testing.assert_allclose(found[s + "'"], expected[Value(Kind.NEW_STATE, s)], rtol=1e-12)
 
     given = draw(step.backward.inputs)
     found, expected = read_back(part(text, "backward"), as_printed(given)), step.backward.run(given, product)
-    for key, value in expected.items():
-        if not key.startswith("v."):
-            np.testing.assert_allclose(found[f"d({printed.get(key[0], str)(key)})"], value, rtol=1e-9, atol=1e-12)
+    for value, array in expected.items():
+        if value.kind is not Kind.SOURCE:
+            np.testing.assert_allclose(found[f"d({printed(value)})"], array, rtol=1e-9, atol=1e-12)
 
 
-def test_what_is_kept_and_what_it_costs():
+def test_what_is_saved_and_what_it_costs():
     text = tg.explain("lstm")
-    assert "kept for the backward: 5 numbers a unit and step, 20 bytes in float32," in text
+    assert "saved for the backward: 5 numbers a unit and step, 20 bytes in float32," in text
     assert "pointwise work: 13 operations a unit and step forward, 22 backward" in text
     assert "products: 8 H flops a unit and step for h, 8 I for x; twice that backward" in text
 
@@ -87,6 +89,8 @@ def test_the_code_is_the_text_of_the_loops():
     code = tg.explain("gru", code=True)
     for function in ("train", "infer", "backward"):
         assert f"def {function}(" in code
+    assert "# new.h = " in code  # the equations stand above the code that computes them
+    assert "# d(x.n) = " in code
 
 
 def test_the_command(capsys):

@@ -13,7 +13,7 @@ from tinygrad_rnn import nn, sigmoid, tanh, where
 from tinygrad_rnn.cells import BUILT_IN, Gate, cell, find_cell
 from tinygrad_rnn.cells.trace import trace
 from tinygrad_rnn.kernels.ir.operations import OPERATIONS
-from tinygrad_rnn.kernels.ir.program import Constant, Op
+from tinygrad_rnn.kernels.ir.program import Constant, Kind, Op
 
 ALL = BUILT_IN | USER_CELLS
 every_cell = pytest.mark.parametrize("name", ALL)
@@ -27,6 +27,16 @@ def source_values(step, seed=0, rows=3):
     values = {name: rng.standard_normal((rows, UNITS)) for name in names}
     values |= {"p." + name: rng.standard_normal(UNITS) for name in step.params}
     return values | {"e." + name: rng.random((rows, UNITS)) for name in step.inputs}
+
+
+def run(program, values, product=None):
+    """A Program's outputs from values, both under the names that listings print: x.i, s.h, new.h."""
+    given = {key: values[str(key)] for key in program.inputs}
+    return {str(key): value for key, value in program.run(given, product).items()}
+
+
+def names(keys):
+    return [str(key) for key in keys]
 
 
 def weights_of(step, seed=1):
@@ -61,13 +71,13 @@ def test_programs_are_single_assignment_and_nothing_in_them_is_dead(name):
 
 
 @every_cell
-def test_the_backward_reads_what_the_forward_keeps_and_no_more(name):
+def test_the_backward_reads_what_the_forward_saves_and_no_more(name):
     step = trace(ALL[name])
-    assert set(step.kept) == {i for i in step.backward.inputs if i.startswith("k.")}
-    given = {*step.kept, *("s." + s for s in step.states), *("p." + p for p in step.params)}
+    assert set(step.saved) == {i for i in step.backward.inputs if i.kind is Kind.SAVED}
+    given = {*names(step.saved), *("s." + s for s in step.states), *("p." + p for p in step.params)}
     given |= {"d." + s for s in step.states} | {"e." + e for e in step.inputs}
-    assert set(step.backward.inputs) <= given
-    assert len({ref for out, ref in step.forward.outputs if out in step.kept}) == len(step.kept)
+    assert set(names(step.backward.inputs)) <= given
+    assert len({ref for out, ref in step.forward.outputs if out in step.saved}) == len(step.saved)
 
 
 def test_equal_operations_are_shared_in_either_order():
@@ -75,17 +85,17 @@ def test_equal_operations_are_shared_in_either_order():
     def shared(a, s):
         return tanh(a.a * a.b) + tanh(a.b * a.a) + (a.a * a.b)
 
-    names = [op.name for op in trace(shared).forward.ops]
-    assert names.count("tanh") == 1
-    assert names.count("mul") == 1
+    operations = [op.name for op in trace(shared).forward.ops]
+    assert operations.count("tanh") == 1
+    assert operations.count("mul") == 1
 
 
-def test_an_lstm_keeps_its_four_gates_and_tanh_c():
+def test_an_lstm_saves_its_four_gates_and_tanh_c():
     step = trace(BUILT_IN["lstm"])
-    kept = {ref for name, ref in step.forward.outputs if name in step.kept}
-    made = [step.forward.ops[ref - len(step.forward.inputs)].name for ref in sorted(kept)]
+    saved = {ref for value, ref in step.forward.outputs if value in step.saved}
+    made = [step.forward.ops[ref - len(step.forward.inputs)].name for ref in sorted(saved)]
     assert sorted(made) == ["sigmoid", "sigmoid", "sigmoid", "tanh", "tanh"]
-    assert "s.c" in step.backward.inputs
+    assert "s.c" in names(step.backward.inputs)
     assert not any(op.name in ("tanh", "sigmoid", "exp") for op in step.backward.ops)
 
 
@@ -118,7 +128,7 @@ def test_a_constant_is_never_taken_for_the_value_of_that_number():
 
     step = trace(numbers)
     given = source_values(step)
-    out = step.forward.run(given, None)["h"]
+    out = run(step.forward, given)["new.h"]
     expected = given["x.h"] * 2 + given["h.h"] * 3 + 0 * given["s.h"] + 1 + np.tanh(given["s.h"] * 1.5)
     np.testing.assert_allclose(out, expected, 1e-14)
     assert Constant(1.0) != 1
@@ -130,8 +140,8 @@ def test_a_constant_is_never_taken_for_the_value_of_that_number():
 def test_programs_keep_the_dtype_though_they_choose_between_constants(dtype):
     step = trace(flat_state)
     given = {name: value.astype(dtype) for name, value in source_values(step).items()}
-    out = step.forward.run(given, None)
-    assert {out[name].dtype for name in step.states} == {np.dtype(dtype)}
+    out = run(step.forward, given)
+    assert {out["new." + name].dtype for name in step.states} == {np.dtype(dtype)}
 
 
 # That they are right
@@ -143,8 +153,8 @@ def test_the_forward_program_is_the_equations(name):
     step = trace(given_cell)
     values, weights = source_values(step), weights_of(step)
     product = product_with(weights)
-    out = step.forward.run({n: values[n] for n in step.forward.inputs}, product)
-    box = lambda prefix, names: {n: tg.tensor(values[prefix + n]) for n in names}
+    out = run(step.forward, values, product)
+    box = lambda prefix, group: {n: tg.tensor(values[prefix + n]) for n in group}
     of = lambda g: lambda v: tg.tensor(product(Op("product", (0,), g), v.numpy()))
     x, h = box("x.", step.gates), box("h.", step.gates)
     new = given_cell(
@@ -152,7 +162,7 @@ def test_the_forward_program_is_the_equations(name):
         box("s.", step.states), box("p.", step.params), box("e.", step.inputs),
     )  # fmt: skip
     for state, value in zip(step.states, new):
-        np.testing.assert_allclose(out[state], value.numpy(), 1e-6 if value.dtype == np.float32 else 1e-13)
+        np.testing.assert_allclose(out["new." + state], value.numpy(), 1e-6 if value.dtype == np.float32 else 1e-13)
 
 
 @every_cell
@@ -170,12 +180,12 @@ def test_the_backward_program_is_the_derivative_of_the_forward(name):
     def loss(values, offsets):
         order = iter(offsets.values())
         product = product_with(weights)
-        out = step.forward.run({n: values[n] for n in step.forward.inputs}, lambda op, v: product(op, v) + next(order))
-        return sum((np.broadcast_to(out[n[2:]], d.shape) * d).sum() for n, d in cotangents.items())
+        out = run(step.forward, values, lambda op, v: product(op, v) + next(order))
+        return sum((np.broadcast_to(out["new." + n[2:]], d.shape) * d).sum() for n, d in cotangents.items())
 
-    forward = step.forward.run({n: values[n] for n in step.forward.inputs}, product_with(weights))
-    known = values | cotangents | {n: forward[n] for n in step.kept}
-    derived = step.backward.run({n: known[n] for n in step.backward.inputs}, product_with(weights))
+    forward = run(step.forward, values, product_with(weights))
+    known = values | cotangents | {n: forward[n] for n in names(step.saved)}
+    derived = run(step.backward, known, product_with(weights))
     for source in sorted(moving):
         place = values if source in values else offsets
         v = rng.standard_normal(place[source].shape)
@@ -191,7 +201,7 @@ def test_products_asked_for_twice_are_one_product_whose_cotangents_add_up():
     products = [op for op in step.forward.ops if op.name == "product"]
     assert len(products) == len(step.products) == len(set(products))
     assert step.products == tuple(op.gate for op in products)
-    assert {f"v.{j}" for j in range(len(products))} <= {name for name, _ in step.backward.outputs}
+    assert {f"v.{j}" for j in range(len(products))} <= {str(value) for value, _ in step.backward.outputs}
 
 
 def test_a_product_that_reaches_no_state_leaves_no_trace():
@@ -206,16 +216,16 @@ def test_a_product_that_reaches_no_state_leaves_no_trace():
 
 def test_states_that_pass_through_or_come_twice():
     step = trace(passing)
-    forward, backward = dict(step.forward.outputs), dict(step.backward.outputs)
-    assert forward["a"] == step.forward.inputs.index("s.a")
-    assert forward["h"] == forward["b"]
+    forward = {str(value): ref for value, ref in step.forward.outputs}
+    assert forward["new.a"] == names(step.forward.inputs).index("s.a")
+    assert forward["new.h"] == forward["new.b"]
     given = source_values(step) | {"d." + s: np.full((3, UNITS), float(i)) for i, s in enumerate("hab", 1)}
-    given |= step.forward.run({n: given[n] for n in step.forward.inputs}, None)
-    out = step.backward.run({n: given[n] for n in step.backward.inputs}, None)
+    given |= run(step.forward, given)
+    out = run(step.backward, given)
     slope = 1 - np.tanh(given["x.n"] + given["h.n"] + 0.5 * given["s.a"] - 0.25 * given["s.b"]) ** 2
     np.testing.assert_allclose(out["x.n"], (1 + 3) * slope)
     np.testing.assert_allclose(out["s.a"], 2 + 0.5 * 4 * slope)
-    assert {"x.n", "h.n", "s.a", "s.b"} == backward.keys()
+    assert {"x.n", "h.n", "s.a", "s.b"} == {str(value) for value, _ in step.backward.outputs}
 
 
 def test_a_cell_that_stops_every_gradient_has_an_empty_backward():
@@ -232,7 +242,7 @@ def test_a_cell_that_stops_every_gradient_has_an_empty_backward():
 def test_multi_letter_names():
     step = trace(spelled_out)
     assert step.gates == ("reset", "update", "candidate")
-    assert {"x.candidate", "h.candidate", "s.hidden", "p.leak"} <= set(step.forward.inputs)
+    assert {"x.candidate", "h.candidate", "s.hidden", "p.leak"} <= set(names(step.forward.inputs))
     assert {"maximum", "minimum", "div", "sqrt", "abs"} <= {op.name for op in step.forward.ops}
     layer = nn.Recurrent(spelled_out, 2, 3, learn_initial_state=True)
     assert [n for n, _ in layer.named_parameters()][-2:] == ["p_leak_l0", "hidden_0_l0"]
@@ -326,8 +336,8 @@ def test_other_refusals():
     refused(lambda a, s: s.h * 0.5, "expected equations that use the input's part of some gate, got none")
     refused(lambda a, s: a.h.h, "expected equations that use the input's part of some gate, got none")
     refused(lambda a, s: tg.ones(3), "state h: expected gates, states, params, inputs and numbers, got ndarray")
-    refused(lambda a, s: a.h.recurrent(1.0), r"h.of: expected a vector computed from states.* got float")
-    refused(lambda a, s: a.h.recurrent(tg.ones(3)), r"h.of: expected a vector .* got ndarray")
+    refused(lambda a, s: a.h.recurrent(1.0), r"h.recurrent: expected a vector computed from states.* got float")
+    refused(lambda a, s: a.h.recurrent(tg.ones(3)), r"h.recurrent: expected a vector .* got ndarray")
     refused(lambda a, s: a.h if a.h > 0 else s.h, r"got a branch on a value .* write where\(condition, x, y\)")
     refused(lambda a, s: a.h * float(s.h), "got a branch on a value or a number asked for")
     refused(lambda a, s: a.h > 0, r"state h: expected numbers, got a condition: write where\(condition, 1.0, 0.0\)")

@@ -10,6 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ...ir.operations import OPERATIONS
 from ...ir.program import Constant, Program
 from .native import require_literals
 from .vector import Vectors
@@ -17,7 +18,6 @@ from .vector import Vectors
 PROGRAMS: dict[str, Program] = {}
 """Programs by the key under which generated code refers to them; needed only while that code is compiled."""
 
-COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 LOGICAL = {"logical_and": "and_", "logical_or": "or_", "logical_not": "not_"}
 
 
@@ -28,8 +28,8 @@ def emit_operation(v: Vectors, name: str, args: list[Any]) -> Any:
     if name == "where":
         return v.where(v.mask(args[0]), *map(v.number, args[1:]))
     args = list(map(v.number, args))
-    if name in COMPARISONS:
-        return v.compare(COMPARISONS[name], *args)
+    if OPERATIONS[name].is_condition:
+        return v.compare(OPERATIONS[name].sign, *args)
     if name == "relu":
         return v.maximum(args[0], v.constant(0.0))
     if name == "sign":

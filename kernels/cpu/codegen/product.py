@@ -96,14 +96,16 @@ def move_row(source, to, columns):
         move_part({bits}, {lanes}, source + c * {size}, columns - c, to + c * {size}, columns - c)
 
 
-@njit("void({words})", cache=True, error_model="numpy")
-def strip(
-    a, a_row, a_column, packed, first, rows, panels, p, span, k, depth, start, start_row, out, out_row, N, K, edge
-):
-    """`rows` rows of `product` from `first` on, in `span` panels from p on: what the numbers from k to k + depth add.
+@njit("void({strip words})", cache=True, error_model="numpy")
+def strip(a, packed, rows, panels, part, start, out, N, edge):
+    """Compute `rows` of `product` in some panels: what the numbers from k to k + depth of the common dimension add.
 
-    a: A [rows, depth]; packed: as `pack_rows` leaves it. edge: room for the tile of a panel's part.
+    a: (address, row, column) of A [rows, depth]; packed: A is as `pack_rows` leaves it. rows: (first, count).
+    panels: (address, first, count, K). part: (k, depth). start, out: (address, row) of the matrices [M, N].
+    edge: memory for the tile of a panel that reaches past N.
     """
+    (a, a_row, a_column), (first, rows), (panels, p, span, K), (k, depth) = a, rows, panels, part
+    (start, start_row), (out, out_row) = start, out
     columns, next_panel = N - p * {width}, K * {width}
     panel = panels + (p * K + k) * {width * size}
     out += (first * out_row + p * {width}) * {size}
@@ -184,8 +186,8 @@ def product(args, thread, threads):
                 while p < high:
                     span = {span of rows}
                     strip(
-                        room, 1, {lanes}, 1, top, rows, panels, p, span, k, depth, start, start_row, out, out_row, N, K,
-                        edge_at,
+                        (room, 1, {lanes}), 1, (top, rows), (panels, p, span, K), (k, depth), (start, start_row),
+                        (out, out_row), N, edge_at,
                     )
                     p += span
         return
@@ -195,8 +197,8 @@ def product(args, thread, threads):
         for k in range(0, K, most):
             at, depth = a + (first * a_row + k * a_column) * {size}, min(most, K - k)
             strip(
-                at, a_row, a_column, 0, first, last - first, panels, p, span, k, depth, start, start_row, out, out_row,
-                N, K, edge_at,
+                (at, a_row, a_column), 0, (first, last - first), (panels, p, span, K), (k, depth), (start, start_row),
+                (out, out_row), N, edge_at,
             )
         p += span
 '''
@@ -215,9 +217,9 @@ class Products:
 def _tile_call(bits: int, lanes: int, vectors: int, span: str, c: str, indent: int) -> str:
     """Lines of `strip` that run a tile from a column on."""
     sizes, width = f"{bits}, {lanes}, ROWS, {vectors}, {span}", lanes * PANEL_VECTORS
-    given = f"at, a_row, a_column, panel{c}, {width}, next_panel, depth"
-    began, fresh = (f"tile({sizes}, {n}, {given}, begin{c}, begin_row, to{c}, to_row)" for n in (1, 0))
-    return textwrap.indent(f"if start:\n    {began}\nelse:\n    {fresh}", " " * indent)
+    a_and_b = f"(at, a_row, a_column), (panel{c}, {width}, next_panel), depth"
+    with_start, without = (f"tile({sizes}, {n}, {a_and_b}, (begin{c}, begin_row), (to{c}, to_row))" for n in (1, 0))
+    return textwrap.indent(f"if start:\n    {with_start}\nelse:\n    {without}", " " * indent)
 
 
 @functools.cache
@@ -225,7 +227,9 @@ def products(unit: VectorUnit, bits: int) -> Products:
     """The kernels for a vector unit and float32 or float64."""
     lanes, size = unit.lanes(bits // 8), bits // 8
     width = lanes * PANEL_VECTORS
-    sums = f"tile({bits}, {lanes}, 1, VECTORS, 1, 0, ones, 0, 0, at, columns, 0, rows, 0, 0, to, 0)"
+    sums = f"tile({bits}, {lanes}, 1, VECTORS, 1, 0, (ones, 0, 0), (at, columns, 0), rows, (0, 0), (to, 0))"
+    pair, triple = "UniTuple(intp, 2)", "UniTuple(intp, 3)"
+    strip_words = [triple, "intp", pair, "UniTuple(intp, 4)", pair, pair, pair, "intp", "intp"]
     call, choice = functools.partial(_tile_call, bits, lanes), functools.partial(tile_choice, unit, PANEL_VECTORS)
     # A last panel of a few columns: its vectors one by one.
     narrow = f"for c in range(0, columns, {lanes}):\n" + call(1, "1", f" + c * {size}", 4)
@@ -233,7 +237,7 @@ def products(unit: VectorUnit, bits: int) -> Products:
     numbers = {
         "unit": unit.name, "bits": bits, "lanes": lanes, "size": size, "width": width, "width * size": width * size,
         "edge": max(AT_ONCE, rows * width) * size, "rows": rows, "depth": DEPTH, "at once": AT_ONCE,
-        "words": ", ".join(["intp"] * 18), "six words": ", ".join(["intp"] * 6), "panel vectors": PANEL_VECTORS,
+        "strip words": ", ".join(strip_words), "six words": ", ".join(["intp"] * 6), "panel vectors": PANEL_VECTORS,
         "sums": unpacked(SUMS), "arguments": unpacked(PRODUCT),
         "wide sum": sums.replace("VECTORS", str(PANEL_VECTORS)), "sum": sums.replace("VECTORS", "1"),
         "span of rows": span_choice(unit, PANEL_VECTORS, "rows", "(whole - p)"),

@@ -11,6 +11,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..runtime.host import VectorUnit
@@ -70,31 +71,31 @@ def tile(
     span: Any,
     starts: Any,
     a: Any,
-    a_row: Any,
-    a_step: Any,
     panel: Any,
-    panel_step: Any,
-    next_panel: Any,
     length: Any,
     start: Any,
-    start_row: Any,
     out: Any,
-    out_row: Any,
 ) -> Any:
     """out[r, :] = (start[r, :] if starts) + sum over k < length of A[r, k] panel[k, :], r < rows.
 
-    bits, lanes, rows, vectors, span, starts: literals. Addresses: a, of numbers at a + r a_row + k a_step (in numbers);
-    panel, of `span` panels [length, vectors lanes], rows panel_step and panels next_panel apart, side by side as one;
-    out and start, rows at out + r out_row and start + r start_row, each span * vectors * lanes wide.
+    bits, lanes, rows, vectors, span, starts: literals. The matrices are views, an address and distances in numbers:
+    a:     (address, row, step): A[r, k] lies at r * row + k * step
+    panel: (address, step, next): `span` panels [length, vectors * lanes], read as one matrix: the panels stand side by
+           side, `next` apart, their rows `step` apart
+    start, out: (address, row): rows of span * vectors * lanes numbers
     """
     sizes = (bits, lanes, rows, vectors, span, starts)
     require_literals(sizes)
     nbits, nlanes, nrows, nvectors, nspan, started = (size.literal_value for size in sizes)
-    signature = types.void(*sizes, *[types.intp] * 11)
+    signature = types.void(*sizes, a, panel, types.intp, start, out)
     wide = nvectors * nspan
 
     def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
-        a, a_row, a_step, panel, panel_step, next_panel, length, start, start_row, out, out_row = args[6:]
+        length = args[8]
+        a, a_row, a_step = cgutils.unpack_tuple(builder, args[6])
+        panel, panel_step, next_panel = cgutils.unpack_tuple(builder, args[7])
+        start, start_row = cgutils.unpack_tuple(builder, args[9])
+        out, out_row = cgutils.unpack_tuple(builder, args[10])
         v = Vectors(builder, nbits, nlanes)
         size, word = nbits // 8, ir.IntType(64)
         at = lambda base, offset, kind: pointer(builder, base, offset, kind, size)

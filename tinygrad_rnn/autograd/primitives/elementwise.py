@@ -158,9 +158,10 @@ sign: Callable[..., Any] = _pointwise("sign", lambda x: _sign(x), lambda g: g * 
 sin = _floating("sin", lambda x: np.sin(x), lambda g, x: g * cos(x))
 cos: Callable[..., Any] = _floating("cos", lambda x: np.cos(x), lambda g, x: -g * sin(x))
 tanh = _floating("tanh", lambda x: np.tanh(x), lambda g, out: g * (1.0 - out * out))
-sigmoid = _floating("sigmoid", lambda x: OPERATIONS["sigmoid"](x), lambda g, out: g * (out * (1.0 - out)))
-softplus = _floating("softplus", lambda x: OPERATIONS["softplus"](x), lambda g, x: g * sigmoid(x))
-erf = _floating("erf", lambda x: (device.erf if device.on_gpu(x) else OPERATIONS["erf"])(x), lambda g, x: g * _bell(x))
+sigmoid = _floating("sigmoid", lambda x: OPERATIONS["sigmoid"].compute(x), lambda g, out: g * (out * (1.0 - out)))
+softplus = _floating("softplus", lambda x: OPERATIONS["softplus"].compute(x), lambda g, x: g * sigmoid(x))
+_erf = lambda x: device.erf(x) if device.on_gpu(x) else OPERATIONS["erf"].compute(x)
+erf = _floating("erf", _erf, lambda g, x: g * _bell(x))
 
 
 def _bell(x: Any) -> Any:
