@@ -4,7 +4,7 @@ Installed as `tinygrad_rnn.kernels`. It imports nothing of `tinygrad_rnn` outsid
 go out, and it knows of no tensor, tape or layer.
 
     ir/            a cell as data, and what it is run over
-    driver.py      which driver runs a step over a sequence
+    driver.py      what every driver offers, and which one runs a step over a sequence
     dense.py       products, sums and elementwise work on whole arrays
     reference/     all of it in NumPy: the oracle for what is compiled
     recompute.py   a driver with less memory: what the backward wants is computed again, piece by piece
@@ -24,16 +24,17 @@ from .dense import (
     softmax_losses,
     sum_of_squares,
 )
-from .driver import driver_for, infer, runs_together, wanted_driver
+from .driver import driver_for, driver_like, infer, is_together, wanted_driver
 
 __all__ = [
     "add_rows",
     "driver_for",
+    "driver_like",
     "elementwise",
     "infer",
+    "is_together",
     "matmul",
     "matmul_and_sums",
-    "runs_together",
     "scaled",
     "softmax_errors",
     "softmax_losses",

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from .driver import Driver
 from .ir.program import Step
 from .ir.sequence_args import WEIGHT_NAMES, SequenceArgs
 
@@ -24,8 +24,9 @@ Array = Any
 class Recompute:
     """Wraps a driver and has its interface; every: steps of a piece."""
 
-    driver: ModuleType
+    driver: Driver
     every: int
+    runs_together: bool = False
 
     def _pieces(self, seq: SequenceArgs) -> list[slice]:
         """The pieces of time, in the order in which they are walked."""

@@ -33,6 +33,7 @@ from .runtime.command_list import array_at
 from .runtime.host import vector_unit
 
 Array = Any
+runs_together = False
 
 
 @dataclass
@@ -180,7 +181,7 @@ def backward(
 ) -> SequenceArgs:
     """See `reference.backward`."""
     at, order, seq = saved.shapes, saved.order, saved.seq
-    outs, lasts = (tuple(d is not None for d in ds) for ds in (d_outputs, d_final))
+    outs, lasts = tuple([d is not None for d in d_outputs]), tuple([d is not None for d in d_final])
     recorded = build_backward(at, outs, lasts, wants_x, wants_initial, threads.wanted_threads(2 * at.flops))
     by_row = lambda a, axis: np.ascontiguousarray(a if order is None else np.take(a, order, axis))
     blocks = saved.blocks.copy()

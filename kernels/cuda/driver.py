@@ -19,6 +19,7 @@ from .scans import at_once, run
 from .wavefront import waves
 
 Array = Any
+runs_together = True
 Results = tuple[list[Array], list[Array], Saved | None]
 Left = tuple[SequenceArgs, Saved, Sequence[Array | None], Sequence[Array | None]]
 """What a backward takes: a sequence, what its forward saved, and the cotangents of outputs and last states."""

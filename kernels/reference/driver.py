@@ -17,6 +17,7 @@ from ..ir.program import Kind, Op, Step, Value
 from ..ir.sequence_args import SequenceArgs
 
 Array = Any
+runs_together = False
 
 
 @dataclass

@@ -15,6 +15,7 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 from numba import cfunc
+from numba.core.dispatcher import Dispatcher
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
@@ -29,12 +30,15 @@ from tinygrad_rnn.kernels.cpu.runtime.host import VectorUnit, host_features, vec
 UNIT = VectorUnit(256, 16, True)
 
 
-def assembly(function, arguments=3):
-    """A function's machine code for Haswell, as text; arguments: how many machine words it takes."""
+def assembly(function):
+    """A kernel's machine code for Haswell, as text. function: of Python, or compiled already."""
     if not (host_features().get("avx2") and host_features().get("fma")):
         pytest.skip("the kernels are made for an x86 processor with AVX2")
-    compiled = cfunc(f"void({', '.join(['intp'] * arguments)})", error_model="numpy")(function)
-    module = llvm.parse_assembly(compiled.inspect_llvm())
+    if isinstance(function, Dispatcher):
+        code = function.inspect_llvm(function.signatures[0])
+    else:
+        code = cfunc("void(intp, intp, intp)", error_model="numpy")(function).inspect_llvm()
+    module = llvm.parse_assembly(code)
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     target = llvm.Target.from_triple("x86_64-unknown-linux-gnu")
@@ -67,7 +71,7 @@ def test_the_check_sees_loops():
 @pytest.mark.parametrize("bits", [32, 64])
 def test_the_tiles_loop_is_mostly_multiply_adds_and_spills_nothing(bits):
     module = sys.modules[product.products(UNIT, bits).product.function.__module__]
-    text = assembly(module.strip.py_func, 18)
+    text = assembly(module.strip)
     tiles = [block for block in innermost_loops(text) if fused(block) > 11]
     assert max(fused(block) / len(block) for block in tiles) >= 0.55
     assert not [line for block in tiles for line in block if "rsp" in line and "ymm" in line]

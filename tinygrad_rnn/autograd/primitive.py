@@ -50,7 +50,10 @@ class PrimitiveDef:
     apply: the primitive itself.
     """
 
-    __slots__ = ("name", "forward", "vjps", "combined", "saved_positions", "numeric", "expects", "unaliased", "apply")
+    __slots__ = (
+        "name", "forward", "vjps", "combined", "arguments", "saved_positions",
+        "numeric", "expects", "unaliased", "apply",
+    )  # fmt: skip
     apply: Callable[..., Any]
 
     def __init__(
@@ -62,11 +65,16 @@ class PrimitiveDef:
         numeric: bool,
         expects: str,
         unaliased: bool = False,
+        arguments: Sequence[str] = (),
     ):
         self.name, self.forward, self.numeric, self.expects, self.unaliased = name, forward, numeric, expects, unaliased
         self.vjps, self.combined = tuple(vjps), vjps[0] if combined else None
-        named = list(inspect.signature(vjps[0]).parameters)[2 if combined else 1 :] if vjps else []
-        places = {"out": 0, **{name: i for i, name in enumerate(inspect.signature(forward).parameters, 1)}}
+        parameters = inspect.signature(forward).parameters.values()
+        self.arguments = tuple(arguments) or tuple(p.name for p in parameters if p.kind is not p.VAR_POSITIONAL)
+        named: Sequence[str] = arguments
+        if vjps and not arguments:
+            named = list(inspect.signature(vjps[0]).parameters)[2 if combined else 1 :]
+        places = {"out": 0, **{name: i for i, name in enumerate(self.arguments, 1)}}
         self.saved_positions = tuple(places[name] for name in named)
 
 
@@ -80,6 +88,7 @@ def primitive(
     unaliased: bool = False,
     view: bool = False,
     expects: str = "arguments that fit each other",
+    arguments: Sequence[str] = (),
 ) -> Callable[..., Any]:
     """Make a primitive; see the head of this file.
 
@@ -91,8 +100,9 @@ def primitive(
     fresh: the VJPs give arrays that nobody else holds (a rule of NumPy's own arrays is seen to, unasked).
     view: the result may be a view of the first argument; what is written into it is to reach that (`views.py`).
     expects: what to say of the arguments where the forward refuses them; "": its own words will do.
+    arguments: their names, for a forward of `*arguments`; the VJP is given all of them.
     """
-    definition = PrimitiveDef(name, forward, vjps, combined, numeric, expects, unaliased)
+    definition = PrimitiveDef(name, forward, vjps, combined, numeric, expects, unaliased, arguments)
 
     def apply(*args: Any) -> Any:
         for a in args:
@@ -227,9 +237,7 @@ _ONE_OF = PrimitiveDef("result", lambda x, i, n: x, (lambda g, i, n: CotangentTu
 
 def _named(definition: PrimitiveDef, raw: Sequence[Any]) -> list[tuple[str, Any]]:
     """The arguments of a primitive with their names, for an error message."""
-    parameters = inspect.signature(definition.forward).parameters.values()
-    names = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
-    names += [f"argument {i}" for i in range(len(names), len(raw))]
+    names = [*definition.arguments, *(f"argument {i}" for i in range(len(definition.arguments), len(raw)))]
     return list(zip(names, raw))
 
 

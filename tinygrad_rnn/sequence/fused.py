@@ -1,14 +1,13 @@
 """One tape node for a whole sequence of a whole layer and direction.
 
-The node's forward and backward are a sequence driver's, which runs the Programs traced from the cell. Where the
-backward is recorded in its turn (`create_graph=True`), it goes through the cell's equations as ordinary primitives.
-Where a driver runs the directions of a layer, or a stack of layers, at once, they are one node.
+The node's forward and backward are a sequence driver's, which runs the Programs traced from the cell. If the backward
+is itself recorded (`create_graph=True`), it runs the cell's equations as ordinary primitives instead.
+If a driver runs the directions of a layer, or a stack of layers, at once, they are one node.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
 import itertools
 import operator
 from collections.abc import Callable, Sequence
@@ -24,8 +23,9 @@ from ..autograd.functional import grad
 from ..autograd.primitive import CotangentTuple, primitive
 from ..cells import Cell
 from ..cells.trace import trace
-from ..kernels import driver_for, runs_together
+from ..kernels import driver_for, driver_like, is_together
 from ..kernels import infer as infer_by_kernel
+from ..kernels.driver import Driver, Results
 from ..kernels.ir.program import Step
 from ..kernels.ir.sequence_args import WEIGHT_NAMES, SequenceArgs, check
 from ..kernels.recompute import Recompute
@@ -42,21 +42,17 @@ _alias = primitive("alias", lambda x: x, lambda g: g)
 
 @dataclass(repr=False)  # it would fill an error message with Programs
 class _Call:
-    """What one run of the node takes beside arrays, and what its forward leaves for its backward."""
+    """The settings of one sequence of the node: all that its driver is given beside arrays."""
 
     cell: Cell
     step: Step
     lengths: np.ndarray | None
     reverse: bool
     every_state: bool
-    recompute_every: int
-    keep: bool
-    driver: Any = None
-    given: SequenceArgs | None = None
-    saved: Any = None
+    recompute_every: int = 0
 
     def sequence(self, arrays: Sequence[Any]) -> SequenceArgs:
-        """The node's arguments, in their order, as a Sequence."""
+        """Return the node's arguments for this sequence, which come in the order of `arrays`, as SequenceArgs."""
         step, n = self.step, len(_LEADING)
         m = n + len(step.params)
         leading: dict[str, Any] = dict(zip(_LEADING, arrays))
@@ -70,63 +66,122 @@ class _Call:
         )
 
     def arrays(self, seq: SequenceArgs) -> list[Any]:
-        """A Sequence as the node's arguments, in their order."""
+        """Return SequenceArgs as the node's arguments, in their order."""
         weights = [getattr(seq, name) for name in _LEADING]
         return [*weights, *seq.params.values(), *seq.inputs.values(), *seq.initial]
 
     def results(self, outputs: Sequence[Any], final: Sequence[Any]) -> tuple[Any, ...]:
-        """What the node returns: the sequence of h, or of every state, then the last states."""
+        """Return the node's results: the sequence of h, or of every state, then the last states."""
         return (*(outputs if self.every_state else outputs[:1]), *final)
 
     def cotangents(self, parts: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """Those of the sequences of all states, and of the last states, from those of the results."""
+        """Return the cotangents of every state's sequence and of the last states, from those of the results."""
         states = len(self.step.states)
         d_outputs = parts[:-states] + (None,) * (0 if self.every_state else states - 1)
         return d_outputs, parts[-states:]
 
 
 @dataclass(repr=False)
-class _Calls:
-    """Runs of one node: the directions of a layer, which share x, or the layers of a stack."""
+class _Context:
+    """What the node's forward leaves for its backward: the driver that ran, its sequences and what it saved of each."""
 
+    driver: Driver
+    sequences: list[SequenceArgs]
+    saved: list[Any]
+
+
+@dataclass(repr=False)
+class _Calls:
+    """The first argument of the node: its sequences, which are the directions of a layer or the layers of a stack.
+
+    stacked: each layer reads the h of the one before; otherwise all sequences share x. suffixes: the ends of the names
+    of each sequence's arguments. keep: a backward may follow.
+    """
+
+    step: Step
     each: list[_Call]
     stacked: bool = False
+    suffixes: tuple[str, ...] = ("",)
+    keep: bool = False
+    context: _Context | None = None
 
-    def has_x(self, i: int) -> bool:
-        """Whether a run has the node's x; if not, the h of the one before it."""
-        return i == 0 or not self.stacked
-
-    @property
-    def suffixes(self) -> tuple[str, ...]:
-        """What the names of each run's arguments end in."""
-        return tuple(f"_l{i}" for i in range(len(self.each))) if self.stacked else ("", "_reverse")
-
-
-def _forward(call: _Call, *arrays: Any) -> tuple[np.ndarray, ...]:
-    call.given = sequence = call.sequence(arrays)
-    call.driver, keep = driver_for(call.step, sequence), call.keep or call.every_state
-    if call.keep and 0 < call.recompute_every < len(sequence.x):
-        call.driver, keep = Recompute(call.driver, call.recompute_every), call.every_state
-    outputs, final, call.saved = call.driver.forward(call.step, sequence, keep)
-    return call.results(outputs, final)
+    def sequences(self, x: Any, arrays: Sequence[Any]) -> list[SequenceArgs]:
+        """Return the arguments of each sequence. In a stack only the first one has an x."""
+        if len(self.each) == 1:
+            return [self.each[0].sequence((x, *arrays))]
+        own = _cut(arrays, len(self.each))
+        xs = [x if i == 0 or not self.stacked else None for i in range(len(own))]
+        return [call.sequence((x, *rest)) for call, x, rest in zip(self.each, xs, own)]
 
 
-def _vjp(needs: list[bool], g: CotangentTuple, call: _Call, *arrays: Any) -> list[Any]:
+def _cut(values: Any, count: int) -> list[Any]:
+    """Cut a list or tuple into parts of one size, a part for each sequence."""
+    size = len(values) // count
+    return [values[i * size : (i + 1) * size] for i in range(count)]
+
+
+def _forward(calls: _Calls, x: Any, *arrays: Any) -> tuple[Any, ...]:
+    """Run the driver and leave a `_Context` in `calls`."""
+    sequences = calls.sequences(x, arrays)
+    driver: Driver = driver_for(calls.step, sequences[0])
+    if len(sequences) == 1:
+        call, sequence = calls.each[0], sequences[0]
+        keep = calls.keep or call.every_state
+        if calls.keep and 0 < call.recompute_every < len(sequence.x):
+            driver, keep = Recompute(driver, call.recompute_every), call.every_state
+        found = [driver.forward(call.step, sequence, keep)]
+    else:
+        found = _forward_together(driver, calls, sequences)
+    calls.context = _Context(driver, sequences, [saved for _, _, saved in found])
+    results = list[Any]()
+    for call, (outputs, final, _) in zip(calls.each, found):
+        results += call.results(outputs, final)
+    return tuple(results)
+
+
+def _forward_together(driver: Driver, calls: _Calls, sequences: list[SequenceArgs]) -> list[Results]:
+    assert is_together(driver)
+    for before, sequence in itertools.pairwise(sequences):
+        below = (*sequences[0].x.shape[:2], before.initial[0].shape[-1])
+        check(calls.step, sequence, below if calls.stacked else None)
+    forward = driver.forward_stack if calls.stacked else driver.forward_directions
+    return forward(calls.step, sequences, calls.keep or calls.each[0].every_state)
+
+
+def _vjp(needs: list[bool], g: CotangentTuple, calls: _Calls, x: Any, *arrays: Any) -> list[Any]:
+    """Return the cotangents of the node's arguments by the driver's backward, from what the forward left."""
     parts = g.parts
     if any(isinstance(part, Tensor) for part in parts):
-        return [None, *_recorded_vjp(needs[1:], parts, _Calls([call]), arrays)]
-    found = call.driver.backward(
-        call.step, call.given, call.saved, *call.cotangents(parts),
-        wants_x=needs[1], wants_initial=needs[-len(call.step.states)],
-    )  # fmt: skip
+        return [None, *_recorded_vjp(needs[1:], parts, calls, (x, *arrays))]
+    context, states = calls.context, len(calls.step.states)
+    assert context is not None
+    if len(calls.each) > 1:
+        return [None, *_vjp_together(needs[1:], parts, calls, context)]
+    call, sequence, saved = calls.each[0], context.sequences[0], context.saved[0]
+    found = context.driver.backward(
+        calls.step, sequence, saved, *call.cotangents(parts), wants_x=needs[1], wants_initial=needs[-states]
+    )
     return [None, *call.arrays(found)]
 
 
-def _recorded_vjp(needs: Sequence[bool], parts: tuple[Any, ...], calls: _Calls, arrays: Sequence[Any]) -> list[Any]:
-    """The same through ordinary primitives, on the tape.
+def _vjp_together(needs: list[bool], parts: tuple[Any, ...], calls: _Calls, context: _Context) -> list[Any]:
+    driver, count, states = context.driver, len(calls.each), len(calls.step.states)
+    assert is_together(driver)
+    cotangents = [call.cotangents(own) for call, own in zip(calls.each, _cut(parts, count))]
+    several = [(*given, *ds) for *given, ds in zip(context.sequences, context.saved, cotangents)]
+    wants_initial = any(own[-states] for own in _cut(needs[1:], count))
+    backward = driver.backward_stack if calls.stacked else driver.backward_directions
+    found = backward(calls.step, several, wants_x=needs[0], wants_initial=wants_initial)
+    by_argument = [call.arrays(sequence) for call, sequence in zip(calls.each, found)]
+    d_x = [d for d, *_ in by_argument if d is not None]
+    return [functools.reduce(operator.add, d_x) if d_x else None, *(d for _, *own in by_argument for d in own)]
 
-    An alias stands for each argument, so that these are derivatives by the arguments alone, whatever they were
-    themselves computed from.
+
+def _recorded_vjp(needs: Sequence[bool], parts: tuple[Any, ...], calls: _Calls, arrays: Sequence[Any]) -> list[Any]:
+    """Return the same cotangents through ordinary primitives, on the tape.
+
+    An alias stands for each argument, so that these are derivatives by the arguments alone, whatever the arguments
+    were computed from.
     """
     aliases = [_alias(a) if need else a for a, need in zip(arrays, needs)]
     x, results = aliases[0], list[Tensor]()
@@ -141,71 +196,29 @@ def _recorded_vjp(needs: Sequence[bool], parts: tuple[Any, ...], calls: _Calls, 
     return [next(found) if need else None for need in needs]
 
 
-def _forward_at_once(calls: _Calls, x: Any, *arrays: Any) -> tuple[Any, ...]:
-    own, first = _cut(arrays, len(calls.each)), calls.each[0]
-    sequences = [call.sequence((x if calls.has_x(i) else None, *own[i])) for i, call in enumerate(calls.each)]
-    driver, keep = driver_for(first.step, sequences[0]), first.keep or first.every_state
-    for before, sequence in itertools.pairwise(sequences):
-        below = (*sequences[0].x.shape[:2], before.initial[0].shape[-1])
-        check(first.step, sequence, below if calls.stacked else None)
-    found = (driver.forward_stack if calls.stacked else driver.forward_directions)(first.step, sequences, keep)
-    results = list[Any]()
-    for call, sequence, (outputs, final, saved) in zip(calls.each, sequences, found):
-        call.driver, call.given, call.saved = driver, sequence, saved
-        results += call.results(outputs, final)
-    return tuple(results)
-
-
-def _vjp_at_once(needs: list[bool], g: CotangentTuple, calls: _Calls, x: Any, *arrays: Any) -> list[Any]:
-    if any(isinstance(part, Tensor) for part in g.parts):
-        return [None, *_recorded_vjp(needs[1:], g.parts, calls, (x, *arrays))]
-    first, count = calls.each[0], len(calls.each)
-    left = [(call.given, call.saved, *call.cotangents(parts)) for call, parts in zip(calls.each, _cut(g.parts, count))]
-    wants_initial = any(own[-len(first.step.states)] for own in _cut(needs[2:], count))
-    backward = first.driver.backward_stack if calls.stacked else first.driver.backward_directions
-    sequences = backward(first.step, left, wants_x=needs[1], wants_initial=wants_initial)
-    found = [call.arrays(sequence) for call, sequence in zip(calls.each, sequences)]
-    d_x = [d for d, *_ in found if d is not None]
-    return [None, functools.reduce(operator.add, d_x) if d_x else None, *(d for _, *own in found for d in own)]
-
-
-def _cut(values: Any, count: int) -> list[Any]:
-    """So many equal parts of a list or tuple: what stands there for each call in turn."""
-    size = len(values) // count
-    return [values[i * size : (i + 1) * size] for i in range(count)]
-
-
-_computed, _computed_at_once = undisturbed(_forward), undisturbed(_forward_at_once)
-"""The forwards for where nothing is recorded, and so no primitive calls them."""
+_compute = undisturbed(_forward)
+"""The forward where nothing is recorded, and so no primitive calls it."""
 
 
 @bounded(256)
-def _node(step: Step, suffixes: tuple[str, ...] = ()) -> Callable[..., tuple[Tensor, ...]]:
-    """The primitive of a cell's sequence, or of several at once, named after the cell; arguments under their names."""
+def _node(step: Step, suffixes: tuple[str, ...]) -> Callable[..., tuple[Tensor, ...]]:
+    """Return the primitive of a cell's sequences, named after the cell, with its arguments under their names."""
     own = [*WEIGHT_NAMES, *("p_" + n for n in step.params), *("e_" + n for n in step.inputs)]
     own += [s + "_0" for s in step.states]
-    names = ["call", "x", *(name + suffix for suffix in suffixes or ("",) for name in own)]
-    forward: Any = functools.partial(_forward_at_once if suffixes else _forward)
-    vjp: Any = functools.partial(_vjp_at_once if suffixes else _vjp)
-    forward.__signature__ = _signature(names)
-    vjp.__signature__ = _signature(["needs", "g", *names])
-    return primitive(step.name, forward, vjp, combined=True, unaliased=True, expects="")
+    names = ["calls", "x", *(name + suffix for suffix in suffixes for name in own)]
+    return primitive(step.name, _forward, _vjp, combined=True, unaliased=True, expects="", arguments=names)
 
 
-def empty_cache() -> None:
-    """Give back what is kept for later calls: unused memory, recorded passes and packed weights of recurrent layers.
-
-    Compiled code stays. No result changes; the next call of a layer records and packs again, which takes milliseconds.
-    """
-    release()
-
-
-def _signature(names: list[str]) -> inspect.Signature:
-    return inspect.Signature([inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names])
+def _run(calls: _Calls, arrays: Sequence[Any]) -> tuple[Tensor, ...]:
+    """Run the node on x and then the arrays of each sequence; on the tape if a gradient may be asked for."""
+    calls.keep = tape.is_grad_enabled() and any(a is not None and a.requires_grad for a in arrays)
+    if calls.keep or is_watching():
+        return _node(calls.step, calls.suffixes)(calls, *arrays)
+    return tuple(map(tape.boxed, _compute(calls, *[None if a is None else a.array for a in arrays])))
 
 
 def _check_dtypes(step: Step, arrays: Sequence[Any]) -> None:
-    """TypeError, with its name, where a tensor has another dtype than x: the tape would only say that dtypes differ."""
+    """Raise TypeError, with its name, for a tensor of another dtype than x: the tape's own error would not name it."""
     dtype = arrays[0].dtype
     for i, a in enumerate(arrays):
         if a is not None and a.dtype != dtype:
@@ -214,46 +227,43 @@ def _check_dtypes(step: Step, arrays: Sequence[Any]) -> None:
 
 
 def run(cell: Cell, seq: SequenceArgs, every_state: bool = False, recompute_every: int = 0) -> Run:
-    """One layer and direction over a sequence.
+    """Run one layer and direction over a sequence.
 
-    seq: its fields as tensors (lengths an array), shapes as `SequenceArgs` has them. recompute_every: keep what the
-    backward wants of so many steps only and compute the rest again; 0: keep all.
-    every_state: return the sequences of all states.
+    seq: its fields as tensors (lengths an array), shapes as `SequenceArgs` has them. every_state: return the sequences
+    of all states. recompute_every: save activations of only so many steps at a time and compute the rest again; 0: save
+    all.
     """
     step = cell.traced or trace(cell)
-    call = _Call(cell, step, seq.lengths, seq.reverse, every_state, recompute_every, keep=False)
+    call = _Call(cell, step, seq.lengths, seq.reverse, every_state, recompute_every)
     arrays = call.arrays(seq)
     _check_dtypes(step, arrays)
-    call.keep = tape.is_grad_enabled() and any(a is not None and a.requires_grad for a in arrays)
-    if not call.keep and not is_watching():  # nothing to record
-        given = [None if a is None else a.array for a in arrays]
-        results = tuple(map(tape.boxed, _computed(call, *given)))
-    else:
-        results = _node(step)(call, *arrays)
-    states = len(step.states)
+    results, states = _run(_Calls(step, [call]), arrays), len(step.states)
     return list(results[:-states]), list(results[-states:])
 
 
 def run_directions(
     cell: Cell, seqs: Sequence[SequenceArgs], every_state: bool = False, recompute_every: int = 0
 ) -> list[Run]:
-    """`run` for each direction of a layer, which share x and lengths: at once, as one node, where their driver can."""
+    """`run` for each direction of a layer, which share x and lengths.
+
+    The directions are one node, if their driver runs them at once.
+    """
     if len(seqs) == 1:
         return [run(cell, seqs[0], every_state, recompute_every)]
-    if recompute_every or not runs_together(seqs[0].x.array):
+    if recompute_every or not driver_like(seqs[0].x.array).runs_together:
         return [run(cell, seq, every_state, recompute_every) for seq in seqs]
-    return _at_once(cell, seqs, every_state, stacked=False)
+    return _run_together(cell, seqs, every_state, stacked=False)
 
 
 def run_stack(
     cell: Cell, seqs: Sequence[SequenceArgs], every_state: bool = False, recompute_every: int = 0
 ) -> list[Run]:
-    """`run` for each layer of a stack, of which only the first has an x and each other reads the h of the one below.
+    """`run` for each layer of a stack, where each layer reads the h of the one below and only the first has an x.
 
-    At once, as one node, where their driver can.
+    The stack is one node, if its driver runs layers at once.
     """
-    if len(seqs) > 1 and not recompute_every and runs_together(seqs[0].x.array):
-        return _at_once(cell, seqs, every_state, stacked=True)
+    if len(seqs) > 1 and not recompute_every and driver_like(seqs[0].x.array).runs_together:
+        return _run_together(cell, seqs, every_state, stacked=True)
     found, x = list[Run](), seqs[0].x
     for seq in seqs:
         found.append(run(cell, replace(seq, x=x), every_state, recompute_every))
@@ -261,31 +271,31 @@ def run_stack(
     return found
 
 
-def _at_once(cell: Cell, seqs: Sequence[SequenceArgs], every_state: bool, stacked: bool) -> list[Run]:
-    step = cell.traced or trace(cell)
-    calls = [_Call(cell, step, seq.lengths, seq.reverse, every_state, 0, keep=False) for seq in seqs]
-    arrays = [seqs[0].x, *(a for call, seq in zip(calls, seqs) for a in call.arrays(seq)[1:])]
-    for own in _cut(arrays[1:], len(calls)):
-        _check_dtypes(step, [arrays[0], *own])
-    keep = tape.is_grad_enabled() and any(a is not None and a.requires_grad for a in arrays)
-    for call in calls:
-        call.keep = keep
-    several = _Calls(calls, stacked)
-    if not keep and not is_watching():  # nothing to record
-        given = [None if a is None else a.array for a in arrays]
-        results = tuple(map(tape.boxed, _computed_at_once(several, *given)))
-    else:
-        results = _node(step, several.suffixes)(several, *arrays)
-    states = len(step.states)
-    return [(list(own[:-states]), list(own[-states:])) for own in _cut(results, len(seqs))]
+def _run_together(cell: Cell, seqs: Sequence[SequenceArgs], every_state: bool, stacked: bool) -> list[Run]:
+    step, states = cell.traced or trace(cell), len(cell.states)
+    calls = [_Call(cell, step, seq.lengths, seq.reverse, every_state) for seq in seqs]
+    own = [call.arrays(seq)[1:] for call, seq in zip(calls, seqs)]
+    for arrays in own:
+        _check_dtypes(step, [seqs[0].x, *arrays])
+    suffixes = tuple(f"_l{i}" for i in range(len(seqs))) if stacked else ("", "_reverse")
+    results = _run(_Calls(step, calls, stacked, suffixes), [seqs[0].x, *itertools.chain(*own)])
+    return [(list(part[:-states]), list(part[-states:])) for part in _cut(results, len(seqs))]
 
 
 def infer(step: Step, weights: Sequence[Tensor | None], x: Any, initial: Sequence[Any], reverse: bool) -> Any:
-    """`run` for a cell without inputs of its own, where nothing is recorded, on arrays: h and the last states.
+    """`run` on arrays, with nothing recorded, for a cell without inputs of its own: h and the last states.
 
-    None where it has to be `run`. Made short: of a single step's time the kernel is the smaller part.
+    Return None if it has to be `run`. This path is short: the kernel takes the smaller part of a single step's time.
     """
     if is_watching():
         return None
     arrays = [None if w is None else w.array for w in weights]
     return infer_by_kernel(step, arrays, x, initial, reverse)
+
+
+def empty_cache() -> None:
+    """Give back the memory that is kept for later calls: unused blocks, command lists, packed weights.
+
+    Compiled code stays. No result changes; a layer's next call builds and packs again, which takes milliseconds.
+    """
+    release()
