@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.arrays.cuda import cuda_lacks, kernels_lack
+from tinygrad_rnn.arrays.cuda import missing_for_kernels, missing_for_tensors
 from tinygrad_rnn.cells import find_cell
 from tinygrad_rnn.cells.trace import trace
 from tinygrad_rnn.kernels.ir.program import Step
@@ -367,7 +367,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--numbers", nargs="+", choices=PRECISION, default=[*PRECISION], help="what both compute in")
     parser.add_argument("--out", type=Path, default=Path("bench/results/cuda.json"), help="file for the results")
     options = parser.parse_args(arguments)
-    lacks = [*cuda_lacks(), *kernels_lack(), *filter(None, [peers.lacking("torch")])]
+    lacks = [*missing_for_tensors(), *missing_for_kernels(), *filter(None, [peers.lacking("torch")])]
     if lacks:
         print(f"nothing measured: {'; '.join(lacks)}", file=sys.stderr)
         return 2

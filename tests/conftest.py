@@ -25,12 +25,12 @@ def cupy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     """
     if request.param == "GPU":
         if not tg.cuda.is_available():
-            pytest.skip(f"needs a GPU: {'; '.join(cuda.cuda_lacks())}")
+            pytest.skip(f"needs a GPU: {'; '.join(cuda.missing_for_tensors())}")
         yield cuda.cupy()
         return
     for name, module in strict_cupy_functions.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(cuda, "_driver_lacks", list)
+    monkeypatch.setattr(cuda, "_missing_driver", list)
     imported = cuda.cupy
     imported.cache_clear()
     yield strict_cupy.library
@@ -44,12 +44,12 @@ def sequences(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if cupy is strict_cupy.library:
         if cuda_shim.COMPILER is None:
             pytest.skip("g++ is not there to build the CUDA kernels for the host")
-        monkeypatch.setattr(cli, "kernels_lack", list)
+        monkeypatch.setattr(cli, "missing_for_kernels", list)
         with cuda_shim.on_the_host():
             yield
         return
-    if cuda.kernels_lack():
-        pytest.skip("; ".join(cuda.kernels_lack()))
+    if cuda.missing_for_kernels():
+        pytest.skip("; ".join(cuda.missing_for_kernels()))
     yield
 
 

@@ -27,6 +27,12 @@ from . import cuda, nn, optim
 from .arrays.random import get_rng_state, manual_seed, set_rng_state
 from .autograd.anomaly import detect_anomaly
 from .autograd.functional import grad
+from .autograd.grad_modes import (
+    enable_grad,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 from .autograd.gradcheck import gradcheck, gradgradcheck
 from .autograd.primitives.elementwise import (
     abs,
@@ -96,12 +102,6 @@ from .autograd.primitives.shape import (
     transpose,
     unbind,
     unsqueeze,
-)
-from .autograd.tape import (
-    enable_grad,
-    is_grad_enabled,
-    no_grad,
-    set_grad_enabled,
 )
 from .cells import Cell, cell
 from .cells.explain import explain

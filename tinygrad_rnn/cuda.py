@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .arrays.cuda import cuda_lacks, cupy
+from .arrays.cuda import cupy, missing_for_tensors
 
 
 def is_available() -> bool:
     """Whether tensors can be on a GPU: there is one, with its driver, and CuPy is installed."""
-    return not cuda_lacks()
+    return not missing_for_tensors()
 
 
 def device_count() -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__, cuda
-from .arrays.cuda import cuda_lacks, kernels_lack
+from .arrays.cuda import missing_for_kernels, missing_for_tensors
 
 FEATURES = ["sse4.2", "avx", "f16c", "fma", "avx2", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512bf16"]
 FEATURES += ["avx512fp16", "amx-bf16", "amx-int8", "neon", "sve", "sve2", "bf16"]
@@ -48,9 +48,9 @@ def _found(distribution: str) -> tuple[str, str | None]:
 
 def gpus() -> str:
     """The GPUs, or what keeps tensors from being on one; and what recurrent layers lack to run there."""
-    lacks = cuda_lacks()
+    lacks = missing_for_tensors()
     found = [f"{i}: {cuda.get_device_name(i)}" for i in range(cuda.device_count())]
-    return ("cannot be used: " if lacks else "") + "; ".join([*found, *lacks, *kernels_lack()])
+    return ("cannot be used: " if lacks else "") + "; ".join([*found, *lacks, *missing_for_kernels()])
 
 
 def processor() -> str:

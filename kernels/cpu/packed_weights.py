@@ -17,7 +17,7 @@ import numpy as np
 
 from ..ir.program import Step
 from ..ir.sequence_args import WEIGHT_NAMES
-from ..runtime.bounded import released_by
+from ..runtime.bounded import on_release
 from .layer_commands import (
     KEPT,
     WEIGHTS,
@@ -130,7 +130,7 @@ class Packed:
 
 
 _packed: dict[int, Packed] = {}
-released_by(_packed.clear)
+on_release(_packed.clear)
 
 
 def packed(step: Step, weights: Sequence[np.ndarray | None]) -> Packed | None:

@@ -21,7 +21,7 @@ def bounded(size: int) -> Callable[[Function], Function]:
     return keeping
 
 
-def released_by(release_it: Callable[[], object]) -> Callable[[], object]:
+def on_release(release_it: Callable[[], object]) -> Callable[[], object]:
     """Have `release` call a function too; returns the function."""
     _releases.append(release_it)
     return release_it

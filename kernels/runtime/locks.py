@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from .undo import Undo, run_through
+from .undo import Undo, consume
 
 WAIT = 120.0  # seconds that a fork waits for a compilation at most
 
@@ -43,7 +43,7 @@ class _Release:
 
     def __get__(self, block: held, owner: type) -> Callable[..., None]:
         back = Undo()
-        back.close = partial(run_through, map(block.lock.__exit__, block.taken))
+        back.close = partial(consume, map(block.lock.__exit__, block.taken))
         return back.__exit__
 
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-run_through: Callable[..., None] = deque[Any](maxlen=0).extend
+consume: Callable[..., None] = deque[Any](maxlen=0).extend
 """Take every item of an iterator and keep none: run_through(map(f, arguments)) calls f in C."""
 
 

@@ -25,8 +25,8 @@ from helpers import normal
 import tinygrad_rnn as tg
 from tinygrad_rnn import info, nn
 from tinygrad_rnn.arrays import cuda, device
-from tinygrad_rnn.arrays.device import host
-from tinygrad_rnn.autograd.tape import solely_owned
+from tinygrad_rnn.arrays.box import solely_owned
+from tinygrad_rnn.arrays.device import to_numpy
 from tinygrad_rnn.kernels.cuda import build
 from tinygrad_rnn.tensor.creation import as_tensor
 
@@ -229,8 +229,8 @@ def test_a_broken_cupy_is_said(nothing: None, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "cupy", None)  # what `import` then raises is an ImportError
     monkeypatch.setattr(cuda.importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(cuda, "_driver_lacks", list)
-    assert cuda.cuda_lacks()[0].startswith("CuPy cannot be imported: ")
+    monkeypatch.setattr(cuda, "_missing_driver", list)
+    assert cuda.missing_for_tensors()[0].startswith("CuPy cannot be imported: ")
 
 
 def test_a_driver_without_a_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +238,7 @@ def test_a_driver_without_a_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None
         cuInit = staticmethod(lambda flags: 100)
 
     monkeypatch.setattr(cuda.ctypes, "CDLL", lambda name: Driver)
-    assert cuda._driver_lacks() == ["the NVIDIA driver finds no GPU (CUDA error 100)"]
+    assert cuda._missing_driver() == ["the NVIDIA driver finds no GPU (CUDA error 100)"]
 
 
 def test_a_tensor_of_a_gpu_is_unpickled_only_where_there_is_one(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,4 +385,4 @@ def test_dlpack_with_torch() -> None:
     weight = nn.Linear(2, 2).weight.detach()
     assert torch.from_dlpack(weight).tolist() == weight.tolist()
     assert torch.from_dlpack(tg.arange(3)).dtype == torch.int64
-    assert host(source).tolist() == source.tolist() and as_tensor(source).device == "cpu"
+    assert to_numpy(source).tolist() == source.tolist() and as_tensor(source).device == "cpu"

@@ -43,7 +43,7 @@ def test_the_report_tells_the_means_and_the_worst(tmp_path):
 
 
 def test_without_a_gpu_nothing_is_measured(monkeypatch, capsys):
-    monkeypatch.setattr(cuda, "cuda_lacks", lambda: ["CuPy is not installed"])
+    monkeypatch.setattr(cuda, "missing_for_tensors", lambda: ["CuPy is not installed"])
     assert cuda.main([]) == 2
     assert capsys.readouterr().err.startswith("nothing measured: CuPy is not installed")
 

@@ -203,7 +203,7 @@ def test_command_line_without_kernels(
 
 
 def test_command_line_without_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr(cuda, "cuda_lacks", lambda: ["CuPy is not installed"])
+    monkeypatch.setattr(cuda, "missing_for_tensors", lambda: ["CuPy is not installed"])
     cuda.cupy.cache_clear()
     for name, words in (("cuda", "expected 'cpu', got 'cuda': CuPy is not installed"), ("tpu", "expected 'cpu', ")):
         assert cli.main(["train", "--device", name]) == 1

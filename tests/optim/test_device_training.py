@@ -13,7 +13,7 @@ from helpers import normal
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.arrays.device import host
+from tinygrad_rnn.arrays.device import to_numpy
 from tinygrad_rnn.nn import functional as F
 
 X = normal(4, 3)
@@ -174,7 +174,7 @@ def test_state_follows_parameters(k: int, cupy: Any) -> None:
         kept = [a for state in optimiser.state.values() for n, a in sorted(state.items()) if n != "step"]
         assert all(isinstance(a, np.ndarray) for a in kept)
         steps(model, optimiser, 1)
-        return [host(p) for p in model.parameters()] + kept
+        return [to_numpy(p) for p in model.parameters()] + kept
 
     for found, wanted in zip(run(True), run(False)):
         np.testing.assert_allclose(found, wanted, 1e-4, 1e-4)
@@ -229,4 +229,4 @@ def test_gradient_checks_on_a_gpu(cupy: Any) -> None:
     x.grad = None
     (x * x).sum().backward()
     (x * x).sum().backward()
-    np.testing.assert_allclose(host(x.grad), 4 * host(x))
+    np.testing.assert_allclose(to_numpy(x.grad), 4 * to_numpy(x))

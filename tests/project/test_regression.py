@@ -14,7 +14,7 @@ import time
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
-from numba import cfunc
+from numba import cfunc, njit
 from numba.core.dispatcher import Dispatcher
 
 import tinygrad_rnn as tg
@@ -35,7 +35,8 @@ def assembly(function):
     if not (host_features().get("avx2") and host_features().get("fma")):
         pytest.skip("the kernels are made for an x86 processor with AVX2")
     if isinstance(function, Dispatcher):
-        code = function.inspect_llvm(function.signatures[0])
+        signature = function.nopython_signatures[0]  # compiled again: what came from the cache has no text
+        code = njit(signature, error_model="numpy")(function.py_func).inspect_llvm(signature.args)
     else:
         code = cfunc("void(intp, intp, intp)", error_model="numpy")(function).inspect_llvm()
     module = llvm.parse_assembly(code)

@@ -9,7 +9,7 @@ import numpy as np
 from helpers import normal
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.arrays.device import host
+from tinygrad_rnn.arrays.device import to_numpy
 
 
 def on_both(run: Callable[[str], Any]) -> tuple[list[Any], list[Any]]:
@@ -19,7 +19,7 @@ def on_both(run: Callable[[str], Any]) -> tuple[list[Any], list[Any]]:
         tg.manual_seed(0)
         tensors = [t for t in _leaves(run(name)) if t is not None]
         assert all(t.device.startswith(name) for t in tensors if isinstance(t, tg.Tensor))
-        found.append([host(t) for t in tensors])
+        found.append([to_numpy(t) for t in tensors])
     return found[0], found[1]
 
 

@@ -5,6 +5,7 @@ It stands below the tape because a function that takes tensors must look into th
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -50,3 +51,15 @@ def boxed(array: Any, node: Any = None) -> Any:
     box.array = array
     box.node = node
     return box
+
+
+def solely_owned(box: Box) -> bool:
+    """Return whether only this box holds its array, so that nobody else would see its numbers change.
+
+    References are counted: one of the box, one of the argument here. A view of the array holds a reference, and so does
+    a graph that saved it. An array that cannot be counted so is read-only.
+    """
+    if sys.getrefcount(box.array) != 2:
+        return False
+    flags = getattr(box.array, "flags", None)
+    return flags is not None and flags.owndata and getattr(flags, "writeable", True) and flags.c_contiguous

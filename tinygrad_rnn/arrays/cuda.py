@@ -16,7 +16,7 @@ _NUMPY = (np.ndarray, np.generic)
 @functools.cache
 def cupy() -> Any:
     """CuPy, imported when first wanted. RuntimeError, with what is missing and how to get it, if it cannot be used."""
-    lacks = cuda_lacks()
+    lacks = missing_for_tensors()
     if lacks:
         raise RuntimeError("; ".join(lacks))
     import cupy
@@ -24,7 +24,7 @@ def cupy() -> Any:
     return cupy
 
 
-def cuda_lacks() -> list[str]:
+def missing_for_tensors() -> list[str]:
     """What keeps tensors from being on a GPU here, a line each."""
     lacks = []
     if importlib.util.find_spec("cupy") is None:
@@ -34,10 +34,10 @@ def cuda_lacks() -> list[str]:
             import cupy  # noqa: F401
         except Exception as error:  # whatever a broken installation comes up with
             lacks.append(f"CuPy cannot be imported: {' '.join(str(error).split())}")
-    return lacks + _driver_lacks()
+    return lacks + _missing_driver()
 
 
-def _driver_lacks() -> list[str]:
+def _missing_driver() -> list[str]:
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -49,7 +49,7 @@ def _driver_lacks() -> list[str]:
     return []
 
 
-def kernels_lack() -> list[str]:
+def missing_for_kernels() -> list[str]:
     """What keeps recurrent layers from running on a GPU that tensors can be on, a line each."""
     from ..kernels.cuda.build import BUILT, find_nvcc
 

@@ -22,12 +22,12 @@ _DLPACK_CPU, _DLPACK_CUDA = 1, (2, 13)  # device types, as dlpack.h numbers them
 # Names of devices
 
 
-def gpu(device: Any) -> str:
+def gpu_name(device: Any) -> str:
     """The name of a GPU, by its name or number."""
     return f"cuda:{device}" if isinstance(device, int) else device
 
 
-def checked(name: str, device: Any) -> Any:
+def resolve_device(name: str, device: Any) -> Any:
     """A device in full, "cpu" or "cuda:0", for "cuda" the current one; None stays None.
 
     name: of who asks. Raises ValueError for what is no device, RuntimeError for one that cannot be used.
@@ -64,7 +64,7 @@ def device_of(x: Any) -> str:
 # From one to another
 
 
-def moved(array: Any, device: str) -> Any:
+def to_device(array: Any, device: str) -> Any:
     """The array on a device, itself if it is there; a device's name in full."""
     if device_of(array) == device:
         return array
@@ -78,16 +78,16 @@ def empty(shape: Any, dtype: np.dtype, device: str) -> Any:
     return np.empty(shape, dtype) if device == "cpu" else cupy().empty(shape, dtype)
 
 
-def beside(value: Any, x: Any, name: str = "value", any_dtype: bool = False) -> Any:
+def array_like(value: Any, x: Any, name: str = "value", any_dtype: bool = False) -> Any:
     """What `array_of` gives of a value, where x, a tensor or array, lives."""
     if type(value) is np.ndarray is type(x.array if isinstance(x, Box) else x) and value.dtype in KNOWN:
         return value
-    return moved(array_of(name, value, any_dtype=any_dtype), device_of(x))
+    return to_device(array_of(name, value, any_dtype=any_dtype), device_of(x))
 
 
-def host(value: Any, name: str = "value", any_dtype: bool = False) -> np.ndarray:
+def to_numpy(value: Any, name: str = "value", any_dtype: bool = False) -> np.ndarray:
     """What `array_of` gives of a value, as an array of NumPy's."""
-    return moved(array_of(name, value, any_dtype=any_dtype), "cpu")
+    return to_device(array_of(name, value, any_dtype=any_dtype), "cpu")
 
 
 def numbers(*values: Any) -> Sequence[Any]:

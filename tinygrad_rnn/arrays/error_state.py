@@ -29,17 +29,17 @@ DEFAULT = contextvars.Context().run(state)
 """What `state` gives where nobody has set one."""
 
 
-def quietly(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
+def ignoring_errors(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
     """Call a function with all floating-point errors ignored."""
     with np.errstate(all="ignore"):
         return function(*args, **named)
 
 
-def undisturbed(function: _F) -> _F:
+def isolate_error_state(function: _F) -> _F:
     """Decorate a function of the library's: the caller's error state does not reach its arithmetic."""
 
     @functools.wraps(function)
     def apart(*args: Any, **named: Any) -> Any:
-        return function(*args, **named) if state() is DEFAULT else quietly(function, *args, **named)
+        return function(*args, **named) if state() is DEFAULT else ignoring_errors(function, *args, **named)
 
     return cast(_F, apart)

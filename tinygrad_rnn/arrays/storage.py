@@ -42,7 +42,7 @@ class AsBytes:
         return self.numpy().tobytes()
 
 
-def widened(value: Any) -> Any:
+def half_as_float32(value: Any) -> Any:
     """An array in bfloat16, or in float16, as one in float32, which has each of their numbers; others as they are."""
     name = str(getattr(value, "dtype", ""))
     if name in ("torch.bfloat16", "torch.float16"):

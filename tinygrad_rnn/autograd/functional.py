@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.box import Box, boxed
-from ..arrays.device import beside, same_device
+from ..arrays.device import array_like, same_device
 from . import tape
 
 
@@ -69,7 +69,7 @@ def starting_cotangent(name: str, output: Any, gradient: Any, create: bool) -> A
             )
         g = boxed(np.ones_like(output.array))
     elif g is None:
-        g = boxed(beside(gradient, output, f"{name}: gradient").astype(output.dtype))
+        g = boxed(array_like(gradient, output, f"{name}: gradient").astype(output.dtype))
     if type(g.array) is not type(output.array):
         same_device(f"{name}: gradient", g, output, "the tensor is")
     if g.shape != output.shape or g.dtype != output.dtype:

@@ -18,7 +18,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, TypeVar, cast
 
-from ..kernels.runtime.undo import Undo, run_through
+from ..kernels.runtime.undo import Undo, consume
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -49,7 +49,7 @@ class _Exit:
         if scope is None:
             return lambda scope, *raised: scope.__exit__(*raised)
         scope, back = self.shared or scope, Undo()
-        back.close = partial(run_through, map(scope.set, (scope.before(),)))
+        back.close = partial(consume, map(scope.set, (scope.before(),)))
         return back.__exit__
 
 

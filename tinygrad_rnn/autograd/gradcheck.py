@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..arrays.box import Box, boxed
-from ..arrays.device import beside
-from . import tape
+from ..arrays.device import array_like
 from .functional import grad
+from .grad_modes import enable_grad, no_grad
 
 
 def gradcheck(
@@ -38,7 +38,7 @@ def gradcheck(
     rng = np.random.default_rng(seed)
     args = [boxed(x.array.copy()).requires_grad_() if i in checked else x for i, x in enumerate(args)]
     outputs = _floating(f(*args))
-    weights = [beside(rng.standard_normal(out.shape), out) for out in outputs]
+    weights = [array_like(rng.standard_normal(out.shape), out) for out in outputs]
     recorded = [(out, w) for out, w in zip(outputs, weights) if out.requires_grad]
     if not recorded:
         raise AssertionError("gradcheck: expected an output that depends on the inputs, got none on the tape")
@@ -47,13 +47,13 @@ def gradcheck(
 
     def projected(i: int, moved: np.ndarray) -> float:
         shifted = [boxed(moved[...]).requires_grad_() if j == i else x for j, x in enumerate(args)]
-        with tape.no_grad():
+        with no_grad():
             return sum(float((out.array * w).sum()) for out, w in zip(_floating(f(*shifted)), weights))
 
     for i, g in zip(checked, gradients):
         x = args[i].array
         for _ in range(directions):
-            v = beside(rng.standard_normal(x.shape), x)
+            v = array_like(rng.standard_normal(x.shape), x)
             numeric = (projected(i, x + eps * v) - projected(i, x - eps * v)) / (2 * eps)
             derived = 0.0 if g is None else float((g.array * v).sum())
             if not abs(numeric - derived) <= atol + rtol * max(abs(numeric), abs(derived)):
@@ -72,11 +72,11 @@ def gradgradcheck(
     checked = [i for i, x in enumerate(args) if isinstance(x, Box) and x.requires_grad]
     rng = np.random.default_rng(1)
     reached = [out for out in _floating(f(*args)) if out.requires_grad]
-    seeds = [boxed(beside(rng.standard_normal(out.shape), out)).requires_grad_() for out in reached]
+    seeds = [boxed(array_like(rng.standard_normal(out.shape), out)).requires_grad_() for out in reached]
 
     def gradients(*both: Any) -> list[Any]:
         xs, us = list(both[: len(args)]), both[len(args) :]
-        with tape.enable_grad():
+        with enable_grad():
             outs = [out for out in _floating(f(*xs)) if out.requires_grad]
             found = grad(outs, [xs[i] for i in checked], us, create_graph=True, allow_unused=True)
         return [g for g in found if g is not None]

@@ -15,6 +15,7 @@ from typing import Any
 from ..arrays.random import get_rng_state
 from ..autograd import tape
 from ..autograd.anomaly import unwatched
+from ..autograd.grad_modes import enable_grad
 from ..kernels.ir.program import Kind, Program, Ref, Step, Value
 from ..tensor import Tensor
 from .decorator import Cell, Gate
@@ -67,7 +68,7 @@ def _traced(cell: Cell) -> Step:
     cotangents = [Value(Kind.COTANGENT, state) for state in cell.states]
     seeds = [graph.input(value) for value in cotangents]
     sources |= dict(enumerate(cotangents, len(sources)))
-    with tape.enable_grad(), unwatched():
+    with enable_grad(), unwatched():
         a = {g: Gate(x[g], h[g], functools.partial(graph.product, g)) for g in cell.gates}
         new = _new_states(cell, a, s, p, e)
         forward = {Value(Kind.NEW_STATE, n): graph.state(n, state.array) for n, state in zip(cell.states, new)}

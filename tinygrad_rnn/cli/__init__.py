@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import __version__, interrupts
-from ..arrays.cuda import kernels_lack
-from ..arrays.device import checked
+from ..arrays.cuda import missing_for_kernels
+from ..arrays.device import resolve_device
 from ..data import TextError
 from ..lm.checkpoint import CheckpointError
 from ..lm.config import DivergedError, OptionError
@@ -123,7 +123,7 @@ def _check_device(args: argparse.Namespace) -> None:
     """OptionError where the device is none, or models cannot run on it."""
     device = getattr(args, "device", "cpu")
     try:
-        lacks = checked("--device", device) != "cpu" and kernels_lack()
+        lacks = resolve_device("--device", device) != "cpu" and missing_for_kernels()
     except (RuntimeError, ValueError) as error:
         raise OptionError(str(error).replace("--device: device:", "--device:")) from error
     if lacks:

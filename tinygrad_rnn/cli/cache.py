@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..autograd.tape import no_grad
+from ..autograd.grad_modes import no_grad
 from ..cells import BUILT_IN, find_cell
 from ..cells.trace import trace
 from ..kernels import cache_upkeep

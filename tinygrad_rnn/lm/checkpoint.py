@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.box import Box
-from ..arrays.device import host, on_gpu
+from ..arrays.device import on_gpu, to_numpy
 from ..data.files import open_regular
 from .header import DTYPES, Entry, read_header, strict_json
 from .saving import InUseError, alone_in, write_atomically
@@ -126,7 +126,7 @@ def reading(name: str) -> Iterator[None]:
 def _pack(tree: Any, name: str, tensors: dict[str, np.ndarray]) -> Any:
     """The JSON of a tree, in which {"tensor": name} stands for an array that was put into `tensors`."""
     if isinstance(tree, (Box, np.ndarray)) or on_gpu(tree):
-        array = np.asarray(host(tree), order="C")
+        array = np.asarray(to_numpy(tree), order="C")
         if array.dtype not in _CODES or name in tensors:
             got = f"a second {name}" if name in tensors else array.dtype
             raise TypeError(f"save: {name}: expected each array once, of a dtype that safetensors has, got {got}")

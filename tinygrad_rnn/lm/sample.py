@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..arrays.device import host
-from ..autograd.tape import no_grad
+from ..arrays.device import to_numpy
+from ..autograd.grad_modes import no_grad
 from ..data import Vocabulary
 from ..tensor import Tensor
 from .config import DivergedError
@@ -50,7 +50,7 @@ def _characters(
     for _ in range(length):
         with no_grad():  # entered for each step: between two of them the caller runs
             logits, state = model(Tensor(ids[:, None]), state)
-        last = host(logits[-1, 0])
+        last = to_numpy(logits[-1, 0])
         if not np.isfinite(last).all():
             raise DivergedError("sample: expected finite weights, got a model whose training has diverged")
         chosen = choose(last, temperature, generator)

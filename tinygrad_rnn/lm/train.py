@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import nn
 from ..arrays import random
-from ..autograd.tape import no_grad
+from ..autograd.grad_modes import no_grad
 from ..data import Chunks, Vocabulary, split
 from ..tensor import Tensor
 from .check import OPTIMISERS, check, config_of, vocabulary_of

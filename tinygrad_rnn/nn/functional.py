@@ -11,12 +11,12 @@ import numpy as np
 from ..arrays.box import Box, boxed
 from ..arrays.coercion import array_of, operand
 from ..arrays.device import (
-    beside,
+    array_like,
     numbers,
     on_gpu,
     same_device,
 )
-from ..arrays.error_state import undisturbed
+from ..arrays.error_state import isolate_error_state
 from ..arrays.random import uniform
 from ..autograd.primitives import index as ix
 from ..autograd.primitives import products as pr
@@ -38,7 +38,7 @@ from ..autograd.primitives.reduce import (
 )
 from ..autograd.primitives.shape import pad as bordered
 from ..autograd.primitives.shape import permute, reshape
-from ..autograd.primitives.static import wholes
+from ..autograd.primitives.static import as_ints
 from ..autograd.primitives.windows import conv2d, max_pool2d
 from ..tensor import Tensor
 from ..tensor.creation import as_tensor, own_tensor
@@ -112,7 +112,7 @@ def embedding(index: Any, weight: Any, padding_idx: int | None = None) -> Any:
     row = row_of("embedding", padding_idx, weight.shape[0])
     if row is None:
         return rows
-    index = beside(index, rows, "embedding: index", any_dtype=True)
+    index = array_like(index, rows, "embedding: index", any_dtype=True)
     return where((index == row)[..., None], Tensor(rows.array) if isinstance(rows, Tensor) else rows, rows)
 
 
@@ -137,7 +137,7 @@ def probability(name: str, p: Any, argument: str = "p") -> float:
     return float(p)
 
 
-@undisturbed
+@isolate_error_state
 def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
     """x * mask / (1 - p), mask 0 with probability p and 1 otherwise, for each element; x itself if not training.
 
@@ -160,7 +160,7 @@ def layer_norm(
     x [..., *normalized_shape]; weight and bias have shape normalized_shape, or are None. var is the mean square
     distance from the mean. Ba et al., Layer Normalization (2016), section 3.
     """
-    x, shape = operand("layer_norm: x", x), wholes("layer_norm: normalized_shape", normalized_shape)
+    x, shape = operand("layer_norm: x", x), as_ints("layer_norm: normalized_shape", normalized_shape)
     weight = None if weight is None else operand("layer_norm: weight", weight)
     bias = None if bias is None else operand("layer_norm: bias", bias)
     if not shape or tuple(x.shape[-len(shape) :]) != shape:
@@ -221,7 +221,7 @@ def binary_cross_entropy_with_logits(
     return _reduced(losses if weight is None else losses * weight, reduction)
 
 
-@undisturbed
+@isolate_error_state
 def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Any:
     """-weight[target] input[target]: the negative log-likelihood, for an input of log-probabilities.
 
@@ -233,7 +233,7 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
     return _summed(where(chosen.counted, picked, 0.0) * Tensor(-chosen.weights), chosen, reduction)
 
 
-@undisturbed
+@isolate_error_state
 def cross_entropy(
     input: Any,
     target: Any,
@@ -304,11 +304,11 @@ def _chosen(name: str, x: Any, target: Any, weight: Any, ignore_index: int, redu
         same_device(f"{name}: target", index, x, "the input is")
     weights = counted.astype(x.dtype)
     if weight is not None:
-        index, counted, weights = beside(index, x), beside(counted, x), beside(weights, x)
+        index, counted, weights = array_like(index, x), array_like(counted, x), array_like(weights, x)
         weights *= _class_weight(x, weight)[index]
     total = float(weights.sum()) if reduction == "mean" else 1.0
     scale = 1.0 / total if total else 0.0
-    return _Chosen(beside(index, x), beside(counted, x), beside(weights * x.dtype.type(scale), x), scale)
+    return _Chosen(array_like(index, x), array_like(counted, x), array_like(weights * x.dtype.type(scale), x), scale)
 
 
 def _summed(losses: Any, chosen: _Chosen, reduction: str) -> Any:

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from ..arrays.random import generator
-from ..autograd import tape
+from ..autograd.grad_modes import no_grad
 from ..tensor import Tensor
 
 _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3.0, "relu": math.sqrt(2.0)}
 
 
 def _overwrite(tensor: Tensor, values: Any) -> Tensor:
-    with tape.no_grad():
+    with no_grad():
         return tensor.copy_(values)
 
 

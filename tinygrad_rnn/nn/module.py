@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.device import gpu, host
-from ..arrays.storage import widened
-from ..autograd import tape
+from ..arrays.device import gpu_name, to_numpy
+from ..arrays.storage import half_as_float32
+from ..autograd.grad_modes import no_grad
 from ..tensor import Tensor
-from ..tensor.conversion import convert, wanted
+from ..tensor.conversion import convert, dtype_and_device
 from ..tensor.creation import tensor
 
 _NOTHING = object()
@@ -231,7 +231,7 @@ class Module:
 
         Done in place: parameters stay the tensors that an optimiser knows. Returns the module.
         """
-        dtype, device = wanted(targets, dtype, device)
+        dtype, device = dtype_and_device(targets, dtype, device)
         if dtype is not None and dtype.kind != "f":
             raise TypeError(f"to: dtype: expected float32 or float64 for a module, got {dtype}")
         for _, value in self._named("", "_parameters", "_buffers"):
@@ -244,7 +244,7 @@ class Module:
 
     def cuda(self, device: Any = "cuda") -> Any:
         """Move to a GPU, by its name or number, in place; the current one by default."""
-        return self.to(device=gpu(device))
+        return self.to(device=gpu_name(device))
 
     def double(self) -> Any:
         """Convert to float64, in place."""
@@ -283,8 +283,8 @@ class Module:
         if strict and (missing or unknown):
             name = type(self).__name__
             raise KeyError(f"load_state_dict: expected the names of {name}, got missing {missing}, unknown {unknown}")
-        given = {name: widened(value) for name, value in state_dict.items() if name in own}
-        taken = {name: host(value, f"load_state_dict: {name}", any_dtype=True) for name, value in given.items()}
+        given = {name: half_as_float32(value) for name, value in state_dict.items() if name in own}
+        taken = {name: to_numpy(value, f"load_state_dict: {name}", any_dtype=True) for name, value in given.items()}
         arrays = {name: np.asarray(array, order="C") for name, array in taken.items()}
         for name, array in arrays.items():
             if array.dtype.kind not in "fiub":
@@ -296,7 +296,7 @@ class Module:
         ]
         if misfits:
             raise ValueError("load_state_dict: " + "; ".join(misfits))
-        with tape.no_grad():
+        with no_grad():
             for name, array in arrays.items():
                 own[name].copy_(array)
 

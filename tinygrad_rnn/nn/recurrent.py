@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..arrays.box import boxed
-from ..arrays.device import checked
-from ..autograd import tape
+from ..arrays.device import resolve_device
+from ..autograd.grad_modes import is_grad_enabled
 from ..autograd.primitive import primitive
 from ..autograd.primitives.shape import concat, stack
 from ..cells import Cell, find_cell
@@ -62,7 +62,7 @@ class Recurrent(Parametrised):
         dtype: Any = "float32",
     ):
         super().__init__()
-        device, dtype = checked(type(self).__name__, device) or "cpu", as_dtype(dtype)
+        device, dtype = resolve_device(type(self).__name__, device) or "cpu", as_dtype(dtype)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.proj_size, self.dropout, self.cell = proj_size, dropout, find_cell(cell)
@@ -123,7 +123,7 @@ class Recurrent(Parametrised):
         Returns (output, state): output [T, N, P * directions], state shaped as the argument; with return_states a
         third, a tuple with the sequence of each state, [layers * directions, T, N, size], T and N as in x.
         """
-        if not tape.is_grad_enabled() and lengths is None and inputs is None:
+        if not is_grad_enabled() and lengths is None and inputs is None:
             found = self._infer(x, state)
             if found is not None:
                 return found

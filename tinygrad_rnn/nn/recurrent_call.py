@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.box import boxed
-from ..arrays.device import host, same_device
+from ..arrays.device import same_device, to_numpy
 from ..autograd.primitives.shape import (
     broadcast_to,
     reshape,
@@ -61,7 +61,7 @@ class Call:
     def _checked_lengths(self, lengths: Any) -> np.ndarray | None:
         if lengths is None:
             return None
-        found = np.atleast_1d(host(lengths, f"{self.name}: lengths", any_dtype=True))
+        found = np.atleast_1d(to_numpy(lengths, f"{self.name}: lengths", any_dtype=True))
         if found.size == 0:
             found = found.astype(np.int64)
         if found.shape != (self.batch,) or found.dtype.kind not in "iu":

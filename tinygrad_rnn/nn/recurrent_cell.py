@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..arrays.box import boxed
-from ..arrays.device import checked, same_device
+from ..arrays.device import resolve_device, same_device
+from ..autograd.grad_modes import is_grad_enabled
 from ..autograd.primitives.shape import broadcast_to, reshape
-from ..autograd.tape import is_grad_enabled
 from ..cells import Cell, find_cell
 from ..kernels.ir.sequence_args import SequenceArgs
 from ..sequence import fused
@@ -40,7 +40,7 @@ class RecurrentCell(Parametrised):
         dtype: Any = "float32",
     ):
         super().__init__()
-        device, dtype = checked(type(self).__name__, device) or "cpu", as_dtype(dtype)
+        device, dtype = resolve_device(type(self).__name__, device) or "cpu", as_dtype(dtype)
         self.cell = find_cell(cell)
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
         self._make_parameters(dtype, device)

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..arrays.device import beside, host
-from ..arrays.error_state import undisturbed
-from ..autograd import tape, views
+from ..arrays.box import solely_owned
+from ..arrays.device import array_like, to_numpy
+from ..arrays.error_state import isolate_error_state
+from ..autograd import views
+from ..autograd.grad_modes import enable_grad, no_grad
 from ..cells.trace import trace_elementwise
 from ..kernels.ir.program import Program
 from ..tensor import Tensor
-from ..tensor.conversion import convert, wanted
+from ..tensor.conversion import convert, dtype_and_device
 
 
 class Optimizer:
@@ -128,7 +130,7 @@ class Optimizer:
         """
         loss = None
         if closure is not None:
-            with tape.enable_grad():
+            with enable_grad():
                 loss = closure()
         for group in self.param_groups:
             alike: dict[tuple[int, np.dtype, type], list[Tensor]] = {}
@@ -161,13 +163,13 @@ class Optimizer:
             made = np.empty(p.shape, p.dtype, like=p.array)
             made.fill(first)
             return made
-        array = beside(found, p, f"{self._name}: state: {name}", any_dtype=True)
+        array = array_like(found, p, f"{self._name}: state: {name}", any_dtype=True)
         if array.shape != p.shape or array.dtype.kind not in "fiu":
             got = f"{array.dtype} of shape {array.shape}"
             raise ValueError(f"{self._name}: state: {name}: expected {p.dtype} of shape {p.shape}, got {got}")
         return np.array(array, p.dtype, order="C", like=p.array)
 
-    @undisturbed
+    @isolate_error_state
     def _update(self, parameters: list[Tensor], group: dict[str, Any], slots: dict[str, float], step: int) -> None:
         """Apply the rule to parameters of one group, dtype and kind of array that are all at their step-th update."""
         single = [name for name in self.defaults if name != "betas"]
@@ -176,7 +178,7 @@ class Optimizer:
         jobs, new = [], []
         for p in parameters:
             kept = {name: self.state[p][name] for name in slots}
-            new.append(p.array if tape.solely_owned(p) else np.empty(p.shape, p.dtype, like=p.array))
+            new.append(p.array if solely_owned(p) else np.empty(p.shape, p.dtype, like=p.array))
             x, g = p.array, self._gradient(p)
             given = {"x": np.ascontiguousarray(x, like=x), "g": np.ascontiguousarray(g, like=g)}
             jobs.append((given | kept, {"x": new[-1]} | kept))
@@ -187,7 +189,7 @@ class Optimizer:
             if getattr(p, "origin", None) is None:
                 p.array = x
             else:
-                with tape.no_grad():
+                with no_grad():
                     views.overwrite(f"{self._name}: step", p, x)
             if slots:
                 self.state[p]["step"] = step
@@ -219,13 +221,13 @@ class Optimizer:
 
         The state follows parameters anyway, where a module that owns them has moved them.
         """
-        dtype, device = wanted(targets, dtype, device)
+        dtype, device = dtype_and_device(targets, dtype, device)
         if dtype is not None:
             raise TypeError(f"{self._name}: to: expected a device, got {dtype}")
         for p in self._all():
             convert(p, None, device)
             state = self.state.get(p, {})
-            state.update({name: beside(array, p) for name, array in state.items() if name != "step"})
+            state.update({name: array_like(array, p) for name, array in state.items() if name != "step"})
         return self
 
     def state_dict(self) -> dict[str, Any]:
@@ -269,11 +271,11 @@ class Optimizer:
         for name in {*slots, *saved} - {"step"}:
             if saved.get(name) is None:
                 raise ValueError(f"{self._name}: load_state_dict: {name}: expected shape {p.shape}, got none")
-            array = host(saved[name], f"{self._name}: load_state_dict: {name}", any_dtype=True)
+            array = to_numpy(saved[name], f"{self._name}: load_state_dict: {name}", any_dtype=True)
             if array.shape != p.shape or array.dtype.kind not in "fiu":
                 got = f"{array.dtype} of shape {array.shape}"
                 raise ValueError(f"{self._name}: load_state_dict: {name}: expected shape {p.shape}, got {got}")
-            state[name] = beside(np.array(array, p.dtype, order="C"), p)
+            state[name] = array_like(np.array(array, p.dtype, order="C"), p)
         return state
 
     def _all(self) -> list[Tensor]:

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.error_state import undisturbed
-from ..autograd import tape
+from ..arrays.box import boxed
+from ..arrays.error_state import isolate_error_state
 from ..autograd.anomaly import is_watching
 from ..autograd.functional import grad
+from ..autograd.grad_modes import is_grad_enabled
 from ..autograd.primitive import CotangentTuple, primitive
 from ..cells import Cell
 from ..cells.trace import trace
@@ -196,7 +197,7 @@ def _recorded_vjp(needs: Sequence[bool], parts: tuple[Any, ...], calls: _Calls, 
     return [next(found) if need else None for need in needs]
 
 
-_compute = undisturbed(_forward)
+_compute = isolate_error_state(_forward)
 """The forward where nothing is recorded, and so no primitive calls it."""
 
 
@@ -211,10 +212,10 @@ def _node(step: Step, suffixes: tuple[str, ...]) -> Callable[..., tuple[Tensor, 
 
 def _run(calls: _Calls, arrays: Sequence[Any]) -> tuple[Tensor, ...]:
     """Run the node on x and then the arrays of each sequence; on the tape if a gradient may be asked for."""
-    calls.keep = tape.is_grad_enabled() and any(a is not None and a.requires_grad for a in arrays)
+    calls.keep = is_grad_enabled() and any(a is not None and a.requires_grad for a in arrays)
     if calls.keep or is_watching():
         return _node(calls.step, calls.suffixes)(calls, *arrays)
-    return tuple(map(tape.boxed, _compute(calls, *[None if a is None else a.array for a in arrays])))
+    return tuple(map(boxed, _compute(calls, *[None if a is None else a.array for a in arrays])))
 
 
 def _check_dtypes(step: Step, arrays: Sequence[Any]) -> None:

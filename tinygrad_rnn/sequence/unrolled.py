@@ -11,16 +11,16 @@ import dataclasses
 import functools
 from typing import Any
 
-from ..arrays.device import beside
-from ..autograd.primitive import numbers_as
+from ..arrays.device import array_like
 from ..autograd.primitives.elementwise import cast, where
 from ..autograd.primitives.products import matmul
 from ..autograd.primitives.shape import (
+    new_zeros,
     split,
     stack,
     unbind,
-    zeros_beside,
 )
+from ..autograd.promotion import numbers_as
 from ..cells import Cell, Gate
 from ..kernels.ir.program import Step
 from ..kernels.ir.sequence_args import WEIGHT_NAMES, SequenceArgs
@@ -34,7 +34,7 @@ def unrolled(cell: Cell, step: Step, arrays: SequenceArgs) -> tuple[list[Tensor]
     """
     seq = _as_tensors(arrays)
     hidden = seq.weight_ih.shape[0] // len(step.input_gates)
-    nothing = Tensor(zeros_beside(seq.x, (seq.x.shape[1], hidden)))
+    nothing = Tensor(new_zeros(seq.x, (seq.x.shape[1], hidden)))
     weight = dict(zip(step.recurrent_gates, split(seq.weight_hh, hidden))) if step.recurrent_gates else {}
     bias = dict(zip(step.recurrent_gates, split(seq.bias_hh, hidden))) if seq.bias_hh is not None else {}
 
@@ -48,7 +48,7 @@ def unrolled(cell: Cell, step: Step, arrays: SequenceArgs) -> tuple[list[Tensor]
             g: Gate(parts.get(g, nothing), direct.get(g, nothing), functools.partial(product, g)) for g in step.gates
         }
 
-    lengths = None if seq.lengths is None else beside(seq.lengths, seq.x)[:, None]
+    lengths = None if seq.lengths is None else array_like(seq.lengths, seq.x)[:, None]
 
     def real(t: int, value: Tensor) -> Tensor:
         """0 in place of the rows that have no step t, so that what stands there reaches no gradient."""
@@ -95,5 +95,5 @@ def _affine(v: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def _joined(seq: SequenceArgs, steps: list[Tensor], state: Tensor) -> Tensor:
     if not steps:
-        return Tensor(zeros_beside(state, (0, *state.shape)))
+        return Tensor(new_zeros(state, (0, *state.shape)))
     return seq.in_step_order(stack(steps))

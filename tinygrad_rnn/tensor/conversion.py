@@ -9,13 +9,13 @@ import numpy as np
 from ..arrays.box import Box
 from ..arrays.coercion import DTYPES, as_dtype
 from ..arrays.device import (
-    checked,
     device_of,
     is_name,
-    moved,
+    resolve_device,
+    to_device,
 )
 
-__all__ = ["DTYPES", "as_dtype", "as_float", "convert", "wanted"]
+__all__ = ["DTYPES", "as_dtype", "as_float", "convert", "dtype_and_device"]
 
 
 def as_float(name: str, dtype: Any) -> np.dtype:
@@ -26,7 +26,7 @@ def as_float(name: str, dtype: Any) -> np.dtype:
     return found
 
 
-def wanted(targets: tuple, dtype: Any, device: Any) -> tuple[np.dtype | None, str | None]:
+def dtype_and_device(targets: tuple, dtype: Any, device: Any) -> tuple[np.dtype | None, str | None]:
     """The dtype and the device that `to(*targets, dtype=..., device=...)` asks for; None where it leaves them.
 
     A target is a dtype, a device, or a tensor whose dtype and device are meant.
@@ -38,7 +38,7 @@ def wanted(targets: tuple, dtype: Any, device: Any) -> tuple[np.dtype | None, st
             device = target
         else:
             dtype = target
-    return None if dtype is None else as_dtype(dtype), checked("to", device)
+    return None if dtype is None else as_dtype(dtype), resolve_device("to", device)
 
 
 def convert(leaf: Any, dtype: np.dtype | None, device: str | None) -> None:
@@ -46,7 +46,7 @@ def convert(leaf: Any, dtype: np.dtype | None, device: str | None) -> None:
 
     def new(array: Any) -> Any:
         array = array if dtype is None or array.dtype.kind != "f" else array.astype(dtype, copy=False)
-        return array if device is None else moved(array, device)
+        return array if device is None else to_device(array, device)
 
     grad, leaf.array = leaf.grad, new(leaf.array)
     node = leaf.node or getattr(leaf, "frozen", None)

@@ -10,16 +10,16 @@ import numpy as np
 from ..arrays.box import Box, boxed
 from ..arrays.coercion import array_of
 from ..arrays.device import (
-    checked,
     device_of,
     empty,
-    host,
-    moved,
+    resolve_device,
+    to_device,
+    to_numpy,
 )
 from ..arrays.device import from_dlpack as _from_dlpack
-from ..arrays.error_state import undisturbed
+from ..arrays.error_state import isolate_error_state
 from ..arrays.random import generator
-from ..autograd import tape
+from ..autograd.grad_modes import is_grad_enabled
 from ..autograd.primitives.shape import sizes_of
 from . import Tensor
 from .conversion import as_dtype, as_float
@@ -28,13 +28,13 @@ Shape = int | Sequence[int]
 
 
 def _leaf(name: str, data: Any, device: Any, requires_grad: bool) -> Tensor:
-    where = checked(name, device)
-    out = boxed(data if where is None else moved(data, where))
+    where = resolve_device(name, device)
+    out = boxed(data if where is None else to_device(data, where))
     out.requires_grad = requires_grad
     return out
 
 
-@undisturbed
+@isolate_error_state
 def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor with a copy of the data: a number, nested lists, any library's array or another tensor.
 
@@ -52,7 +52,7 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: An
 def _joined(data: Any) -> Any:
     """Nested lists with tensors in them as lists of arrays; all else as it is."""
     if isinstance(data, (list, tuple)) and any(isinstance(part, (list, tuple, Box)) for part in data):
-        return [host(part) if isinstance(part, Box) else _joined(part) for part in data]
+        return [to_numpy(part) if isinstance(part, Box) else _joined(part) for part in data]
     return data
 
 
@@ -69,7 +69,7 @@ def own_tensor(data: Any, name: str = "data") -> Tensor:
     if isinstance(data, Tensor):
         return data
     found = array_of(name, data)
-    return boxed(found.copy() if tape.is_grad_enabled() else found)
+    return boxed(found.copy() if is_grad_enabled() else found)
 
 
 def from_dlpack(ext_tensor: Any) -> Tensor:
@@ -85,7 +85,7 @@ def from_dlpack(ext_tensor: Any) -> Tensor:
 
 
 def _filled(name: str, shape: Any, value: float, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
-    array = empty(sizes_of((shape,)), as_dtype(dtype), checked(name, device) or "cpu")
+    array = empty(sizes_of((shape,)), as_dtype(dtype), resolve_device(name, device) or "cpu")
     array.fill(value)
     return _leaf(name, array, None, requires_grad)
 
@@ -100,7 +100,7 @@ def ones(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, devic
     return _filled("ones", sizes_of(shape), 1, dtype, device, requires_grad)
 
 
-@undisturbed
+@isolate_error_state
 def full(
     shape: Shape, fill_value: float, dtype: Any = "float32", requires_grad: bool = False, device: Any = None
 ) -> Tensor:
@@ -120,7 +120,7 @@ def ones_like(x: Any) -> Tensor:
     return ones(x.shape, dtype=x.dtype, device=device_of(x))
 
 
-@undisturbed
+@isolate_error_state
 def arange(start: float, end: float | None = None, step: float = 1, dtype: Any = None, device: Any = None) -> Tensor:
     """start, start + step, ... up to but not including end; arange(n) counts from 0."""
     if step == 0:
@@ -133,7 +133,7 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: Any =
 # Random numbers are all of the one stream, which is the CPU's: a seed gives the same ones on every device.
 
 
-@undisturbed
+@isolate_error_state
 def randn(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, device: Any = None) -> Tensor:
     """Drawn from the normal distribution of mean 0 and variance 1."""
     drawn = generator().standard_normal(sizes_of(shape))

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..arrays.box import Box
 from ..arrays.coercion import array_of
-from ..arrays.device import beside, device_of
-from ..arrays.error_state import undisturbed
+from ..arrays.device import array_like, device_of
+from ..arrays.error_state import isolate_error_state
 from ..autograd import views
 from ..autograd.grad_modes import recording
 from ..autograd.primitives import elementwise as el
@@ -76,16 +76,16 @@ class InPlace(Box):
             )
         views.overwrite(name, self, array)
 
-    @undisturbed
+    @isolate_error_state
     def __setitem__(self, index: Any, value: Any) -> None:
         _check_constant("x[index] = value", value)
-        self._overwrite("x[index] = value", ix.overwritten(views.current(self), index, value))
+        self._overwrite("x[index] = value", ix.index_put(views.current(self), index, value))
 
-    @undisturbed
+    @isolate_error_state
     def copy_(self, other: Any) -> Any:
         """Take over the numbers of another tensor or array that broadcasts to this shape, converted to this dtype."""
         _check_constant("copy_", other)
-        source = beside(other, self, "copy_: other", any_dtype=True)
+        source = array_like(other, self, "copy_: other", any_dtype=True)
         try:
             whole = np.broadcast_to(source, self.array.shape)
         except ValueError:
@@ -94,7 +94,7 @@ class InPlace(Box):
         self._overwrite("copy_", whole.astype(self.array.dtype))
         return self
 
-    @undisturbed
+    @isolate_error_state
     def fill_(self, value: float) -> Any:
         """Set every element to a number."""
         _check_constant("fill_", value)

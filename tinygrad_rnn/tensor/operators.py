@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..arrays.box import Box, boxed
-from ..autograd import tape, views
-from ..autograd.grad_modes import recording
+from ..autograd import views
+from ..autograd.grad_modes import no_grad, recording
 from ..autograd.primitives import elementwise as el
 from ..autograd.primitives.products import matmul
 
@@ -26,7 +26,7 @@ def in_place(operation: Callable[[Any, Any], Any], sign: str) -> Callable[[Any, 
         recorded = isinstance(other, Box) and other.node is not None
         if recording() and (not self.is_leaf or recorded and self.node is None):
             return operation(self, other)  # on the tape `y += x` means `y = y + x`: nothing is overwritten
-        with tape.no_grad():
+        with no_grad():
             changed = operation(boxed(views.current(self)), other)
         self._overwrite(sign, changed.array)
         return self

@@ -10,17 +10,17 @@ import numpy as np
 from ..arrays.box import Box, boxed
 from ..arrays.coercion import array_of, operand
 from ..arrays.device import (
-    beside,
-    checked,
+    array_like,
     device_of,
-    gpu,
-    host,
-    moved,
+    gpu_name,
     on_gpu,
+    resolve_device,
     same_device,
+    to_device,
+    to_numpy,
 )
 from ..arrays.storage import AsBytes
-from ..autograd import tape, views
+from ..autograd import hooks, tape, views
 from ..autograd.functional import starting_cotangent
 from ..autograd.grad_modes import recording
 from ..autograd.primitives import elementwise as el
@@ -28,7 +28,7 @@ from ..autograd.primitives import index as ix
 from ..autograd.primitives import products as pr
 from ..autograd.primitives import reduce as rd
 from ..autograd.primitives import shape as sh
-from .conversion import wanted
+from .conversion import dtype_and_device
 from .in_place import InPlace
 from .operators import BesideArrays, boolean, reflected
 
@@ -100,10 +100,10 @@ class Tensor(InPlace, AsBytes):
         return iter(sh.unbind(self))
 
     def __contains__(self, value: Any) -> bool:
-        return (self.array == beside(value, self, "in")).any().item()
+        return (self.array == array_like(value, self, "in")).any().item()
 
     def __repr__(self) -> str:
-        body = np.array2string(host(self), separator=", ", prefix="tensor(", precision=4, threshold=1000)
+        body = np.array2string(to_numpy(self), separator=", ", prefix="tensor(", precision=4, threshold=1000)
         extras = [] if self.dtype in (np.float32, np.int64, np.bool_) else [f"dtype={self.dtype}"]
         extras += [] if self.device == "cpu" else [f"device={self.device!r}"]
         if self.node is not None:
@@ -114,14 +114,14 @@ class Tensor(InPlace, AsBytes):
         if not self.is_leaf:
             raise RuntimeError("copy or pickle: expected a leaf or constant, got a recorded tensor: detach() it first")
         where = self.device
-        return _rebuilt, (type(self), self.array if where == "cpu" else host(self), self.requires_grad, where)
+        return _rebuilt, (type(self), self.array if where == "cpu" else to_numpy(self), self.requires_grad, where)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         make, (kind, data, requires_grad, where) = self.__reduce__()
         found = memo[id(self)] = make(kind, data.copy(), requires_grad, where)
         grad = self.grad
         if grad is not None:
-            extras = tape.NodeExtras(keeps_grad=True)
+            extras = hooks.NodeExtras(keeps_grad=True)
             extras.grad = boxed(grad.array.copy())
             node = found.node
             if node is None:
@@ -189,14 +189,14 @@ class Tensor(InPlace, AsBytes):
         return self.node is not None
 
     @requires_grad.setter
-    def requires_grad(self, wanted: bool) -> None:
-        if not self.is_leaf and not wanted:
+    def requires_grad(self, dtype_and_device: bool) -> None:
+        if not self.is_leaf and not dtype_and_device:
             raise RuntimeError("requires_grad: expected a leaf, got a recorded tensor: use detach() to leave the tape")
-        if wanted and self.dtype.kind != "f":
+        if dtype_and_device and self.dtype.kind != "f":
             raise TypeError(f"requires_grad: expected a floating dtype, got {self.dtype}")
-        if bool(wanted) != self.requires_grad:
+        if bool(dtype_and_device) != self.requires_grad:
             before = getattr(self, "frozen", None)
-            self.node, self.frozen = (before or tape.leaf(self.array), None) if wanted else (None, self.node)
+            self.node, self.frozen = (before or tape.leaf(self.array), None) if dtype_and_device else (None, self.node)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Set `requires_grad`; returns the tensor."""
@@ -226,7 +226,7 @@ class Tensor(InPlace, AsBytes):
                 same_device("grad", grad, self, "the tensor is")
         node = self.node or getattr(self, "frozen", None)
         if node is not None:
-            node.extras = node.extras or tape.NodeExtras()
+            node.extras = node.extras or hooks.NodeExtras()
             node.extras.grad = grad
 
     def backward(self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
@@ -239,20 +239,20 @@ class Tensor(InPlace, AsBytes):
         seed = starting_cotangent("backward", self, gradient, create_graph)
         tape.backward_pass([(self.node, seed)], retain=retain_graph or create_graph, create=create_graph)
 
-    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> tape.HookHandle:
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> hooks.HookHandle:
         """Call `hook(gradient)` in every backward that reaches this tensor; a tensor it returns goes on in its place.
 
         Returns a handle: its `remove()`, or a call of it, takes the hook off again.
         """
         if self.node is None:
             raise RuntimeError("register_hook: expected a tensor with requires_grad, got a constant")
-        return tape.add_hook(self.node, hook)
+        return hooks.add_hook(self.node, hook)
 
     def retain_grad(self) -> None:
         """Keep the gradient of this tensor in `grad` too, though it is no leaf."""
         if self.node is None:
             raise RuntimeError("retain_grad: expected a tensor with requires_grad, got a constant")
-        self.node.extras = self.node.extras or tape.NodeExtras()
+        self.node.extras = self.node.extras or hooks.NodeExtras()
         self.node.extras.keeps_grad = True
 
     def detach(self) -> Tensor:
@@ -267,7 +267,7 @@ class Tensor(InPlace, AsBytes):
 
     def to(self, *targets: Any, dtype: Any = None, device: Any = None) -> Tensor:
         """This tensor in another dtype or on another device, or as another tensor is."""
-        dtype, device = wanted(targets, dtype, device)
+        dtype, device = dtype_and_device(targets, dtype, device)
         out = self if dtype is None else el.cast(self, dtype)
         return out if device is None else el.move(out, device)
 
@@ -277,7 +277,7 @@ class Tensor(InPlace, AsBytes):
 
     def cuda(self, device: Any = "cuda") -> Tensor:
         """On a GPU, by its name or number; the current one by default."""
-        return self.to(device=gpu(device))
+        return self.to(device=gpu_name(device))
 
     def float(self) -> Tensor:
         """In float32."""
@@ -350,7 +350,7 @@ class Tensor(InPlace, AsBytes):
 
 
 def _rebuilt(kind: type[Tensor], data: Any, requires_grad: bool, device: str = "cpu") -> Tensor:
-    tensor, data = kind.__new__(kind), moved(data, checked("copy or pickle", device))
+    tensor, data = kind.__new__(kind), to_device(data, resolve_device("copy or pickle", device))
     Tensor.__init__(tensor, data, tape.leaf(data) if requires_grad else None)
     return tensor
 

@@ -23,7 +23,7 @@ import time
 import numpy as np
 
 from ...runtime import locks
-from ...runtime.bounded import released_by
+from ...runtime.bounded import on_release
 
 SMALLEST = 1 << 16  # bytes, under which memory comes from NumPy
 LEAST = 1 << 12  # bytes, under which it does not matter where an array begins
@@ -136,7 +136,7 @@ def _trim() -> None:
         ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
 
 
-@released_by
+@on_release
 def release() -> None:
     """Give back all unused blocks."""
     global _kept

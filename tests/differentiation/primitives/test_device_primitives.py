@@ -12,7 +12,7 @@ from helpers import flat, normal
 from test_primitives import CASES, INDEX, WITHOUT_GRADIENT
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.arrays.device import beside, host
+from tinygrad_rnn.arrays.device import array_like, to_numpy
 from tinygrad_rnn.autograd.primitives import index, likelihood
 
 MAKERS = ("tensor", "zeros", "ones", "arange")
@@ -32,7 +32,7 @@ def derivatives(f: Callable[..., Any], arrays: list[Any], device: str, dtype: st
     found = [*outs, *plain, *first, *second]
     assert all(t is None or t.device.startswith(device) for t in found)
     assert all(t is None or t.dtype == np.dtype(dtype) for t in found)
-    return [None if t is None else host(t) for t in found]
+    return [None if t is None else to_numpy(t) for t in found]
 
 
 def assert_equal(found: list[Any], wanted: list[Any], tolerance: float) -> None:
@@ -62,9 +62,9 @@ def test_as_on_the_cpu(name: str, cupy: Any, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_adjoints_of_indices(cupy: Any) -> None:
-    scatter = lambda g, x=None: index._scatter(g, beside(INDEX, g), (3, 4))
+    scatter = lambda g, x=None: index._scatter(g, array_like(INDEX, g), (3, 4))
     step = lambda g: index._scatter(g, (slice(None, None, 2),), (3, 4))
-    rows = lambda g: index._add_rows(g, beside(INDEX, g), 4)
+    rows = lambda g: index._add_rows(g, array_like(INDEX, g), 4)
     for f, array in ((scatter, normal(3, 2, 4)), (step, normal(2, 4)), (rows, normal(3, 2, 5))):
         found, wanted = (derivatives(f, [array], device, "float64") for device in ("cuda", "cpu"))
         assert_equal(found, wanted, 1e-12)
@@ -74,8 +74,8 @@ def test_adjoints_of_indices(cupy: Any) -> None:
 def test_likelihood(rows: tuple[int, int], cupy: Any) -> None:
     classes = np.arange(rows[0]) % rows[1]
     weights = np.arange(rows[0], dtype="float64") % 3  # 0 among them
-    nll = lambda x: likelihood.softmax_nll(x, beside(classes, x), beside(weights, x))
-    error = lambda g, x: likelihood._softmax_error(g, x, beside(classes, x))
+    nll = lambda x: likelihood.softmax_nll(x, array_like(classes, x), array_like(weights, x))
+    error = lambda g, x: likelihood._softmax_error(g, x, array_like(classes, x))
     for f, arrays in ((nll, [normal(*rows)]), (error, [normal(rows[0]), normal(*rows)])):
         found, wanted = (derivatives(f, arrays, device, "float64") for device in ("cuda", "cpu"))
         assert_equal(found, wanted, 1e-12)
@@ -83,7 +83,7 @@ def test_likelihood(rows: tuple[int, int], cupy: Any) -> None:
 
 def test_a_row_without_weight_costs_nothing_whatever_stands_there(cupy: Any) -> None:
     x = tg.tensor([[np.inf, 1.0], [0.0, 0.0]], device="cuda")
-    losses = likelihood.softmax_nll(x, beside(np.array([0, 1]), x), beside(np.array([0, 1], "float32"), x))
+    losses = likelihood.softmax_nll(x, array_like(np.array([0, 1]), x), array_like(np.array([0, 1], "float32"), x))
     np.testing.assert_allclose(losses.tolist(), [0.0, np.log(2)], 1e-6)
 
 
@@ -120,7 +120,7 @@ def test_dtypes_of_results(dtype: str, cupy: Any) -> None:
         outcomes: list[Any] = []
         for device in ("cpu", "cuda"):
             try:
-                outcomes.append(host(f(tg.tensor(array, device=device))))
+                outcomes.append(to_numpy(f(tg.tensor(array, device=device))))
             except (TypeError, ValueError) as error:
                 outcomes.append(type(error))
         if isinstance(outcomes[0], type):
@@ -148,7 +148,7 @@ def test_sums_into_place_are_exact_to_rounding(cupy: Any) -> None:
     tg.nn.functional.embedding(tg.tensor(ids), weight).backward(tg.tensor(rows, device="cuda"))
     wanted = np.zeros((6, 3))
     np.add.at(wanted, ids, rows.astype("float64"))
-    np.testing.assert_allclose(host(weight.grad), wanted, 1e-5, 1e-5 * np.abs(wanted[1:]).max())
+    np.testing.assert_allclose(to_numpy(weight.grad), wanted, 1e-5, 1e-5 * np.abs(wanted[1:]).max())
     again = tg.zeros(6, 3, requires_grad=True, device="cuda")
     again[tg.tensor(ids, device="cuda")].backward(tg.tensor(rows, device="cuda"))
-    np.testing.assert_array_equal(host(again.grad), host(weight.grad))
+    np.testing.assert_array_equal(to_numpy(again.grad), to_numpy(weight.grad))

@@ -32,13 +32,13 @@ from cuda_examples import (
 from cuda_shim import WAYS, way
 from sequences import some_lengths
 
-from tinygrad_rnn.arrays.cuda import cuda_lacks, kernels_lack
+from tinygrad_rnn.arrays.cuda import missing_for_kernels, missing_for_tensors
 from tinygrad_rnn.cells.trace import trace
 from tinygrad_rnn.kernels.cuda import arrays, build, driver
 from tinygrad_rnn.kernels.ir.plan import plan
 from tinygrad_rnn.kernels.reference import driver as reference
 
-REASON = "; ".join([*cuda_lacks(), *kernels_lack()])
+REASON = "; ".join([*missing_for_tensors(), *missing_for_kernels()])
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(REASON), reason=f"needs a GPU: {REASON}")]
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 SIZES = [(1, 1, 1, 1), (2, 2, 1, 3), (7, 5, 3, 17), (20, 16, 64, 64), (20, 33, 30, 100), (15, 1, 128, 128)]

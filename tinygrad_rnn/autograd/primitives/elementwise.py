@@ -112,7 +112,7 @@ def _chosen(condition: Any, x: Any, y: Any) -> Any:
         if isinstance(number, int) and getattr(other, "dtype", np.bool_) != np.bool_:
             other.dtype.type(number)  # NumPy's choice would take it modulo what the dtype can hold
     if isinstance(condition, (bool, np.bool_)):
-        condition = device.beside(condition, x if hasattr(x, "dtype") else y)
+        condition = device.array_like(condition, x if hasattr(x, "dtype") else y)
     return np.where(condition, x, y)
 
 
@@ -220,7 +220,7 @@ def cast(x: Any, dtype: Any) -> Any:
 
 
 _move: Callable[..., Any] = primitive(
-    "move", lambda x, target, source: device.moved(x, target), lambda g, target, source: _move(g, source, target)
+    "move", lambda x, target, source: device.to_device(x, target), lambda g, target, source: _move(g, source, target)
 )
 
 

@@ -16,17 +16,17 @@ import numpy as np
 from ...arrays.box import Box
 from ...arrays.coercion import array_of, operand
 from ...arrays.device import (
-    beside,
+    array_like,
     device_of,
-    moved,
     numbers,
     on_gpu,
     same_device,
+    to_device,
 )
 from ...kernels import dense
 from ..primitive import primitive
 from .shape import axis_of
-from .static import spelled, whole
+from .static import as_int, dim_or_axis
 
 
 def _plain(index: Any) -> Any:
@@ -47,7 +47,7 @@ def _plain(index: Any) -> Any:
         found = array_of("index", index, "float64", True, "integers or booleans")
         found = found if found.size or found.ndim > 1 or len(index) else found.astype(np.int64)
     elif hasattr(index, "__index__") and not hasattr(index, "shape"):
-        return whole("index", index)
+        return as_int("index", index)
     else:
         found = array_of("index", index, "float64", True, "integers or booleans")
         if not found.ndim and found.dtype.kind in "iu":
@@ -59,7 +59,7 @@ def _plain(index: Any) -> Any:
 
 
 def _bound(value: Any) -> int | None:
-    return None if value is None else whole("index", value, "slices between whole numbers")
+    return None if value is None else as_int("index", value, "slices between whole numbers")
 
 
 def _bare(x: Any) -> Any:
@@ -82,7 +82,7 @@ def _brought(index: Any, x: Any) -> Any:
         if hasattr(part, "dtype"):
             if _is_integers(part) and axis < len(x.shape):
                 _check_range("index", part, x.shape[axis], -x.shape[axis])
-            part = moved(np.asarray(part) if isinstance(part, np.generic) else part, device_of(x))
+            part = to_device(np.asarray(part) if isinstance(part, np.generic) else part, device_of(x))
         found.append(part)
         axis += rest if width is None else width
     return tuple(found) if isinstance(index, tuple) else found[0]
@@ -151,13 +151,13 @@ def getitem(x: Any, index: Any) -> Any:
     return _getitem(x, _plain(index) if on_the_cpu else _usable(x, index), x.shape)
 
 
-def overwritten(x: Any, index: Any, value: Any) -> Any:
+def index_put(x: Any, index: Any, value: Any) -> Any:
     """A copy of an array in which the places of an index hold a value: a number, lists, an array or a tensor."""
     out = x.copy()
     if isinstance(value, Box):
         same_device("x[index] = value: value", value, x, "x is")
     if type(value) not in (bool, int, float):
-        value = beside(value, x, "x[index] = value: value")
+        value = array_like(value, x, "x[index] = value: value")
     try:
         out[_usable(x, index)] = value
     except (IndexError, ValueError) as error:
@@ -176,7 +176,7 @@ def take_along(x: Any, axis: int, index: Any) -> Any:
 def gather(x: Any, dim: Any = None, index: Any = None, *, axis: Any = None) -> Any:
     """out[i][j][k] = x[index[i][j][k]][j][k] for dim 0, and so for the others; index has as many dimensions as x."""
     x = operand("gather: x", x)
-    axis = axis_of("gather", spelled("gather", dim, axis), len(x.shape))
+    axis = axis_of("gather", dim_or_axis("gather", dim, axis), len(x.shape))
     index = _array("gather: index", index)
     if index.dtype.kind not in "iu" or index.ndim != len(x.shape):
         raise ValueError(
@@ -200,7 +200,7 @@ def positions(name: str, index: Any, x: Any, size: int) -> Any:
     _check_range(name, index, size)
     if on_gpu(index):
         same_device(name, index, x, "what it picks from is")
-    return beside(index, x)
+    return array_like(index, x)
 
 
 def _check_range(name: str, index: Any, size: int, low: int = 0) -> None:

@@ -28,7 +28,7 @@ from .shape import (
     broadcast_to,
     reshape,
 )
-from .static import spelled, spelled_flag, whole
+from .static import as_int, dim_or_axis, keepdim_flag
 
 
 def _kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
@@ -49,7 +49,7 @@ def sum(
     """The sum over the dimensions `dim`, all by default. Integers and booleans are summed as int64."""
     x = x if isinstance(x, Box) else operand("sum: x", x)
     if axis is not None or keepdims is not None:
-        dim, keepdim = spelled("sum", dim, axis), spelled_flag("sum", keepdim, keepdims)
+        dim, keepdim = dim_or_axis("sum", dim, axis), keepdim_flag("sum", keepdim, keepdims)
     return _sum(x, axes_of("sum", dim, len(x.shape)), x.shape, keepdim)
 
 
@@ -59,7 +59,7 @@ def mean(
     """The mean over the dimensions `dim`, all by default; NaN over no elements."""
     x = x if isinstance(x, Box) else operand("mean: x", x)
     if axis is not None or keepdims is not None:
-        dim, keepdim = spelled("mean", dim, axis), spelled_flag("mean", keepdim, keepdims)
+        dim, keepdim = dim_or_axis("mean", dim, axis), keepdim_flag("mean", keepdim, keepdims)
     count = math.prod(x.shape[i] for i in axes_of("mean", dim, len(x.shape)))
     return sum(x, dim, keepdim) / count if count else sum(x, dim, keepdim) * math.nan
 
@@ -76,10 +76,10 @@ def var(
     """The mean square distance from the mean, over n - correction: 1 for a sample (the default), 0 for all there is."""
     x = x if isinstance(x, Box) else operand("var: x", x)
     if axis is not None or keepdims is not None:
-        dim, keepdim = spelled("var", dim, axis), spelled_flag("var", keepdim, keepdims)
+        dim, keepdim = dim_or_axis("var", dim, axis), keepdim_flag("var", keepdim, keepdims)
     count = math.prod(x.shape[i] for i in axes_of("var", dim, len(x.shape)))
     distance = floating(x) - mean(x, dim, keepdim=True)
-    total, correction = sum(distance * distance, dim, keepdim), whole("var: correction", correction)
+    total, correction = sum(distance * distance, dim, keepdim), as_int("var: correction", correction)
     return total / (count - correction) if count > correction else total * math.nan
 
 
@@ -95,7 +95,7 @@ def std(
     """The square root of `var`; where that is 0 the gradient is 0."""
     x = x if isinstance(x, Box) else operand("std: x", x)
     if axis is not None or keepdims is not None:
-        dim, keepdim = spelled("std", dim, axis), spelled_flag("std", keepdim, keepdims)
+        dim, keepdim = dim_or_axis("std", dim, axis), keepdim_flag("std", keepdim, keepdims)
     square = var(x, dim, correction, keepdim)
     flat = eq(square, 0.0)
     return where(flat, 0.0, sqrt(where(flat, 1.0, square)))
@@ -130,7 +130,7 @@ def amax(
     """The largest element along the dimensions `dim`, all by default; equal ones share the gradient."""
     x = x if isinstance(x, Box) else operand("amax: x", x)
     if axis is not None or keepdims is not None:
-        dim, keepdim = spelled("amax", dim, axis), spelled_flag("amax", keepdim, keepdims)
+        dim, keepdim = dim_or_axis("amax", dim, axis), keepdim_flag("amax", keepdim, keepdims)
     return _amax(x, axes_of("amax", dim, len(x.shape)), keepdim)
 
 
@@ -140,7 +140,7 @@ def amin(
     """The smallest element along the dimensions `dim`, all by default; equal ones share the gradient."""
     x = x if isinstance(x, Box) else operand("amin: x", x)
     if axis is not None or keepdims is not None:
-        dim, keepdim = spelled("amin", dim, axis), spelled_flag("amin", keepdim, keepdims)
+        dim, keepdim = dim_or_axis("amin", dim, axis), keepdim_flag("amin", keepdim, keepdims)
     return _amin(x, axes_of("amin", dim, len(x.shape)), keepdim)
 
 
@@ -157,7 +157,7 @@ def argmax(x: Any, dim: int | None = None, keepdim: bool = False, *, axis: Any =
     """The index of the first largest element along `dim`, or in the flattened tensor."""
     x = x if isinstance(x, Box) else operand("argmax: x", x)
     if axis is not None or keepdims is not None:
-        dim, keepdim = spelled("argmax", dim, axis), spelled_flag("argmax", keepdim, keepdims)
+        dim, keepdim = dim_or_axis("argmax", dim, axis), keepdim_flag("argmax", keepdim, keepdims)
     return _arg(_argmax, "argmax", x, dim, keepdim)
 
 
@@ -165,7 +165,7 @@ def argmin(x: Any, dim: int | None = None, keepdim: bool = False, *, axis: Any =
     """The index of the first smallest element along `dim`, or in the flattened tensor."""
     x = x if isinstance(x, Box) else operand("argmin: x", x)
     if axis is not None or keepdims is not None:
-        dim, keepdim = spelled("argmin", dim, axis), spelled_flag("argmin", keepdim, keepdims)
+        dim, keepdim = dim_or_axis("argmin", dim, axis), keepdim_flag("argmin", keepdim, keepdims)
     return _arg(_argmin, "argmin", x, dim, keepdim)
 
 
@@ -186,7 +186,7 @@ def max(x: Any, dim: int | None = None, keepdim: bool = False, *, axis: Any = No
     """The largest element; along a dimension (values, indices) of the first largest, which gets the gradient."""
     x = x if isinstance(x, Box) else operand("max: x", x)
     if axis is not None or keepdims is not None:
-        dim, keepdim = spelled("max", dim, axis), spelled_flag("max", keepdim, keepdims)
+        dim, keepdim = dim_or_axis("max", dim, axis), keepdim_flag("max", keepdim, keepdims)
     return amax(x, None, keepdim) if dim is None else _extreme(x, argmax(x, dim, keepdim=True), dim, keepdim)
 
 
@@ -194,7 +194,7 @@ def min(x: Any, dim: int | None = None, keepdim: bool = False, *, axis: Any = No
     """The smallest element; along a dimension (values, indices) of the first smallest, which gets the gradient."""
     x = x if isinstance(x, Box) else operand("min: x", x)
     if axis is not None or keepdims is not None:
-        dim, keepdim = spelled("min", dim, axis), spelled_flag("min", keepdim, keepdims)
+        dim, keepdim = dim_or_axis("min", dim, axis), keepdim_flag("min", keepdim, keepdims)
     return amin(x, None, keepdim) if dim is None else _extreme(x, argmin(x, dim, keepdim=True), dim, keepdim)
 
 
@@ -232,13 +232,13 @@ _log_softmax = primitive(
 def softmax(x: Any, dim: int = -1, *, axis: Any = None) -> Any:
     """e^x_i / sum_j e^x_j along a dimension."""
     x = x if isinstance(x, Box) else operand("softmax: x", x)
-    return _softmax(x, axis_of("softmax", spelled("softmax", dim, axis, -1), len(x.shape)))
+    return _softmax(x, axis_of("softmax", dim_or_axis("softmax", dim, axis, -1), len(x.shape)))
 
 
 def log_softmax(x: Any, dim: int = -1, *, axis: Any = None) -> Any:
     """x_i - log(sum_j e^x_j) along a dimension."""
     x = x if isinstance(x, Box) else operand("log_softmax: x", x)
-    return _log_softmax(x, axis_of("log_softmax", spelled("log_softmax", dim, axis, -1), len(x.shape)))
+    return _log_softmax(x, axis_of("log_softmax", dim_or_axis("log_softmax", dim, axis, -1), len(x.shape)))
 
 
 def _logsumexp_forward(x: Any, axes: tuple[int, ...]) -> Any:
@@ -260,7 +260,7 @@ def logsumexp(x: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = Non
     """log(sum e^x) over the dimensions `dim`, without overflow."""
     x = x if isinstance(x, Box) else operand("logsumexp: x", x)
     if axis is not None or keepdims is not None:
-        dim, keepdim = spelled("logsumexp", dim, axis), spelled_flag("logsumexp", keepdim, keepdims)
+        dim, keepdim = dim_or_axis("logsumexp", dim, axis), keepdim_flag("logsumexp", keepdim, keepdims)
     axes = axes_of("logsumexp", dim, len(x.shape))
     out = _logsumexp(x, axes)
     return out if keepdim else reshape(out, tuple(n for i, n in enumerate(x.shape) if i not in axes))

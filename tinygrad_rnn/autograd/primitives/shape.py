@@ -13,13 +13,13 @@ import numpy as np
 from ...arrays.box import Box
 from ...arrays.coercion import array_of, operand
 from ..primitive import primitive
-from .static import spelled, whole, wholes
+from .static import as_int, as_ints, dim_or_axis
 
 
 def axis_of(name: str, dim: int, ndim: int) -> int:
     """A dimension counted from the front, or an error that says what was expected."""
     if type(dim) is not int:  # a bool was meant for keepdim, or PyTorch's unbiased
-        dim = whole(f"{name}: dim", dim)
+        dim = as_int(f"{name}: dim", dim)
     if not -max(ndim, 1) <= dim < max(ndim, 1):
         raise IndexError(f"{name}: dim: expected a whole number from {-max(ndim, 1)} to {max(ndim, 1) - 1}, got {dim}")
     return dim % max(ndim, 1)
@@ -29,7 +29,7 @@ def axes_of(name: str, dim: int | Sequence[int] | None, ndim: int) -> tuple[int,
     """Dimensions counted from the front; None stands for all."""
     if dim is None:
         return tuple(range(ndim))
-    dims = dim if isinstance(dim, (tuple, list)) else wholes(f"{name}: dim", dim, "a whole number")
+    dims = dim if isinstance(dim, (tuple, list)) else as_ints(f"{name}: dim", dim, "a whole number")
     axes = tuple(axis_of(name, d, ndim) for d in dims)
     if len(set(axes)) != len(axes):
         raise ValueError(f"{name}: dim: expected each dimension once, got {dim}")
@@ -48,10 +48,10 @@ def sizes_of(shape: tuple) -> tuple[int, ...]:
     if len(shape) == 1 and type(shape[0]) is not int:
         shape = shape[0]
         if type(shape) is not tuple:
-            return wholes("shape", shape)
+            return as_ints("shape", shape)
     for n in shape:
         if type(n) is not int:
-            return wholes("shape", shape)
+            return as_ints("shape", shape)
     return shape
 
 
@@ -113,14 +113,14 @@ def transpose(x: Any, dim0: int = -2, dim1: int = -1) -> Any:
 def squeeze(x: Any, dim: int | Sequence[int] | None = None, *, axis: Any = None) -> Any:
     """x without its dimensions of size 1, or without those of them that are named."""
     x = x if isinstance(x, Box) else operand("squeeze: x", x)
-    drop = axes_of("squeeze", spelled("squeeze", dim, axis), len(x.shape))
+    drop = axes_of("squeeze", dim_or_axis("squeeze", dim, axis), len(x.shape))
     return reshape(x, tuple(n for i, n in enumerate(x.shape) if n != 1 or i not in drop))
 
 
 def unsqueeze(x: Any, dim: Any = None, *, axis: Any = None) -> Any:
     """x with a dimension of size 1 inserted before dimension `dim`."""
     x = x if isinstance(x, Box) else operand("unsqueeze: x", x)
-    i = axis_of("unsqueeze", spelled("unsqueeze", dim, axis), len(x.shape) + 1)
+    i = axis_of("unsqueeze", dim_or_axis("unsqueeze", dim, axis), len(x.shape) + 1)
     return reshape(x, (*x.shape[:i], 1, *x.shape[i:]))
 
 
@@ -171,7 +171,7 @@ _concat = primitive(
 def concat(tensors: Sequence[Any], dim: int = 0, *, axis: Any = None) -> Any:
     """Tensors joined along a dimension they have."""
     xs = _all_tensors("concat", tensors)
-    axis = axis_of("concat", spelled("concat", dim, axis, 0), len(xs[0].shape))
+    axis = axis_of("concat", dim_or_axis("concat", dim, axis, 0), len(xs[0].shape))
     if any(len(x.shape) != len(xs[0].shape) or not x.shape for x in xs):
         raise ValueError(f"concat: expected tensors of as many dimensions, at least one, got {[x.shape for x in xs]}")
     return _concat(axis, tuple(x.shape[axis] for x in xs), *xs)
@@ -189,7 +189,7 @@ _stack = primitive(
 def stack(tensors: Sequence[Any], dim: int = 0, *, axis: Any = None) -> Any:
     """Tensors of one shape joined along a new dimension."""
     xs = _all_tensors("stack", tensors)
-    return _stack(axis_of("stack", spelled("stack", dim, axis, 0), len(xs[0].shape) + 1), *xs)
+    return _stack(axis_of("stack", dim_or_axis("stack", dim, axis, 0), len(xs[0].shape) + 1), *xs)
 
 
 def _all_tensors(name: str, tensors: Sequence[Any]) -> list[Any]:
@@ -206,7 +206,7 @@ def _all_tensors(name: str, tensors: Sequence[Any]) -> list[Any]:
     return xs
 
 
-def zeros_beside(x: Any, shape: Sequence[int]) -> Any:
+def new_zeros(x: Any, shape: Sequence[int]) -> Any:
     """An array of zeros in the dtype of a tensor or array, and where it is."""
     return np.zeros(tuple(shape), x.dtype, like=x.array if isinstance(x, Box) else x)
 
@@ -215,7 +215,7 @@ def _rejoined(bundle: Any, sizes: Sequence[int], axis: int, shape: tuple[int, ..
     """The cotangent of a split: its parts side by side, zeros for a part that nothing reached."""
     some = next(part for part in bundle.parts if part is not None)
     parts = [
-        zeros_beside(some, (*shape[:axis], n, *shape[axis + 1 :])) if part is None else part
+        new_zeros(some, (*shape[:axis], n, *shape[axis + 1 :])) if part is None else part
         for part, n in zip(bundle.parts, sizes)
     ]
     return _concat(axis, tuple(sizes), *parts)
@@ -232,9 +232,9 @@ _split = primitive(
 def split(x: Any, split_size: Any, dim: int = 0, *, axis: Any = None) -> tuple[Any, ...]:
     """x cut along a dimension into pieces of a size (the last may be smaller), or of the sizes given."""
     x = x if isinstance(x, Box) else operand("split: x", x)
-    axis = _axis_within("split", spelled("split", dim, axis, 0), x.shape)
+    axis = _axis_within("split", dim_or_axis("split", dim, axis, 0), x.shape)
     total = x.shape[axis]
-    sizes = wholes("split: split_size", split_size, "a whole number or several")
+    sizes = as_ints("split: split_size", split_size, "a whole number or several")
     if len(sizes) == 1 and not isinstance(split_size, (tuple, list)) and not len(np.shape(split_size)):
         size = sizes[0]
         if size < 1:
@@ -248,16 +248,16 @@ def split(x: Any, split_size: Any, dim: int = 0, *, axis: Any = None) -> tuple[A
 def chunk(x: Any, chunks: int, dim: int = 0, *, axis: Any = None) -> tuple[Any, ...]:
     """x cut along a dimension into at most `chunks` pieces of one size, but for the last."""
     x = x if isinstance(x, Box) else operand("chunk: x", x)
-    if isinstance(chunks, (float, bool)) or whole("chunk: chunks", chunks, "a whole number from 1 up") < 1:
+    if isinstance(chunks, (float, bool)) or as_int("chunk: chunks", chunks, "a whole number from 1 up") < 1:
         raise ValueError(f"chunk: chunks: expected a whole number from 1 up, got {chunks!r}")
-    dim = spelled("chunk", dim, axis, 0)
-    return split(x, max(1, -(-x.shape[_axis_within("chunk", dim, x.shape)] // whole("chunk: chunks", chunks))), dim)
+    dim = dim_or_axis("chunk", dim, axis, 0)
+    return split(x, max(1, -(-x.shape[_axis_within("chunk", dim, x.shape)] // as_int("chunk: chunks", chunks))), dim)
 
 
 def unbind(x: Any, dim: int = 0, *, axis: Any = None) -> tuple[Any, ...]:
     """The slices of x along a dimension, without that dimension. Going over all steps this way costs one pass."""
     x = x if isinstance(x, Box) else operand("unbind: x", x)
-    axis = _axis_within("unbind", spelled("unbind", dim, axis, 0), x.shape)
+    axis = _axis_within("unbind", dim_or_axis("unbind", dim, axis, 0), x.shape)
     if x.shape[axis] == 0:
         return ()
     rest = x.shape[:axis] + x.shape[axis + 1 :]
@@ -274,7 +274,7 @@ _pad = primitive(
 def pad(x: Any, pad: Sequence[int], value: float = 0.0) -> Any:
     """x with a border of `value`: (before, after) of the last dimension, then of the one before it, and so on."""
     x = x if isinstance(x, Box) else operand("pad: x", x)
-    counts = wholes("pad: pad", pad)
+    counts = as_ints("pad: pad", pad)
     if len(counts) % 2 or len(counts) > 2 * len(x.shape) or any(n < 0 for n in counts):
         raise ValueError(f"pad: pad: expected up to {len(x.shape)} pairs of counts from 0 up, got {list(counts)}")
     pairs = [(counts[i], counts[i + 1]) for i in range(0, len(counts), 2)]
@@ -297,4 +297,4 @@ _flip: Callable[..., Any] = primitive("flip", lambda x, axes: np.flip(x, axes), 
 def flip(x: Any, dims: Any = None, *, axis: Any = None) -> Any:
     """x with the order along each of `dims` reversed."""
     x = x if isinstance(x, Box) else operand("flip: x", x)
-    return _flip(x, axes_of("flip", spelled("flip", dims, axis), len(x.shape)))
+    return _flip(x, axes_of("flip", dim_or_axis("flip", dims, axis), len(x.shape)))

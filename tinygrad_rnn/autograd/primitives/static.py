@@ -15,7 +15,7 @@ from ...arrays.box import Box
 from ...arrays.coercion import array_of
 
 
-def whole(name: str, value: Any, expected: str = "a whole number") -> int:
+def as_int(name: str, value: Any, expected: str = "a whole number") -> int:
     """A whole number as Python's; TypeError for what is none. name: of the argument, for errors."""
     if type(value) is int:
         return value
@@ -27,7 +27,7 @@ def whole(name: str, value: Any, expected: str = "a whole number") -> int:
         raise TypeError(f"{name}: expected {expected}, got {value!r}") from None
 
 
-def wholes(name: str, values: Any, expected: str = "whole numbers") -> tuple[int, ...]:
+def as_ints(name: str, values: Any, expected: str = "whole numbers") -> tuple[int, ...]:
     """Whole numbers, from one, from any sequence of them or from an array, as a tuple of Python's."""
     if isinstance(values, (np.ndarray, Box)):
         values = array_of(name, values, any_dtype=True)
@@ -36,13 +36,13 @@ def wholes(name: str, values: Any, expected: str = "whole numbers") -> tuple[int
             raise TypeError(f"{name}: expected {expected}, got {got}")
         values = values.tolist()
     if not isinstance(values, Iterable):
-        return (whole(name, values, expected),)
+        return (as_int(name, values, expected),)
     if isinstance(values, (str, bytes, dict)):
         raise TypeError(f"{name}: expected {expected}, got {values!r}")
-    return tuple([n if type(n) is int else whole(name, n, expected) for n in values])
+    return tuple([n if type(n) is int else as_int(name, n, expected) for n in values])
 
 
-def spelled(name: str, dim: Any, axis: Any, unset: Any = None) -> Any:
+def dim_or_axis(name: str, dim: Any, axis: Any, unset: Any = None) -> Any:
     """The dimensions, given as `dim` or, in NumPy's word, as `axis`. unset: the dim that stands for none given."""
     if axis is None:
         return dim
@@ -51,7 +51,7 @@ def spelled(name: str, dim: Any, axis: Any, unset: Any = None) -> Any:
     return axis
 
 
-def spelled_flag(name: str, keepdim: bool, keepdims: bool | None) -> bool:
+def keepdim_flag(name: str, keepdim: bool, keepdims: bool | None) -> bool:
     """Whether reduced dimensions stay: `keepdim` or, in NumPy's word, `keepdims`."""
     found = keepdim if keepdims is None else keepdims
     if found is True or found is False:

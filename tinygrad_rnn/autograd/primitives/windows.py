@@ -13,7 +13,7 @@ from .products import matmul
 from .reduce import max as max_along
 from .shape import pad as pad_last
 from .shape import permute, reshape
-from .static import wholes
+from .static import as_ints
 
 Pair = tuple[int, int]
 
@@ -54,7 +54,7 @@ _fold: Callable[..., Any] = primitive(
 def _pair(name: str, value: int | Pair, least: int) -> Pair:
     expected = f"one or two whole numbers from {least} up"
     try:
-        found = wholes(name, value, expected)
+        found = as_ints(name, value, expected)
     except TypeError as error:
         raise ValueError(f"{name}: expected {expected}, got {value!r}") from error
     if len(found) not in (1, 2) or any(n < least for n in found):

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...arrays.box import boxed
 from ...arrays.device import numbers
-from ...arrays.error_state import undisturbed
+from ...arrays.error_state import isolate_error_state
 from ...kernels import scaled, sum_of_squares
 from ...tensor import Tensor
 
@@ -53,7 +53,7 @@ def _nan_last(number: float) -> float:
     return math.inf if math.isnan(number) else number
 
 
-@undisturbed
+@isolate_error_state
 def clip_grad_norm_(
     parameters: Tensor | Iterable[Tensor],
     max_norm: float,
@@ -89,7 +89,7 @@ def clip_grad_norm_(
         return Tensor(np.float64(total).astype(clipped[0].dtype if clipped else np.float32))
 
 
-@undisturbed
+@isolate_error_state
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
     """Limit every element of the gradients to [-clip_value, clip_value]."""
     if not (isinstance(clip_value, (int, float, np.number)) and clip_value >= 0):
