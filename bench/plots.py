@@ -9,7 +9,7 @@ from typing import Any
 
 from .groups import TITLES
 from .record import KINDS, OURS
-from .results import Result, Results
+from .results import Result, Results, geometric_mean
 
 COLOURS = {"LSTM": "tab:blue", "GRU": "tab:orange", "RNN": "tab:green"}
 OTHER = "tab:purple"
@@ -92,6 +92,54 @@ def _ratio_panel(axes: Any, records: list[Result], labels: list[str]) -> None:
 
 def _dot(axes: Any, colour: str, label: str) -> Any:
     return axes.plot([], [], "o", color=colour, label=label)[0]
+
+
+SUMMARY = {
+    "layers": "one layer",
+    "stacked": "two layers",
+    "bidirectional": "both directions",
+    "lengths": "unequal lengths",
+    "step": "one streaming step",
+    "language_model": "language model",
+}
+TASKS = {"train": "training step", "infer": "inference"}
+
+
+def plot_summary(path: Path, results: Results) -> bool:
+    """Draw, for each kind of run and cell, the best peer's time / ours: the geometric mean, and a line for the range.
+
+    Return whether there was anything to draw.
+    """
+    rows = [(group, task) for group in SUMMARY for task in TASKS if _ratios(results, group, task)]
+    if not rows:
+        return False
+    figure = _figure(8.2, 1.0 + 0.46 * len(rows))
+    axes = figure.subplots()
+    axes.axvline(1, color="black", linewidth=1)
+    for y, (group, task) in enumerate(rows):
+        for k, (cell, ratios) in enumerate(_ratios(results, group, task).items()):
+            height = y + (k - 1) * 0.22
+            axes.plot([min(ratios), max(ratios)], [height, height], color=COLOURS[cell], linewidth=1.6, alpha=0.6)
+            axes.plot(geometric_mean(ratios), height, "o", color=COLOURS[cell], markersize=6)
+    axes.set_xscale("log")
+    _plain(axes.xaxis, (0.5, 0.7, 1, 1.5, 2, 3, 5, 10))
+    axes.set_yticks(range(len(rows)), labels=[f"{SUMMARY[group]}, {TASKS[task]}" for group, task in rows], fontsize=9)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_xlabel("time of the fastest peer / time of tinygrad_rnn (right of the line: tinygrad_rnn is faster)")
+    handles = [_dot(axes, COLOURS[cell], cell) for cell in KINDS]
+    figure.legend(handles=handles, loc="outside upper right", ncols=3, fontsize=9)
+    _save(figure, path)
+    return True
+
+
+def _ratios(results: Results, group: str, task: str) -> dict[str, list[float]]:
+    """Return for each cell the ratios of a group and task."""
+    found: dict[str, list[float]] = {}
+    for r in results.of(group):
+        if r.task == task and r.cell in KINDS and (best := r.best()):
+            found.setdefault(r.cell, []).append(best[1])
+    return found
 
 
 # roofline
@@ -207,6 +255,8 @@ def draw(folder: Path, results: Results) -> list[Path]:
     groups = {r.group for r in results.records}
     if groups - {"growth"} and plot_ratios(folder / "ratios.png", results):
         drawn.append(folder / "ratios.png")
+    if plot_summary(folder / "summary.png", results):
+        drawn.append(folder / "summary.png")
     if "layers" in groups:
         plot_roofline(folder / "roofline.png", results)
         drawn.append(folder / "roofline.png")

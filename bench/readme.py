@@ -1,9 +1,10 @@
-"""What the README says of measurements, made from the files of results: never typed.
+"""The figures in README and docs, written from the files of results: nobody types them.
 
-    python -m tinygrad_rnn.bench.readme [--readme README.md] [--results bench/results]
+    python -m tinygrad_rnn.bench.readme [PAGE ...] [--results bench/results]
 
-Rewrites what stands between `<!-- bench:NAME -->` and `<!-- /bench:NAME -->`, for the names of `SECTIONS`, and draws
-the pictures beside the results. A section whose records were not measured says so.
+Rewrite the text between `<!-- bench:NAME -->` and `<!-- /bench:NAME -->` in each page, for the names of `SECTIONS`, and
+draw the pictures beside the results. A section without measurements says so. Pages: README.md and docs/benchmarks.md
+where none is named.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from .record import is_peer
 from .report import conditions, contenders, digits, shown
 from .results import Result, Results, ResultsError, geometric_mean, load
 
+PAGES = (Path("README.md"), Path("docs/benchmarks.md"))
+GROWTH = "time and peak memory against T, N, H and threads"
 MARKED = re.compile(r"(<!-- bench:(\w+) -->\n)(.*?)(<!-- /bench:\2 -->)", re.DOTALL)
 
 
@@ -52,6 +55,30 @@ def _summary(records: Sequence[Result], titles: Callable[[Result], str]) -> str:
         columns += [[best[1] for r in own if (best := r.best())]] if many else []
         rows.append([title, *(_ratios(found) if found else "-" for found in columns)])
     return markdown(rows)
+
+
+def _best(results: Results, group: str, task: str) -> str:
+    """Return for each cell the geometric mean and range of the best peer's ratio, in words."""
+    found = []
+    for cell in dict.fromkeys(r.cell for r in results.of(group)):
+        ratios = [best[1] for r in results.of(group) if (r.cell, r.task) == (cell, task) and (best := r.best())]
+        if ratios:
+            found.append(f"{cell} {_ratios(ratios)}")
+    return ", ".join(found)
+
+
+def _headline(results: Results) -> str:
+    """Return the sentences of the README: what one layer gains, and what one streaming step loses."""
+    where = f"float32, {results.machine['cores']} cores of an {results.machine['processor']}, {results.date}"
+    lines = [
+        "The picture shows the time of the fastest of PyTorch, ONNX Runtime, OpenVINO and JAX, divided by ours:",
+        f"geometric mean and range over the shapes, {where}.",
+        f"For the training step of one layer that is {_best(results, 'layers', 'train')},",
+        f"for its inference {_best(results, 'layers', 'infer')}.",
+        "One streaming step is slower than ONNX Runtime's, because of the Python around the kernel:",
+        f"{_best(results, 'step', 'infer')}.",
+    ]
+    return "\n".join(lines)
 
 
 def _layers(results: Results) -> str:
@@ -118,6 +145,7 @@ def _language_model(results: Results) -> str:
 # By the name of the markers: the groups that a section is made from, and how.
 SECTIONS: dict[str, tuple[tuple[str, ...], Callable[[Results], str]]] = {
     "machine": ((), _machine),
+    "headline": (("layers",), _headline),
     "layers": (("layers",), _layers),
     "efficiency": (("layers",), _efficiency),
     "around": (("stacked", "bidirectional", "lengths", "step"), _around),
@@ -127,7 +155,10 @@ SECTIONS: dict[str, tuple[tuple[str, ...], Callable[[Results], str]]] = {
     "language_model": (("language_model",), _language_model),
     "cold": (("cold",), _each("cold", shape="T x N x I x H")),
     "memory": (("memory",), _each("memory", shape="T x N x I x H")),
-    "growth": (("growth",), lambda _: "![time and peak memory against T, N, H and threads](bench/results/growth.png)"),
+    "growth": (
+        ("growth",),
+        lambda _: "![time and peak memory against T, N, H and threads](../bench/results/growth.png)",
+    ),
 }
 
 
@@ -138,12 +169,12 @@ def read(folder: Path) -> Results:
 
 
 def rewritten(text: str, results: Results) -> str:
-    """The README with its sections as the results have them. ResultsError for markers that have no section."""
+    """Return a page with its sections as the results have them. Raise ResultsError for markers without a section."""
 
     def section(match: re.Match[str]) -> str:
         head, name, _, tail = match.groups()
         if name not in SECTIONS:
-            raise ResultsError(f"README: expected bench:NAME with one of {', '.join(SECTIONS)}, got {name}")
+            raise ResultsError(f"markers: expected bench:NAME with one of {', '.join(SECTIONS)}, got {name}")
         groups, make = SECTIONS[name]
         there = not groups or any(r.found for r in results.of(*groups))
         return f"{head}\n{make(results) if there else 'Not measured in this run.'}\n\n{tail}"
@@ -153,15 +184,18 @@ def rewritten(text: str, results: Results) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; 1 with one line where a file is missing or something else."""
-    parser = argparse.ArgumentParser(prog="python -m tinygrad_rnn.bench.readme", description=(__doc__ or "")[:76])
-    parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    parser = argparse.ArgumentParser(
+        prog="python -m tinygrad_rnn.bench.readme", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("pages", metavar="PAGE", type=Path, nargs="*", default=PAGES)
     parser.add_argument("--results", metavar="FOLDER", type=Path, default=Path("bench/results"))
     args = parser.parse_args(argv)
     try:
         results = read(args.results)
-        text = rewritten(args.readme.read_text(encoding="utf-8"), results)
+        texts = {page: rewritten(page.read_text(encoding="utf-8"), results) for page in args.pages}
         draw(args.results, results)
-        args.readme.write_text(text, encoding="utf-8")
+        for page, text in texts.items():
+            page.write_text(text, encoding="utf-8")
     except (OSError, ResultsError, ImportError) as error:
         print(f"readme: error: {error}", file=sys.stderr)
         return 1
