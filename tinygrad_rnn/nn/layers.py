@@ -21,7 +21,7 @@ def _sizes(layer: str, least: int = 1, **sizes: Any) -> None:
             raise ValueError(f"{layer}: {name}: expected a whole number from {least} up, got {size!r}")
 
 
-def _unset(shape: Sequence[int], dtype: Any, device: Any) -> Parameter:
+def new_parameter(shape: Sequence[int], dtype: Any, device: Any) -> Parameter:
     """A parameter that `reset_parameters` is yet to fill."""
     return Parameter(zeros(shape, dtype=dtype, device=device))
 
@@ -51,8 +51,8 @@ class Linear(Module):
         super().__init__()
         _sizes("Linear", 0, in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
-        self.weight = _unset((out_features, in_features), dtype, device)
-        self.register_parameter("bias", _unset((out_features,), dtype, device) if bias else None)
+        self.weight = new_parameter((out_features, in_features), dtype, device)
+        self.register_parameter("bias", new_parameter((out_features,), dtype, device) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -88,7 +88,7 @@ class Embedding(Module):
         _sizes("Embedding", 0, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = F.row_of("Embedding", padding_idx, num_embeddings)
-        self.weight = _unset((num_embeddings, embedding_dim), dtype, device)
+        self.weight = new_parameter((num_embeddings, embedding_dim), dtype, device)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -132,8 +132,8 @@ class LayerNorm(Module):
             raise ValueError("LayerNorm: normalized_shape: expected at least one size, got none")
         _sizes("LayerNorm", **{"normalized_shape" + f"[{i}]" * (len(shape) > 1): n for i, n in enumerate(shape)})
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
-        self.register_parameter("weight", _unset(shape, dtype, device) if elementwise_affine else None)
-        self.register_parameter("bias", _unset(shape, dtype, device) if elementwise_affine and bias else None)
+        self.register_parameter("weight", new_parameter(shape, dtype, device) if elementwise_affine else None)
+        self.register_parameter("bias", new_parameter(shape, dtype, device) if elementwise_affine and bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -180,8 +180,8 @@ class Conv2d(Module):
             raise ValueError(f"Conv2d: kernel_size: expected one or two whole numbers from 1 up, got {kernel_size!r}")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.stride, self.padding = kernel, stride, padding
-        self.weight = _unset((out_channels, in_channels, *kernel), dtype, device)
-        self.register_parameter("bias", _unset((out_channels,), dtype, device) if bias else None)
+        self.weight = new_parameter((out_channels, in_channels, *kernel), dtype, device)
+        self.register_parameter("bias", new_parameter((out_channels,), dtype, device) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
