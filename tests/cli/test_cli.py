@@ -287,7 +287,7 @@ def test_the_text_is_not_among_the_results(fails, trained, folder):
 
 
 def test_one_training_in_a_folder_at_a_time(fails, trained, folder):
-    with checkpoint.alone_in(folder / "run"):
+    with checkpoint.locked_folder(folder / "run"):
         assert "--out: run: another training is at work there" in fails("train", "--resume", "--steps", "9")
 
 

@@ -61,7 +61,7 @@ def _train(args: argparse.Namespace) -> int:
         new = Run(Config(**given), limits if limits.any() else DEFAULT_LIMITS, args.text, file, args.device)
         args.out.mkdir(parents=True, exist_ok=True)
     try:
-        with checkpoint.alone_in(args.out):  # look again: until now another may have been at work
+        with checkpoint.locked_folder(args.out):  # look again: until now another may have been at work
             _check_results(args)
             return _train_on(new or Run.resumed(file, given, limits, args.text, args.device), args)
     except checkpoint.InUseError:
@@ -109,7 +109,7 @@ def _announce(run: Run, progress: Progress, resumed: bool) -> None:
     trainer, config = run.trainer, run.trainer.config
     count = sum(parameter.numel() for parameter in trainer.model.parameters())
     sizes = f"{trainer.chunks.targets.size:,} characters to learn, {trainer.tail.targets.size:,} held out"
-    progress.line(f"text: {run.source.said}: {sizes}, {len(trainer.vocabulary)} different")
+    progress.line(f"text: {run.source.label}: {sizes}, {len(trainer.vocabulary)} different")
     progress.line(f"model: {config.layers} x {config.cell} of {config.hidden}, {count:,} parameters")
     if trainer.chunks.batch < config.batch:
         progress.line(f"note: the text is short: {trainer.chunks.batch} streams in place of {config.batch}")
