@@ -375,4 +375,4 @@ def test_version_and_help(call):
         code, out, err = call(*words)
         assert code == 0 and err == "" and "usage: tinygrad-rnn" in out
     helped = " ".join(call("train", "--help")[1].split())
-    assert "hidden units of a layer (default: 256)" in helped and "times through the text (default: 24," in helped
+    assert "hidden units per layer (default: 256)" in helped and "passes over the text (default: 24," in helped
