@@ -1,6 +1,6 @@
 """The CUDA kernels beside PyTorch's cuDNN, on a GPU: `python -m tinygrad_rnn.bench.cuda`, in under ten minutes.
 
-A record is a kind of layer at a size, in inference or in a training step (forward, and backward of the output's product
+A case is a kind of layer at a size, in inference or in a training step (forward, and backward of the output's product
 with u). Outputs and gradients are compared first; then each is timed by device events, in turns, and the medians go to
 bench/results/cuda.json, with the GPU's name and the cost of one meeting of all blocks. This library is called at its
 sequence driver: what is timed is the products over all steps and the kernel, as PyTorch's layer is for cuDNN.
@@ -35,9 +35,9 @@ from tinygrad_rnn.kernels.ir.sequence_args import WEIGHT_NAMES, SequenceArgs
 from tinygrad_rnn.terminal import tqdm_class
 
 from . import peers, results
+from .case import OURS
 from .cells import slstm
 from .problem import GATES, Problem
-from .record import OURS
 from .results import Result, Results, Spread, geometric_mean
 
 T = 512
@@ -196,7 +196,7 @@ def disagreement(a: Sequence[Any], b: Sequence[Any], tolerance: float) -> str:
 
 
 def measure(kind: str, numbers: str, task: str, N: int, H: int, layers: int = 1) -> Result:
-    """One record against PyTorch."""
+    """One case against PyTorch."""
     p = Problem(kind, T, N, H, H, layers)
     works = {OURS: ours(kind.lower(), p, task), "torch": theirs(p, task, numbers)}
     failed = dict[str, str]()
@@ -237,7 +237,7 @@ def other_cells() -> list[Result]:
 
 
 def breakdown(r: Result, whole: Results) -> dict[str, Any]:
-    """Where a record's time goes, in microseconds: products over all steps, meetings, and the rest of the kernel."""
+    """Where a case's time goes, in microseconds: products over all steps, meetings, and the rest of the kernel."""
     import cupy
 
     kind, numbers = r.cell.split()
@@ -301,7 +301,7 @@ def standard(r: Result) -> bool:
 def report(found: Results) -> str:
     """What was measured, for people."""
     each = found.ceilings["meeting"]
-    lines = [f"{found.machine['gpu']}: a meeting of all blocks takes {each * 1e6:.2f} us", ""]
+    lines = [f"{found.machine['gpu']}: a barrier of all blocks takes {each * 1e6:.2f} us", ""]
     compared, stacked = ([(r, x) for r in found.of(group) if (x := r.ratio("torch"))] for group in ("cuda", STACKED))
     for some, what in ((compared, ""), (stacked, f", {LAYERS} layers")):
         for r, ratio in some:
@@ -325,12 +325,12 @@ def report(found: Results) -> str:
 
 
 def measured(kinds: Sequence[str], numbers: str) -> Results:
-    """All records in some numbers, in a process that has computed in no others."""
+    """All cases in some numbers, in a process that has computed in no others."""
     set_numbers(numbers)
     build_all([*map(str.lower, kinds), "lstm", *(OTHER_CELLS if numbers == "fp32" else ())])
     grid: list[Any] = [(kind, numbers, task, N, H) for kind in kinds for H in WIDTHS for N in BATCHES for task in TASKS]
     grid += [(kind, numbers, task, N, H, LAYERS) for kind in kinds for N, H in OTHER_SIZES for task in TASKS]
-    found = [measure(*record) for record in tqdm_class()(grid, unit="record", desc=numbers, disable=None)]
+    found = [measure(*case) for case in tqdm_class()(grid, unit="case", desc=numbers, disable=None)]
     found += other_cells() if numbers == "fp32" else []
     facts = machine(), peers.versions(), time.strftime("%Y-%m-%d"), 0, False, {"meeting": meeting()}, dict[str, float]()
     return Results(*facts, records=found)

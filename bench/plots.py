@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .case import KINDS, OURS
 from .groups import TITLES
-from .record import KINDS, OURS
 from .results import Result, Results
 
 COLOURS = {"LSTM": "tab:blue", "GRU": "tab:orange", "RNN": "tab:green"}

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from .case import is_peer
 from .plots import draw
-from .record import is_peer
 from .report import conditions, contenders, digits, shown
 from .results import Result, Results, ResultsError, geometric_mean, load
 

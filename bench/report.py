@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from .case import OURS, is_peer
 from .groups import TITLES
-from .record import OURS, is_peer
 from .results import Result, Results, geometric_mean, means
 
 

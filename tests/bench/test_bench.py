@@ -1,4 +1,4 @@
-"""Benchmarks: how records are measured, what goes wrong is said, and what is made of the figures."""
+"""Benchmarks: how cases are measured, what goes wrong is said, and what is made of the figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import cli
 from tinygrad_rnn.bench import ceilings, groups, layers, peers, plots, readme, report, results, run, timing
-from tinygrad_rnn.bench.record import KINDS, OURS, Record
+from tinygrad_rnn.bench.case import KINDS, OURS, Case
 from tinygrad_rnn.bench.results import Result, Results, ResultsError, Spread
 
 ROOT = Path(__file__).parents[2]
@@ -26,8 +26,8 @@ def numbers(*values):
 
 
 def made_up(contenders, **options):
-    """A record of contenders that give fixed numbers."""
-    return Record("layers", "LSTM", "train", {"T": 1, "N": 2, "I": 3, "H": 4}, contenders, 100.0, 50.0, **options)
+    """A case of contenders that give fixed numbers."""
+    return Case("layers", "LSTM", "train", {"T": 1, "N": 2, "I": 3, "H": 4}, contenders, 100.0, 50.0, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -234,8 +234,8 @@ def call(tmp_path, monkeypatch, capsys):
     return bench
 
 
-def offer(monkeypatch, *records):
-    monkeypatch.setitem(groups.GROUPS, "layers", lambda: list(records))
+def offer(monkeypatch, *cases):
+    monkeypatch.setitem(groups.GROUPS, "layers", lambda: list(cases))
 
 
 def test_the_command_prints_writes_and_draws(call, monkeypatch, tmp_path):
@@ -312,7 +312,9 @@ def test_what_quick_means(call, monkeypatch):
     assert call("--quick")[0] == 0 and call()[0] == 0
     quick, full = seen
     assert quick.quick and quick.groups == groups.QUICK and quick.peers == peers.QUICK and quick.cells == KINDS
-    assert not full.quick and full.groups == groups.USUAL and full.peers == peers.PEERS and str(full.out) == "run/bench"
+    assert (
+        not full.quick and full.groups == groups.DEFAULT and full.peers == peers.PEERS and str(full.out) == "run/bench"
+    )
 
 
 @pytest.mark.parametrize(

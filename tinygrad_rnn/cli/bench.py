@@ -12,9 +12,9 @@ from .options import command, option, path
 
 def add(commands: Any) -> None:
     """Add the command."""
-    from ..bench.groups import GROUPS, USUAL
+    from ..bench.case import KINDS
+    from ..bench.groups import DEFAULT, GROUPS
     from ..bench.peers import PEERS
-    from ..bench.record import KINDS
 
     parser = command(
         commands,
@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
         "Compare the speed of this library with others, and write the times and charts into a folder. Before timing, "
         "the results of all libraries are compared; a difference gives exit code 1.",
     )
-    omitted = " ".join(name for name in GROUPS if name not in USUAL)
+    omitted = " ".join(name for name in GROUPS if name not in DEFAULT)
     groups = f"groups to run: {', '.join(GROUPS)} (default: all but {omitted})"
     cells = f"kinds of layers to run: {', '.join(KINDS)} (default: all)"
     others = f"libraries to compare with: {', '.join(PEERS)} (default: all that are installed)"
@@ -49,7 +49,7 @@ def _bench(args: argparse.Namespace) -> int:
     from ..bench.run import Options, run
     from ..kernels.cpu.runtime.threads import get_num_threads
 
-    wanted = args.only or (groups.QUICK if args.quick else groups.USUAL)
+    wanted = args.only or (groups.QUICK if args.quick else groups.DEFAULT)
     if args.quick and not set(wanted) & set(groups.QUICK):
         raise OptionError(f"--quick: expected --only with {' or '.join(groups.QUICK)}, got {' '.join(wanted)}")
     others = args.peers or (peers.QUICK if args.quick else peers.PEERS)
