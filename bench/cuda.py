@@ -379,7 +379,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("bench/results/cuda.json"), help="file for the results")
     options = parser.parse_args(arguments)
-    missing = [*missing_for_tensors(), *missing_for_kernels(), *filter(None, [peers.lacking("torch")])]
+    missing = [*missing_for_tensors(), *missing_for_kernels(), *filter(None, [peers.why_missing("torch")])]
     if missing:
         print(f"nothing measured: {'; '.join(missing)}", file=sys.stderr)
         return 2

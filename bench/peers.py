@@ -30,7 +30,7 @@ def installed(package: str) -> str:
         return ""
 
 
-def lacking(peer: str) -> str:
+def why_missing(peer: str) -> str:
     """Return the reason why a peer cannot be used, or "" if it can."""
     package = peer.split(".")[0]
     missing = [name for name in (package, *NEEDS.get(package, ())) if is_peer(name) and not installed(name)]
@@ -50,7 +50,7 @@ def prepare(peers: tuple[str, ...], threads: int) -> None:
     """
     os.environ["NPROC"] = str(threads)
     for peer in ("torch", "openvino"):
-        if peer in peers and not lacking(peer):
+        if peer in peers and not why_missing(peer):
             importlib.import_module(peer)
 
 

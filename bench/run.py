@@ -47,7 +47,7 @@ def run(options: Options) -> int:
             pass
     cases = select(options.groups, options.cells, options.peers, options.quick)
     peers.prepare(options.peers, options.threads)
-    absent = {reason for peer in options.peers if (reason := peers.lacking(peer))}
+    absent = {reason for peer in options.peers if (reason := peers.why_missing(peer))}
     for reason in sorted(absent):
         print(f"left out: {reason}")
     found = measure(cases, options)

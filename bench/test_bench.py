@@ -27,7 +27,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_case(benchmark: Any, case: Case, contender: str) -> None:
-    if reason := peers.lacking(peers.peer_of(contender)):
+    if reason := peers.why_missing(peers.peer_of(contender)):
         pytest.skip(reason)
     threads = case.threads or get_num_threads()
     peers.prepare((peers.peer_of(contender),), threads)

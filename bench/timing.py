@@ -29,7 +29,7 @@ def measure(case: Case, threads: int, seconds: float, turns: int = TURNS) -> Res
     peers.set_threads(threads)
     runs, left_out, failed = dict[str, Run](), dict[str, str](), dict[str, str]()
     for name, build in case.contenders.items():
-        if reason := peers.lacking(peers.peer_of(name)):
+        if reason := peers.why_missing(peers.peer_of(name)):
             left_out[name] = reason
             continue
         try:

@@ -49,7 +49,7 @@ def short(monkeypatch):
 
 def test_whoever_disagrees_is_named_and_not_timed():
     contenders = {OURS: numbers(1, 2), "torch": numbers(1, 2), "torch loop": numbers(1, 3), "numpy": numbers(1)}
-    result = timing.measure(made_up(contenders), 1, 0.0, 1) if not peers.lacking("torch") else None
+    result = timing.measure(made_up(contenders), 1, 0.0, 1) if not peers.why_missing("torch") else None
     if result:
         assert set(result.found) == {OURS, "torch"}
     runs = {name: build(1) for name, build in contenders.items()}

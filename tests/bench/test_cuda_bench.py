@@ -58,7 +58,7 @@ def test_the_work_that_is_timed_runs(name, layers, monkeypatch):
     with on_the_host():
         arrays = cuda.ours(name, p, "train")()
         np.testing.assert_allclose(cuda.ours(name, p, "infer")()[0], arrays[0], 1e-6, 1e-6)
-        if name in ("lstm", "gru") and not peers.lacking("torch"):
+        if name in ("lstm", "gru") and not peers.why_missing("torch"):
             theirs = cuda.theirs(p, "train", "fp32")()
             assert cuda.disagreement(arrays, theirs, 1e-5) == ""
             assert cuda.disagreement(arrays, [theirs[0] + 1, *theirs[1:]], 1e-5).startswith("array 0: 1 apart")

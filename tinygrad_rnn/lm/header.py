@@ -101,7 +101,7 @@ def strict_json(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_unique_names)
     except RecursionError:
-        raise ValueError("JSON whose parts lie too deep in one another") from None
+        raise ValueError("JSON that is nested too deeply") from None
 
 
 def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

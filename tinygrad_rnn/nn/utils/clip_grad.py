@@ -19,7 +19,7 @@ def _with_grad(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]
     """Return the parameters that have a gradient. Raise TypeError for one that is not a tensor."""
     found = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     if not found and isinstance(parameters, Iterator):
-        text = f"{name}: parameters: expected some, got an iterator that is used up: nothing is limited; call it anew"
+        text = f"{name}: parameters: expected some, got an iterator that is used up: nothing is clipped; pass a new one"
         warnings.warn(text, UserWarning, stacklevel=4)
     for i, p in enumerate(found):
         if not isinstance(p, Tensor):
