@@ -1,4 +1,4 @@
-"""The two ceilings of a roofline, measured in the same run: arithmetic and memory."""
+"""The two ceilings of a roofline, arithmetic and memory, measured on this machine."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 import numpy as np
 
 CACHE = Path("/sys/devices/system/cpu/cpu0/cache")
-LARGEST = 1 << 28  # bytes of one array, also where caches are huge
+LARGEST = 1 << 28  # bytes: the limit of one array on machines with huge caches
 
 
 def measure(threads: int) -> dict[str, float]:
-    """Both, by name: "flops" and "bytes" per second."""
+    """Return both ceilings: "flops" and "bytes" per second."""
     return {"flops": peak(threads), "bytes": bandwidth(threads)}
 
 
 def best(*measured: Mapping[str, float]) -> dict[str, float]:
-    """Of several measurements the highest: what disturbs one can only lower it."""
+    """Return the highest of several measurements, as a disturbance can only lower a rate."""
     return {name: max(m[name] for m in measured) for name in measured[0]}
 
 
 def peak(threads: int) -> float:
-    """The best rate of the register tile alone, on data in the first two caches, on all threads: flop per second."""
+    """Return the best rate of the register tile, on data in the first two caches, on all threads: flop per second."""
     from tinygrad_rnn.kernels.cpu.builder import CommandListBuilder
     from tinygrad_rnn.kernels.cpu.codegen.product import PANEL_VECTORS
     from tinygrad_rnn.kernels.cpu.codegen.tile import tile_rows
@@ -33,8 +33,8 @@ def peak(threads: int) -> float:
     r = CommandListBuilder(np.dtype(np.float32), threads, vector_unit())
     rows, depth, width = tile_rows(r.unit, PANEL_VECTORS) * 64 * threads, 64, PANEL_VECTORS * r.lanes
     a, panels, out = r.make(rows, depth), r.make(width, depth), r.make(rows, width)
-    for spot in (a, panels, out):
-        r.fill(spot)
+    for view in (a, panels, out):
+        r.fill(view)
     for _ in range(200):
         r.multiply(a, False, panels, width, out)
     work = r.finish()
@@ -47,10 +47,10 @@ def peak(threads: int) -> float:
 
 
 def bandwidth(threads: int, size: int = 0) -> float:
-    """The best rate of c = a + b over arrays far larger than the caches, each thread on its part: bytes per second.
+    """Return the best rate of c = a + b over arrays far larger than the caches, on all threads: bytes per second.
 
-    Counted are two reads and one write; that a processor may read c before it writes it is not. size: bytes of one
-    array; 0: four times the last cache. J. D. McCalpin, Memory bandwidth and machine balance, 1995.
+    The count has two reads and one write, and no read of c, which some processors add. size: bytes of one array; 0:
+    four times the last cache. J. D. McCalpin, Memory bandwidth and machine balance, 1995.
     """
     count = (size or min(LARGEST, 4 * last_cache())) // 4 // threads
     parts = [tuple(np.full(count, value, np.float32) for value in (1, 2, 0)) for _ in range(threads)]
@@ -64,7 +64,7 @@ def bandwidth(threads: int, size: int = 0) -> float:
 
 
 def last_cache() -> int:
-    """Bytes of the largest cache that the system tells of; 32 MiB where it does not."""
+    """Return the bytes of the largest cache that the system reports, at least 32 MiB."""
     found = [1 << 25]
     for path in CACHE.glob("index*/size"):
         text = path.read_text().strip()

@@ -1,7 +1,8 @@
-"""Cells of one's own, beside the same equations as a loop in PyTorch: a training step of one layer.
+"""Custom cells against the same equations as a loop in PyTorch: a training step of one layer.
 
-The loop is as its users write it: the input's product with W before it, one recurrent product and the cell's pointwise
-operations in each step. `torch.compile` compiles the whole loop, unrolled, which takes minutes, once.
+The loop is the one that users of PyTorch write: one product of all inputs with W before it, and in each step one
+recurrent product and the cell's pointwise operations. `torch.compile` compiles the whole unrolled loop, which takes
+minutes, once.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import exp, maximum, nn, sigmoid, softplus, tanh
 from tinygrad_rnn.cells import cell
 
+from .case import OURS, Build, Case, Run, Unavailable
 from .layers import training_step
-from .record import OURS, Build, Record, Run, Unavailable
 
 SHAPES = [(100, 16, 64, 64), (50, 32, 256, 256)]
 COMPILED = ["peephole_lstm"]  # a minute or two each
@@ -47,7 +48,7 @@ def slstm(a, s):  # type: ignore[no-untyped-def]
     return sigmoid(a.o) * (c / n), c, n, m
 
 
-# The same in PyTorch: step(torch, w, x, state) -> state, where x is the step's part of W x + b_ih.
+# The same cells in PyTorch: step(torch, w, x, state) -> state, where x is the step's part of W x + b_ih.
 
 
 def torch_peephole(torch: Any, w: dict[str, Any], x: Any, state: Any) -> Any:
@@ -89,7 +90,7 @@ CELLS: dict[str, tuple[Any, Callable[..., Any]]] = {
 
 
 def _layer(name: str, shape: tuple[int, int, int, int]) -> tuple[Any, np.ndarray, np.ndarray]:
-    """The layer, always with the same weights, x, and the output's cotangent."""
+    """Return the layer, always with the same weights, x, and the output's cotangent."""
     T, N, I, H = shape
     rng, layer = np.random.default_rng(0), nn.Recurrent(CELLS[name][0], I, H)
     drawn = {n: (2 * rng.random(p.shape, np.float32) - 1) / H**0.5 for n, p in layer.named_parameters()}
@@ -131,17 +132,17 @@ def with_torch(name: str, shape: tuple[int, int, int, int], compiled: bool) -> R
 
 
 def _compiled(name: str, shape: tuple[int, int, int, int]) -> Run:
-    """The loop under `torch.compile`, compiled; Unavailable where that does not work, as without a C++ compiler."""
+    """Return the compiled loop. Raise Unavailable if `torch.compile` fails, for example without a C++ compiler."""
     try:
         run = with_torch(name, shape, True)
         run()
-    except Exception as error:  # of many kinds, its compiler's among them
+    except Exception as error:  # of many kinds, errors of the C++ compiler among them
         raise Unavailable(f"torch.compile: {type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
     return run
 
 
-def record(name: str, shape: tuple[int, int, int, int]) -> Record:
-    """A cell as a record."""
+def case(name: str, shape: tuple[int, int, int, int]) -> Case:
+    """Return the case of a cell."""
     T, N, I, H = shape
     contenders: dict[str, Build] = {
         OURS: lambda _: ours(name, shape),
@@ -153,8 +154,8 @@ def record(name: str, shape: tuple[int, int, int, int]) -> Record:
     gates, products = len(layer.step.input_gates), len(layer.step.direct_gates) + len(layer.step.products)
     flops = 6.0 * T * N * H * (I * gates + H * products)
     moved = 8.0 * (sum(p.numel() for p in layer.parameters()) + T * N * (I + H))
-    return Record("cells", name, "train", {"T": T, "N": N, "I": I, "H": H}, contenders, flops, moved)
+    return Case("cells", name, "train", {"T": T, "N": N, "I": I, "H": H}, contenders, flops, moved)
 
 
-def records() -> list[Record]:
-    return [record(name, shape) for name in CELLS for shape in SHAPES]
+def cases() -> list[Case]:
+    return [case(name, shape) for name in CELLS for shape in SHAPES]

@@ -1,8 +1,8 @@
 """The cold start: a fresh process imports a library and makes its first training step of a layer.
 
-This library with the folder of kernels that an earlier process has filled, with an empty one (it then compiles), and
-PyTorch. The programs are as short as they can be, and the same but for the import. All of the process is timed, the
-start of Python and the import of NumPy included.
+The contenders are this library with a full cache of compiled kernels, this library with an empty cache (it then
+compiles), and PyTorch. The programs are short, and equal except for the import. The time is that of the whole process,
+with the start of Python and the import of NumPy.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
-from .record import KINDS, OURS, Build, Record
+from .case import KINDS, OURS, Build, Case
 from .spawned import Spawned
 
 SHAPE = (50, 32, 128, 128)
@@ -37,7 +37,7 @@ IMPORTS = {"tg": "import tinygrad_rnn as tg", "torch": "import torch"}
 
 
 class Fresh(Spawned):
-    """A program that meets an empty folder of kernels in every call."""
+    """A program that gets an empty cache of kernels in every call."""
 
     def __call__(self) -> list[Any]:
         with tempfile.TemporaryDirectory(prefix="tinygrad_rnn_cold_") as folder:
@@ -46,7 +46,7 @@ class Fresh(Spawned):
 
 
 class Warm(Spawned):
-    """A program whose folder of kernels is filled by its first call, which is not timed, and goes with the object."""
+    """A program with a cache of its own, which its first, untimed call fills and which is removed with the object."""
 
     def __init__(self, arguments: Sequence[str]):
         folder = tempfile.mkdtemp(prefix="tinygrad_rnn_warm_")
@@ -58,15 +58,15 @@ def _arguments(library: str, kind: str, threads: int) -> list[str]:
     return ["-c", PROGRAM.format(imports=IMPORTS[library], library=library, kind=kind, sizes=SHAPE, threads=threads)]
 
 
-def record(kind: str) -> Record:
-    """A kind of layer as a record."""
+def case(kind: str) -> Case:
+    """Return the case of a kind of layer."""
     contenders: dict[str, Build] = {
         OURS: lambda threads: Warm(_arguments("tg", kind, threads)),
         f"{OURS} empty cache": lambda threads: Fresh(_arguments("tg", kind, threads)),
         "torch": lambda threads: Spawned(_arguments("torch", kind, threads)),
     }
-    return Record("cold", kind, "train", dict(zip("TNIH", SHAPE)), contenders)
+    return Case("cold", kind, "train", dict(zip("TNIH", SHAPE)), contenders)
 
 
-def records() -> list[Record]:
-    return [record(kind) for kind in KINDS]
+def cases() -> list[Case]:
+    return [case(kind) for kind in KINDS]

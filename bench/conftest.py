@@ -1,4 +1,4 @@
-"""The option of `pytest bench`."""
+"""The option --all-cases of `pytest bench`."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--all-records", action="store_true", help="bench: every record and peer, which takes an hour")
+    parser.addoption("--all-cases", action="store_true", help="bench: run every case with every peer, in about an hour")

@@ -1,13 +1,13 @@
-"""The CUDA kernels beside PyTorch's cuDNN, on a GPU: `python -m tinygrad_rnn.bench.cuda`, in under ten minutes.
+"""The CUDA kernels against PyTorch's cuDNN, on a GPU: `python -m tinygrad_rnn.bench.cuda`, in under ten minutes.
 
-A record is a kind of layer at a size, in inference or in a training step (forward, and backward of the output's product
-with u). Outputs and gradients are compared first; then each is timed by device events, in turns, and the medians go to
-bench/results/cuda.json, with the GPU's name and the cost of one meeting of all blocks. This library is called at its
-sequence driver: what is timed is the products over all steps and the kernel, as PyTorch's layer is for cuDNN.
+A case is a kind of layer at a size, in inference or in a training step (forward, and backward of the output's product
+with u). Outputs and gradients are compared first. Then device events time both libraries in turns, and the medians go
+to bench/results/cuda.json, with the name of the GPU and the cost of one barrier of all blocks. The time of this library
+is that of its sequence driver, that is the products over all steps and the kernel; PyTorch's is that of its layer.
 
-Both sides compute in the same numbers: fp32 with TF32 off, tf32, or bf16. In bf16 PyTorch's arrays are of that type;
-this library rounds what it multiplies in the recurrence, keeps all arrays in float32, and its products over all steps
-are tf32.
+Both compute in the same numbers: fp32 with TF32 off, tf32, or bf16. In bf16 PyTorch's arrays have that type; this
+library rounds the factors of the recurrent products, keeps all arrays in float32, and uses tf32 for the products over
+all steps.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from tinygrad_rnn.kernels.ir.sequence_args import WEIGHT_NAMES, SequenceArgs
 from tinygrad_rnn.terminal import tqdm_class
 
 from . import peers, results
+from .case import OURS
 from .cells import slstm
 from .problem import GATES, Problem
-from .record import OURS
 from .results import Result, Results, Spread, geometric_mean
 
 T = 512
@@ -48,29 +48,29 @@ PRECISION = {"fp32": "highest", "tf32": "high", "bf16": "medium"}  # of this lib
 TOLERANCE = {"fp32": 1e-3, "tf32": 2e-2, "bf16": 1e-1}  # of the largest number of an array
 TASKS = ("infer", "train")
 OTHER_CELLS = ("peephole_lstm", "slstm")
-OTHER_SIZES = ((16, 128), (32, 512), (64, 1024))  # N and H, of cells that cuDNN does not have, and of stacks
+OTHER_SIZES = ((16, 128), (32, 512), (64, 1024))  # N and H, for cells that cuDNN lacks and for stacks of layers
 STACKED, LAYERS = "cuda stacked", 2
-TURNS, MEETINGS = 5, 10_000
-STANDARD_FROM = 192  # above this H PyTorch's LSTM runs cuDNN's standard algorithm in all but fp16; its GRU always
+TURNS, BARRIERS = 5, 10_000
+STANDARD_FROM = 192  # above this H PyTorch's LSTM runs cuDNN's standard algorithm, except in fp16; its GRU always does
 
 Work = Callable[[], Sequence[Any]]
 
 
 @functools.cache
-def _room() -> Any:
-    """A GiB of the GPU's memory."""
+def _gibibyte() -> Any:
+    """Return an array of a GiB on the GPU."""
     import cupy
 
     return cupy.zeros(1 << 28, np.float32)
 
 
 def milliseconds(work: Callable[[], Any]) -> float:
-    """Device time of one call. The GPU has some milliseconds of other work first: it never waits for Python."""
+    """Return the device time of one call. Milliseconds of other work come first, so the GPU never waits for Python."""
     import cupy
 
-    room, start, end = _room(), cupy.cuda.Event(), cupy.cuda.Event()
+    array, start, end = _gibibyte(), cupy.cuda.Event(), cupy.cuda.Event()
     for _ in range(10):
-        room += 1
+        array += 1
     start.record()
     work()
     end.record()
@@ -80,7 +80,7 @@ def milliseconds(work: Callable[[], Any]) -> float:
 
 @functools.lru_cache(1)
 def drawn(p: Problem) -> tuple[Any, Any]:
-    """x and the cotangent of the output, as CuPy's arrays: both sides read the same."""
+    """Return x and the cotangent of the output as CuPy's arrays, which both libraries read."""
     import cupy
 
     x, u = map(cupy.asarray, p.inputs())
@@ -97,7 +97,7 @@ def step_of(name: str) -> Step:
 
 
 def library_of(name: str) -> Any:
-    """A cell's compiled functions for this GPU, in the numbers that were set."""
+    """Return a cell's compiled functions for this GPU, in the numbers of `set_numbers`."""
     import cupy
 
     from tinygrad_rnn.kernels.cuda import arrays, build, tiles
@@ -108,7 +108,7 @@ def library_of(name: str) -> Any:
 
 
 def ours(name: str, p: Problem, task: str) -> Work:
-    """This library's driver on CuPy's arrays: the output, and in training all gradients, layer after layer."""
+    """Return this library's work: its driver on CuPy's arrays. It returns the output, in training also gradients."""
     import cupy
 
     from tinygrad_rnn.kernels.cuda import driver
@@ -123,7 +123,7 @@ def ours(name: str, p: Problem, task: str) -> Work:
         weights = [cupy.asarray(rng.uniform(-1, 1, s).astype(np.float32) / H**0.5) for s in shapes]
     x, u = drawn(p)
     params = {n: cupy.asarray(rng.uniform(-1, 1, H).astype(np.float32)) for n in step.params}
-    start = float(name == "slstm")  # what it divides by is to be away from 0
+    start = float(name == "slstm")  # slstm divides by a state, which must not be near 0
     initial = tuple(cupy.full((p.N, H), start if i else 0.0, np.float32) for i in range(len(step.states)))
     stack = []
     for k in range(p.layers):
@@ -137,8 +137,10 @@ def ours(name: str, p: Problem, task: str) -> Work:
 
     def train() -> Sequence[Any]:
         runs = driver.forward_stack(step, stack, True)
-        left: list[Any] = [(seq, saved, d, missing) for seq, (_, _, saved), d in zip(stack, runs, cotangents)]
-        found = driver.backward_stack(step, left)
+        runs_and_cotangents: list[Any] = [
+            (seq, saved, d, missing) for seq, (_, _, saved), d in zip(stack, runs, cotangents)
+        ]
+        found = driver.backward_stack(step, runs_and_cotangents)
         gradients = [d for each in found for d in (each.weight_ih, each.weight_hh, each.bias_ih, each.bias_hh)]
         return [runs[-1][0][0], found[0].x, *gradients]
 
@@ -146,7 +148,7 @@ def ours(name: str, p: Problem, task: str) -> Work:
 
 
 def theirs(p: Problem, task: str, numbers: str) -> Work:
-    """PyTorch's layer on the same numbers."""
+    """Return PyTorch's work on the same numbers: its layer, with the results of `ours`."""
     import torch
 
     dtype = torch.bfloat16 if numbers == "bf16" else torch.float32
@@ -171,7 +173,7 @@ def theirs(p: Problem, task: str, numbers: str) -> Work:
 
 
 def set_numbers(numbers: str) -> None:
-    """For both sides, once in a process: CuPy looks at its variable when it first multiplies matrices."""
+    """Set the numbers of both libraries. CuPy reads its variable at its first product: call this once in a process."""
     import torch
 
     from tinygrad_rnn.kernels.cuda import tiles
@@ -182,21 +184,21 @@ def set_numbers(numbers: str) -> None:
 
 
 def disagreement(a: Sequence[Any], b: Sequence[Any], tolerance: float) -> str:
-    """Why CuPy's arrays are not PyTorch's numbers; "" where they are."""
+    """Return the difference between CuPy's and PyTorch's arrays in words, "" if they agree."""
     import cupy
 
     for i, (x, expected) in enumerate(zip(a, b, strict=True)):
         y = cupy.from_dlpack(expected.float())
         if x.shape != y.shape or not cupy.isfinite(x).all():
-            return f"array {i}: {x.shape} beside {y.shape}, or not finite"
-        far, scale = float(cupy.abs(x - y).max()), max(1.0, float(cupy.abs(y).max()))
-        if far > tolerance * scale:
-            return f"array {i}: {far:.2g} apart, the largest is {scale:.2g}"
+            return f"array {i}: shape {x.shape}, expected {y.shape} and finite numbers"
+        distance, scale = float(cupy.abs(x - y).max()), max(1.0, float(cupy.abs(y).max()))
+        if distance > tolerance * scale:
+            return f"array {i}: {distance:.2g} apart, the largest is {scale:.2g}"
     return ""
 
 
 def measure(kind: str, numbers: str, task: str, N: int, H: int, layers: int = 1) -> Result:
-    """One record against PyTorch."""
+    """Compare and time one case against PyTorch."""
     p = Problem(kind, T, N, H, H, layers)
     works = {OURS: ours(kind.lower(), p, task), "torch": theirs(p, task, numbers)}
     failed = dict[str, str]()
@@ -207,7 +209,7 @@ def measure(kind: str, numbers: str, task: str, N: int, H: int, layers: int = 1)
 
 
 def _timed(works: dict[str, Work]) -> dict[str, list[float]]:
-    """Seconds of each call, in turns, after one that is not counted."""
+    """Return the seconds of each call, in turns, after one uncounted call."""
     for work in works.values():
         work()
     times: dict[str, list[float]] = {name: [] for name in works}
@@ -223,7 +225,7 @@ def _result(group: str, cell: str, task: str, p: Problem, found: Any, failed: An
 
 
 def other_cells() -> list[Result]:
-    """Cells that cuDNN does not have, beside this library's own LSTM."""
+    """Time cells that cuDNN lacks, against this library's own LSTM."""
     found = list[Result]()
     for N, H in OTHER_SIZES:
         p = Problem("LSTM", T, N, H, H)
@@ -237,7 +239,7 @@ def other_cells() -> list[Result]:
 
 
 def breakdown(r: Result, whole: Results) -> dict[str, Any]:
-    """Where a record's time goes, in microseconds: products over all steps, meetings, and the rest of the kernel."""
+    """Return the parts of a case's time, in microseconds: products over all steps, barriers, rest of the kernel."""
     import cupy
 
     kind, numbers = r.cell.split()
@@ -255,33 +257,33 @@ def breakdown(r: Result, whole: Results) -> dict[str, Any]:
 
     products()
     dense = min(milliseconds(products) for _ in range(TURNS)) * 1e3
-    meetings = whole.ceilings["meeting"] * p.T * (2 if train else 1) * 1e6  # as if all blocks met
+    barriers = whole.ceilings["meeting"] * p.T * (2 if train else 1) * 1e6  # if every step has one of all blocks
     total = (r.ours or 0.0) * 1e6
-    found = {"total": total, "products over all steps": dense, "meetings": meetings, "rest": total - dense - meetings}
+    found = {"total": total, "products over all steps": dense, "meetings": barriers, "rest": total - dense - barriers}
     return {"record": f"{r.cell} {r.task} {r.sizes}"} | found
 
 
 def build_all(names: Sequence[str]) -> None:
-    """All libraries that are wanted, at once: each takes nvcc some seconds."""
+    """Build the libraries of all cells at the same time, as each takes nvcc some seconds."""
     with ThreadPoolExecutor() as pool:
         list(pool.map(library_of, names))
 
 
-def meeting() -> float:
-    """Seconds of one meeting of as many blocks as there are multiprocessors."""
+def barrier_seconds() -> float:
+    """Return the seconds of one barrier of as many blocks as there are multiprocessors."""
     import cupy
 
     from tinygrad_rnn.kernels.cuda import arrays
 
     counter = cupy.zeros(32, np.uint32)
-    at, library = arrays.device_of(counter), library_of("lstm")  # all have it, and this one is built already
+    at, library = arrays.device_of(counter), library_of("lstm")  # every library has it, and this one is built already
     blocks = library.facts(at.number).blocks
-    run = lambda: library.meetings(at, blocks, MEETINGS, arrays.address(counter))
-    return min(milliseconds(run) for _ in range(5)) / 1e3 / MEETINGS
+    run = lambda: library.meetings(at, blocks, BARRIERS, arrays.address(counter))
+    return min(milliseconds(run) for _ in range(5)) / 1e3 / BARRIERS
 
 
 def machine() -> dict[str, Any]:
-    """The host's, and the GPU."""
+    """Return the facts of `results.machine`, and those of the GPU."""
     import cupy
     import torch
 
@@ -294,14 +296,14 @@ def machine() -> dict[str, Any]:
 
 
 def standard(r: Result) -> bool:
-    """Whether PyTorch's cuDNN runs its standard algorithm, a launch for every step."""
+    """Return whether PyTorch's cuDNN runs its standard algorithm, a launch for every step."""
     return r.cell.startswith("GRU") or r.shape["H"] > STANDARD_FROM
 
 
 def report(found: Results) -> str:
-    """What was measured, for people."""
-    each = found.ceilings["meeting"]
-    lines = [f"{found.machine['gpu']}: a meeting of all blocks takes {each * 1e6:.2f} us", ""]
+    """Return the results as text."""
+    barrier = found.ceilings["meeting"]
+    lines = [f"{found.machine['gpu']}: a barrier of all blocks takes {barrier * 1e6:.2f} us", ""]
     compared, stacked = ([(r, x) for r in found.of(group) if (x := r.ratio("torch"))] for group in ("cuda", STACKED))
     for some, what in ((compared, ""), (stacked, f", {LAYERS} layers")):
         for r, ratio in some:
@@ -325,19 +327,27 @@ def report(found: Results) -> str:
 
 
 def measured(kinds: Sequence[str], numbers: str) -> Results:
-    """All records in some numbers, in a process that has computed in no others."""
+    """Measure all cases in some numbers. The process must not have computed in others (see `set_numbers`)."""
     set_numbers(numbers)
     build_all([*map(str.lower, kinds), "lstm", *(OTHER_CELLS if numbers == "fp32" else ())])
     grid: list[Any] = [(kind, numbers, task, N, H) for kind in kinds for H in WIDTHS for N in BATCHES for task in TASKS]
     grid += [(kind, numbers, task, N, H, LAYERS) for kind in kinds for N, H in OTHER_SIZES for task in TASKS]
-    found = [measure(*record) for record in tqdm_class()(grid, unit="record", desc=numbers, disable=None)]
+    found = [measure(*case) for case in tqdm_class()(grid, unit="case", desc=numbers, disable=None)]
     found += other_cells() if numbers == "fp32" else []
-    facts = machine(), peers.versions(), time.strftime("%Y-%m-%d"), 0, False, {"meeting": meeting()}, dict[str, float]()
+    facts = (
+        machine(),
+        peers.versions(),
+        time.strftime("%Y-%m-%d"),
+        0,
+        False,
+        {"meeting": barrier_seconds()},
+        dict[str, float](),
+    )
     return Results(*facts, records=found)
 
 
 def run(kinds: Sequence[str], numbers: Sequence[str], out: Path) -> int:
-    """Measure, write and print; 1 where numbers disagree. Each kind of numbers has a process of its own."""
+    """Measure, write and print. Return the exit code, 1 if results differ. Each kind of numbers has its own process."""
     out.parent.mkdir(parents=True, exist_ok=True)
     if len(numbers) == 1:
         whole = measured(kinds, numbers[0])
@@ -360,16 +370,18 @@ def run(kinds: Sequence[str], numbers: Sequence[str], out: Path) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; 2 where there is no GPU to measure on, or no PyTorch."""
-    about = "The CUDA kernels beside PyTorch's cuDNN, on a GPU."
+    """Run the command line and return the exit code, 2 without a GPU or PyTorch."""
+    about = "Compare the speed of the CUDA kernels with PyTorch's cuDNN, on a GPU."
     parser = argparse.ArgumentParser(prog="python -m tinygrad_rnn.bench.cuda", description=about)
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
-    parser.add_argument("--numbers", nargs="+", choices=PRECISION, default=[*PRECISION], help="what both compute in")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="kinds of layers")
+    parser.add_argument(
+        "--numbers", nargs="+", choices=PRECISION, default=[*PRECISION], help="number formats of both libraries"
+    )
     parser.add_argument("--out", type=Path, default=Path("bench/results/cuda.json"), help="file for the results")
     options = parser.parse_args(arguments)
-    lacks = [*missing_for_tensors(), *missing_for_kernels(), *filter(None, [peers.lacking("torch")])]
-    if lacks:
-        print(f"nothing measured: {'; '.join(lacks)}", file=sys.stderr)
+    missing = [*missing_for_tensors(), *missing_for_kernels(), *filter(None, [peers.why_missing("torch")])]
+    if missing:
+        print(f"nothing measured: {'; '.join(missing)}", file=sys.stderr)
         return 2
     return run(options.kinds, options.numbers, options.out)
 

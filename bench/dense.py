@@ -1,7 +1,7 @@
-"""Dense products, beside NumPy's and PyTorch's: C = A B, and its training step with both gradients.
+"""Dense products against NumPy and PyTorch: C = A B, and its training step with both gradients.
 
-NumPy's training step is the three products that the gradients are; its BLAS sets its own number of threads, which is
-that of the cores unless OPENBLAS_NUM_THREADS says otherwise.
+NumPy's training step consists of the three products. Its BLAS chooses its own number of threads, the number of cores
+unless OPENBLAS_NUM_THREADS is set.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 import tinygrad_rnn as tg
 
-from .record import OURS, Build, Record, Run
+from .case import OURS, Build, Case, Run
 
 # M, K, N: squares, the input projection of a layer, its weights' gradient, and an output layer.
 SHAPES = [(64, 64, 64), (256, 256, 256), (1024, 1024, 1024), (1600, 256, 1024), (1024, 1600, 256), (800, 128, 10000)]
@@ -25,8 +25,8 @@ def _arrays(shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, np.nda
     return tuple(rng.standard_normal(size, np.float32) for size in ((m, k), (k, n), (m, n)))  # type: ignore[return-value]
 
 
-def _on_tensors(tensors: Iterable[Any], task: str, unrecorded: Callable[[], Any]) -> Run:
-    """For this library and for PyTorch; unrecorded: the block in which nothing is recorded."""
+def _on_tensors(tensors: Iterable[Any], task: str, no_grad: Callable[[], Any]) -> Run:
+    """Return the Run of this library or PyTorch. no_grad: the context manager that turns recording off."""
     a, b, u = tensors
 
     def step() -> list[Any]:
@@ -36,7 +36,7 @@ def _on_tensors(tensors: Iterable[Any], task: str, unrecorded: Callable[[], Any]
         return [c.detach(), a.grad, b.grad]
 
     def product() -> list[Any]:
-        with unrecorded():
+        with no_grad():
             return [a @ b]
 
     if task == "infer":
@@ -61,8 +61,8 @@ def with_numpy(shape: tuple[int, int, int], task: str) -> Run:
     return (lambda: [a @ b, u @ b.T, a.T @ u]) if task == "train" else lambda: [a @ b]
 
 
-def record(shape: tuple[int, int, int], task: str) -> Record:
-    """A product as a record."""
+def case(shape: tuple[int, int, int], task: str) -> Case:
+    """Return the case of a product."""
     m, k, n = shape
     contenders: dict[str, Build] = {
         OURS: lambda _: ours(shape, task),
@@ -72,8 +72,8 @@ def record(shape: tuple[int, int, int], task: str) -> Record:
     flops, moved = 2.0 * m * k * n, 4.0 * (m * k + k * n + m * n)
     if task == "train":
         flops, moved = 3 * flops, 2 * moved
-    return Record("dense", "product", task, {"M": m, "K": k, "N": n}, contenders, flops, moved)
+    return Case("dense", "product", task, {"M": m, "K": k, "N": n}, contenders, flops, moved)
 
 
-def records() -> list[Record]:
-    return [record(shape, task) for shape in SHAPES for task in ("infer", "train")]
+def cases() -> list[Case]:
+    return [case(shape, task) for shape in SHAPES for task in ("infer", "train")]

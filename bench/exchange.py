@@ -1,8 +1,9 @@
 """Inference of recurrent layers by ONNX Runtime and OpenVINO: a model of ONNX's own operators LSTM, GRU and RNN.
 
-Both get the weights as constants, which they pack once, and run in float32 on as many threads as asked for. ONNX
-Runtime: its CPU provider, one thread between operators, all graph optimisations (its default). OpenVINO: its CPU
-plugin set to least latency, float32 also where the host has shorter numbers, inputs and outputs shared.
+Both get the weights as constants, which they pack once, and run in float32 on the wanted number of threads. ONNX
+Runtime uses its CPU provider, one thread between operators, and all graph optimisations (its default). OpenVINO uses
+its CPU plugin with the setting for least latency, float32 also on hosts with shorter types, and shared inputs and
+outputs.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from .case import Run
 from .problem import GATES, Problem
-from .record import Run
 
-# The order of ONNX's gates as numbers of PyTorch's: i, f, g, o -> i, o, f, c; r, z, n -> z, r, h.
+# ONNX's order of gates, as indices into PyTorch's: i, f, g, o -> i, o, f, c; r, z, n -> z, r, h.
 ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 
 
 def onnx_model(p: Problem) -> bytes:
-    """x [T, N, I] (and the states, as h0 and c0) -> y [T, directions, N, H] or [T, N, 2 H] (and hn, cn)."""
+    """Return a model: x [T, N, I] (and states h0, c0) -> y [T, directions, N, H] or [T, N, 2 H] (and hn, cn)."""
     from onnx import TensorProto, checker, helper, numpy_helper
 
     nodes, constants = [], {"last": np.array([0, 0, -1]), "middle": np.array([1])}
@@ -28,21 +29,21 @@ def onnx_model(p: Problem) -> bytes:
     options: dict[str, Any] = {"hidden_size": p.H, "direction": "bidirectional" if p.bidirectional else "forward"}
     options |= {"linear_before_reset": 1} if p.kind == "GRU" else {}
     names = ["h", "c"][: len(p.states())] if p.state else []
-    below = "x"
+    features = "x"
     for k in range(p.layers):
         constants |= {f"{name}{k}": array for name, array in _layer_weights(p, k).items()}
         out = "y" if k == p.layers - 1 else f"y{k}"
-        given = [below, f"W{k}", f"R{k}", f"B{k}", "lengths" if p.lengths else "", *(f"{name}0" for name in names)]
-        # A last layer of one direction keeps the operator's own shape, of which NumPy makes a view for nothing.
-        whole = out == "y" and not p.bidirectional
-        results = [out if whole else f"raw{k}", *(f"{name}n" for name in names)]
+        given = [features, f"W{k}", f"R{k}", f"B{k}", "lengths" if p.lengths else "", *(f"{name}0" for name in names)]
+        # The last layer, if it has one direction, keeps the operator's own shape; NumPy's view of it costs nothing.
+        own_shape = out == "y" and not p.bidirectional
+        results = [out if own_shape else f"raw{k}", *(f"{name}n" for name in names)]
         nodes.append(helper.make_node(p.kind, given, results, **options))
         if p.bidirectional:
             nodes.append(helper.make_node("Transpose", [f"raw{k}"], [f"turned{k}"], perm=[0, 2, 1, 3]))
             nodes.append(helper.make_node("Reshape", [f"turned{k}", "last"], [out]))
-        elif not whole:
+        elif not own_shape:
             nodes.append(helper.make_node("Squeeze", [f"raw{k}", "middle"], [out]))
-        below = out
+        features = out
     used = {name for node in nodes for name in node.input}
     value = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
     y_shape = [p.T, p.N, 2 * p.H] if p.bidirectional else [p.T, 1, p.N, p.H]
@@ -59,7 +60,7 @@ def onnx_model(p: Problem) -> bytes:
 
 
 def _layer_weights(p: Problem, layer: int) -> dict[str, np.ndarray]:
-    """W, R and B of one layer, both directions, the gates in ONNX's order."""
+    """Return W, R and B of one layer, with all its directions, the gates in ONNX's order."""
     weights, order = p.weights(), list(ORDER[p.kind])
 
     def stacked(name: str) -> np.ndarray:
@@ -80,7 +81,7 @@ def _output(p: Problem, y: np.ndarray) -> np.ndarray:
 
 
 def onnxruntime(p: Problem, threads: int) -> Run:
-    """An inference session."""
+    """Return a Run of an inference session."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -95,7 +96,7 @@ def onnxruntime(p: Problem, threads: int) -> Run:
 
 
 def openvino(p: Problem, threads: int) -> Run:
-    """An inference request."""
+    """Return a Run of an inference request."""
     import openvino as ov
 
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}

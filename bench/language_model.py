@@ -1,10 +1,10 @@
-"""The whole training step of a language model, beside PyTorch's.
+"""The whole training step of a language model, against PyTorch.
 
     ids -> embedding of width H -> 1 or 2 layers -> output layer -> cross-entropy -> backward
         -> gradients clipped to norm 1 -> Adam at 1e-3
 
-Both begin with the same weights and must have the same losses over the first steps. The text is the same in each step,
-random numbers. PyTorch's Adam runs in its fastest form on a CPU, `fused=True`; ours has one.
+Both libraries start with the same weights and must have equal losses over the first steps. Every step has the same
+text of random ids. PyTorch's Adam has `fused=True`, its fastest form on a CPU; this library has one form.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 
 import tinygrad_rnn as tg
 
+from .case import KINDS, OURS, Case, Run
 from .problem import GATES, Problem
-from .record import KINDS, OURS, Record, Run
 
 SIZES = [(1, 25, 100, 1), (50, 50, 128, 2), (32, 64, 256, 2), (64, 100, 512, 1)]  # N, T, H, layers
 VOCABULARIES = [96, 10_000]
-STEPS = 4  # whose losses are compared
+STEPS = 4  # the number of steps whose losses are compared
 
 
 def _problem(kind: str, sizes: tuple[int, int, int, int]) -> Problem:
@@ -29,7 +29,7 @@ def _problem(kind: str, sizes: tuple[int, int, int, int]) -> Problem:
 
 
 def _arrays(p: Problem, vocabulary: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Ids and targets [T, N], the embedding [V, H] and the output layer's weight [V, H]."""
+    """Return ids and targets [T, N], the embedding [V, H] and the output layer's weight [V, H]."""
     rng = np.random.default_rng(4)
     ids, targets = rng.integers(0, vocabulary, (2, p.T, p.N))
     embedding, readout = rng.standard_normal((2, vocabulary, p.H), np.float32)
@@ -37,7 +37,7 @@ def _arrays(p: Problem, vocabulary: int) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def _step(library: Any, optim: Any, p: Problem, vocabulary: int, tensor: Any, **options: Any) -> Run:
-    """For this library and for PyTorch, whose names are the same."""
+    """Return the Run of this library or of PyTorch, which have the same names."""
     nn = library.nn
     ids, targets, table, readout = (tensor(a) for a in _arrays(p, vocabulary))
     embedding, output = nn.Embedding(vocabulary, p.H), nn.Linear(p.H, vocabulary)
@@ -70,17 +70,17 @@ def with_torch(p: Problem, vocabulary: int) -> Run:
     return _step(torch, torch.optim, p, vocabulary, torch.from_numpy, fused=True)
 
 
-def record(kind: str, sizes: tuple[int, int, int, int], vocabulary: int) -> Record:
-    """A model as a record."""
+def case(kind: str, sizes: tuple[int, int, int, int], vocabulary: int) -> Case:
+    """Return the case of a model."""
     p = _problem(kind, sizes)
     columns, rows = 2 * p.H * p.layers, GATES[kind] * p.H
     flops = 6.0 * p.T * p.N * (rows * columns + p.H * vocabulary)
     weights = sum(a.size for a in p.weights().values()) + vocabulary * (2 * p.H + 1)
     contenders = {OURS: lambda _: ours(p, vocabulary), "torch": lambda _: with_torch(p, vocabulary)}
     shape = {"N": p.N, "T": p.T, "H": p.H, "layers": p.layers, "V": vocabulary}
-    # Read and written once each: the weights and Adam's two averages.
-    return Record("language_model", kind, "train", shape, contenders, flops, 24.0 * weights, calls=STEPS)
+    # 24 bytes a weight: a read and a write of it and of Adam's two averages.
+    return Case("language_model", kind, "train", shape, contenders, flops, 24.0 * weights, calls=STEPS)
 
 
-def records() -> list[Record]:
-    return [record(kind, sizes, v) for kind in KINDS for v in VOCABULARIES for sizes in SIZES]
+def cases() -> list[Case]:
+    return [case(kind, sizes, v) for kind in KINDS for v in VOCABULARIES for sizes in SIZES]

@@ -1,10 +1,10 @@
-"""Recurrent layers: the grid of shapes, and around it stacked, bidirectional and unequal sequences and a single step.
+"""Recurrent layers: a grid of shapes, then stacked and bidirectional layers, unequal lengths, and a single step.
 
-A training step is forward, and backward of the output's product with u; it gives the output and all gradients.
-Inference gives the output, and with `state` the final states.
+A training step is a forward, and a backward of the output's product with u; it returns the output and all gradients.
+Inference returns the output, and with `state` the final states.
 
-PyTorch runs its own layers, in inference under `inference_mode`; sequences of unequal length are packed and padded
-again within the step, as its users do. The other peers' settings stand in `exchange` and `scan`.
+PyTorch runs its own layers, inference under `inference_mode`; it packs and pads sequences of unequal length within the
+step, as its users do. `exchange` and `scan` describe the other peers' settings.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 
 from . import exchange, scan
+from .case import KINDS, OURS, Build, Case, Run
 from .problem import Problem
-from .record import KINDS, OURS, Build, Record, Run
 
 GRID = [
     (25, 1, 64, 64), (50, 1, 128, 128), (100, 16, 64, 64), (50, 32, 128, 128), (50, 32, 256, 256), (100, 64, 256, 256),
@@ -25,12 +25,12 @@ GRID = [
     (30, 7, 13, 50),
 ]  # fmt: skip
 QUICK = [GRID[i] for i in (0, 2, 3, 4, 10)]
-AROUND = [(100, 16, 64, 64), (50, 32, 256, 256)]
+BASE_SHAPES = [(100, 16, 64, 64), (50, 32, 256, 256)]
 STREAMED = [64, 256, 512]
 
 
 def training_step(layer: Any, x: Any, u: Any, call: Callable[[Any], Any]) -> Run:
-    """For this library and for PyTorch, whose names are the same."""
+    """Return the Run of a training step of this library or of PyTorch, which have the same names."""
 
     def step() -> list[Any]:
         layer.zero_grad()
@@ -118,7 +118,7 @@ def torch_inference(p: Problem) -> Run:
 
 
 def contenders(p: Problem, task: str) -> dict[str, Build]:
-    """All who can do a task."""
+    """Return all contenders for a task."""
     if task == "train":
         found: dict[str, Build] = {OURS: lambda _: our_training(p), "torch": lambda _: torch_training(p)}
         return found if p.lengths else found | {"jax": lambda _: scan.training(p)}
@@ -131,38 +131,38 @@ def contenders(p: Problem, task: str) -> dict[str, Build]:
     return found if p.lengths else found | {"jax": lambda _: scan.inference(p)}
 
 
-def record(group: str, p: Problem, task: str, quick: bool = False) -> Record:
-    """A problem as a record."""
+def case(group: str, p: Problem, task: str, quick: bool = False) -> Case:
+    """Return the case of a problem."""
     shape = {"T": p.T, "N": p.N, "I": p.I, "H": p.H} | ({"layers": p.layers} if p.layers > 1 else {})
-    return Record(group, p.kind, task, shape, contenders(p, task), p.flops(task), p.bytes(task), quick=quick)
+    return Case(group, p.kind, task, shape, contenders(p, task), p.flops(task), p.bytes(task), quick=quick)
 
 
-def grid() -> list[Record]:
-    """One layer in one direction, at every shape."""
+def grid() -> list[Case]:
+    """Return the cases of one layer in one direction, at every shape."""
     problems = [(Problem(kind, *shape), shape in QUICK) for kind in KINDS for shape in GRID]
-    return [record("layers", p, task, quick) for p, quick in problems for task in ("train", "infer")]
+    return [case("layers", p, task, quick) for p, quick in problems for task in ("train", "infer")]
 
 
-def _around(group: str, **options: Any) -> list[Record]:
-    problems = [Problem(kind, *shape, **options) for kind in KINDS for shape in AROUND]
-    return [record(group, p, task) for p in problems for task in ("train", "infer")]
+def _variants(group: str, **options: Any) -> list[Case]:
+    problems = [Problem(kind, *shape, **options) for kind in KINDS for shape in BASE_SHAPES]
+    return [case(group, p, task) for p in problems for task in ("train", "infer")]
 
 
-def stacked() -> list[Record]:
-    """Two layers."""
-    return _around("stacked", layers=2)
+def stacked() -> list[Case]:
+    """Return the cases of two layers."""
+    return _variants("stacked", layers=2)
 
 
-def bidirectional() -> list[Record]:
-    """Both directions."""
-    return _around("bidirectional", bidirectional=True)
+def bidirectional() -> list[Case]:
+    """Return the cases of bidirectional layers."""
+    return _variants("bidirectional", bidirectional=True)
 
 
-def unequal() -> list[Record]:
-    """Sequences of a quarter of T to T."""
-    return _around("lengths", lengths=True)
+def unequal() -> list[Case]:
+    """Return the cases of sequences with lengths from about T / 4 to T."""
+    return _variants("lengths", lengths=True)
 
 
-def streaming() -> list[Record]:
-    """One step of one sequence in inference, from a state to the next."""
-    return [record("step", Problem(kind, 1, 1, H, H, state=True), "infer", True) for kind in KINDS for H in STREAMED]
+def streaming() -> list[Case]:
+    """Return the cases of one inference step of one sequence, from a state to the next."""
+    return [case("step", Problem(kind, 1, 1, H, H, state=True), "infer", True) for kind in KINDS for H in STREAMED]

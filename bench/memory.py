@@ -1,7 +1,7 @@
-"""Peak memory of one training step, in a fresh process: how far the resident set rises above what it was before.
+"""Peak memory of one training step, in a fresh process: the rise of the resident set during the step.
 
-The process first makes a step of two time steps, which imports, loads kernels and starts threads; then the layer, its
-input and cotangent are made, the peak is set back (Linux: /proc/self/clear_refs), and one step runs. `recomputing` is
+The process first trains on two time steps, which imports modules, loads kernels and starts threads. Then it makes the
+layer, its input and cotangent, resets the peak (Linux: /proc/self/clear_refs), and runs one step. `recomputing` is
 this library with `recompute_every`, about the square root of T.
 
     python -m tinygrad_rnn.bench.memory '{"kind": "LSTM", "T": 100, "N": 16, "I": 64, "H": 64}' torch 2
@@ -17,8 +17,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from . import layers, peers
+from .case import KINDS, OURS, Build, Case, Run, Unavailable
 from .problem import Problem
-from .record import KINDS, OURS, Build, Record, Run, Unavailable
 from .spawned import Spawned, outline
 
 LENGTHS = [100, 1_000, 10_000]
@@ -33,7 +33,7 @@ STEPS: dict[str, Callable[[Problem], Run]] = {
 
 
 def build(p: Problem, contender: str) -> Build:
-    """A contender whose call is a process that measures itself. Unavailable where the system does not count."""
+    """Return a Build whose Run is a process that measures itself; it raises Unavailable on other systems than Linux."""
 
     def spawned(threads: int) -> Run:
         if not CLEAR.exists():
@@ -43,26 +43,26 @@ def build(p: Problem, contender: str) -> Build:
     return spawned
 
 
-def record(p: Problem, group: str = "memory", axis: str = "", threads: int = 0, recomputing: bool = True) -> Record:
-    """A problem's peak as a record."""
+def case(p: Problem, group: str = "memory", axis: str = "", threads: int = 0, recomputing: bool = True) -> Case:
+    """Return the case of a problem's peak memory."""
     names = [name for name in STEPS if recomputing or name != RECOMPUTING]
     contenders = {name: build(p, name) for name in names}
     shape = {"T": p.T, "N": p.N, "I": p.I, "H": p.H}
-    return Record(group, p.kind, "train", shape, contenders, threads=threads, unit="bytes", axis=axis)
+    return Case(group, p.kind, "train", shape, contenders, threads=threads, unit="bytes", axis=axis)
 
 
-def records() -> list[Record]:
-    return [record(Problem(kind, T, *REST)) for kind in KINDS for T in LENGTHS]
+def cases() -> list[Case]:
+    return [case(Problem(kind, T, *REST)) for kind in KINDS for T in LENGTHS]
 
 
 def peak() -> int:
-    """The largest resident set since the peak was last set back, in bytes."""
+    """Return the largest resident set since the last reset of the peak, in bytes."""
     lines = STATUS.read_text().splitlines()
     return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
 
 def main(words: list[str]) -> None:
-    """Measure one step and print what `Spawned` reads."""
+    """Measure one step and print the line that `Spawned` reads."""
     p, contender, threads = Problem(**json.loads(words[0])), words[1], int(words[2])
     peers.prepare((contender,), threads)
     peers.set_threads(threads)
@@ -71,8 +71,8 @@ def main(words: list[str]) -> None:
     CLEAR.write_text("5")
     before = peak()
     arrays = run()
-    risen = peak() - before
-    print(json.dumps({"bytes": risen, "arrays": [outline(a) for a in arrays]}))
+    rise = peak() - before
+    print(json.dumps({"bytes": rise, "arrays": [outline(a) for a in arrays]}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The peers: which there are, which are installed, and on how many threads they run."""
+"""The peers, which are the libraries to compare with: their names, versions and numbers of threads."""
 
 from __future__ import annotations
 
@@ -7,55 +7,55 @@ import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-from .record import OURS, is_peer
+from .case import OURS, is_peer
 
-# In the order of the tables. What each is asked to do stands with the records.
+# In the order of the tables. The modules of the cases describe the settings of each.
 PEERS = ("torch", "torch.compile", "onnxruntime", "openvino", "jax", "autograd", "numpy")
 QUICK = ("torch", "onnxruntime")
-# What else a package needs to be of use here.
+# The further packages that a peer needs here.
 NEEDS = {"onnxruntime": ("onnx",), "openvino": ("onnx",), "jax": ("jaxlib",)}
 PACKAGES = (OURS, "numpy", "numba", "llvmlite", "torch", "onnxruntime", "openvino", "onnx", "jax", "jaxlib", "autograd")
 
 
 def peer_of(contender: str) -> str:
-    """The name under which a contender is chosen: that of "torch loop" is "torch"."""
+    """Return the peer of a contender: "torch" for "torch loop"."""
     return contender.split(" ")[0]
 
 
 def installed(package: str) -> str:
-    """Its version, or "" where it is not installed."""
+    """Return the version of a package, or "" if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
         return ""
 
 
-def lacking(peer: str) -> str:
-    """Why a peer cannot be used, in words; "" if it can."""
+def why_missing(peer: str) -> str:
+    """Return the reason why a peer cannot be used, or "" if it can."""
     package = peer.split(".")[0]
     missing = [name for name in (package, *NEEDS.get(package, ())) if is_peer(name) and not installed(name)]
     return f"{' and '.join(missing)} not installed" if missing else ""
 
 
 def versions() -> dict[str, str]:
-    """Of the packages whose speed is compared, and of those below ours; those that are there."""
+    """Return the versions of the installed packages that the results depend on."""
     return {name: found for name in PACKAGES if (found := installed(name))}
 
 
 def prepare(peers: tuple[str, ...], threads: int) -> None:
-    """Once in a process, before a peer is used.
+    """Set up the peers; call it once in a process, before a peer is used.
 
-    JAX's pool of threads has the size that NPROC says when it is made. PyTorch's is set before each record, so it must
-    be there by then. OpenVINO forks when it is imported, which a process that has JAX's threads should not.
+    JAX's thread pool gets the size that NPROC has when JAX makes it. `set_threads` reaches PyTorch only if it is
+    imported. OpenVINO forks on import, which is unsafe once JAX has threads: import it first.
     """
     os.environ["NPROC"] = str(threads)
     for peer in ("torch", "openvino"):
-        if peer in peers and not lacking(peer):
+        if peer in peers and not why_missing(peer):
             importlib.import_module(peer)
 
 
 def set_threads(count: int) -> None:
-    """For this library, and for PyTorch where it is loaded; the others are told when a model is made."""
+    """Set the number of threads of this library, and of PyTorch if imported. A `Build` sets that of the others."""
     import tinygrad_rnn as tg
 
     tg.set_num_threads(count)

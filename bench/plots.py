@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .case import KINDS, OURS
 from .groups import TITLES
-from .record import KINDS, OURS
 from .results import Result, Results, geometric_mean
 
 COLOURS = {"LSTM": "tab:blue", "GRU": "tab:orange", "RNN": "tab:green"}
@@ -45,22 +45,22 @@ def _label(r: Result) -> str:
 
 
 def plot_ratios(path: Path, results: Results) -> bool:
-    """A dot for each record, at the best peer's time / ours: right of the line at 1 this library is faster.
+    """A dot for each case, at the best peer's time / ours: right of the line at 1 this library is faster.
 
     Whether there was anything to draw.
     """
-    records = [r for r in results.records if r.best() and not r.axis]
-    if not records:
+    cases = [r for r in results.records if r.best() and not r.axis]
+    if not cases:
         return False
-    groups = list(dict.fromkeys(r.group for r in records))
-    rows = {group: list(dict.fromkeys(_label(r) for r in records if r.group == group)) for group in groups}
+    groups = list(dict.fromkeys(r.group for r in cases))
+    rows = {group: list(dict.fromkeys(_label(r) for r in cases if r.group == group)) for group in groups}
     figure = _figure(11, 1.4 + sum(0.62 + 0.21 * len(labels) for labels in rows.values()))
     heights = [1.6 + len(labels) for labels in rows.values()]
     panels = figure.subplots(len(groups), 2, sharex=True, squeeze=False, height_ratios=heights)
-    values = [best[1] for r in records if (best := r.best())]
+    values = [best[1] for r in cases if (best := r.best())]
     for group, pair in zip(groups, panels):
         for task, axes in zip(("train", "infer"), pair):
-            own = [r for r in records if r.group == group and r.task == task]
+            own = [r for r in cases if r.group == group and r.task == task]
             _ratio_panel(axes, own, rows[group])
             axes.set_title(f"{TITLES.get(group, group)}: {task}" if own else "", fontsize=9, loc="left")
             axes.set_visible(bool(own))
@@ -78,9 +78,9 @@ def plot_ratios(path: Path, results: Results) -> bool:
     return True
 
 
-def _ratio_panel(axes: Any, records: list[Result], labels: list[str]) -> None:
+def _ratio_panel(axes: Any, cases: list[Result], labels: list[str]) -> None:
     axes.axvline(1, color="black", linewidth=1)
-    for r in records:
+    for r in cases:
         if best := r.best():
             colour = COLOURS.get(r.cell, OTHER)
             axes.plot(best[1], labels.index(_label(r)), "o", color=colour, markersize=5.5, alpha=0.85)
@@ -147,15 +147,15 @@ def _ratios(results: Results, group: str, task: str) -> dict[str, list[float]]:
 
 def plot_roofline(path: Path, results: Results) -> None:
     """flop/s against flop per byte for the layers of the grid, below the two measured ceilings."""
-    records = [r for r in results.of("layers") if r.ours]
-    if not records:
+    cases = [r for r in results.of("layers") if r.ours]
+    if not cases:
         return
-    cells = [kind for kind in KINDS if any(r.cell == kind for r in records)]
-    shapes = list(dict.fromkeys(r.sizes for r in records))
+    cells = [kind for kind in KINDS if any(r.cell == kind for r in cases)]
+    shapes = list(dict.fromkeys(r.sizes for r in cases))
     figure = _figure(4.2 * len(cells) + 1.9, 7.6)
     panels = figure.subplots(2, len(cells), sharex=True, sharey=True, squeeze=False)
-    intensities = [r.flops / r.bytes for r in records]
-    rates = [r.flops / r.ours for r in records if r.ours]
+    intensities = [r.flops / r.bytes for r in cases]
+    rates = [r.flops / r.ours for r in cases if r.ours]
     top, slope = results.ceilings["flops"], results.ceilings["bytes"]
     left, right = min(intensities) / 2, max(*intensities, top / slope) * 2.5
     for task, line in zip(("train", "infer"), panels):
@@ -173,22 +173,22 @@ def plot_roofline(path: Path, results: Results) -> None:
     figure.set_layout_engine("none")
     for task, line in zip(("train", "infer"), panels):
         for cell, axes in zip(cells, line):
-            own = [r for r in records if (r.cell, r.task) == (cell, task)]
+            own = [r for r in cases if (r.cell, r.task) == (cell, task)]
             _numbered(axes, own, shapes, COLOURS[cell])
     _save(figure, path)
 
 
-def _numbered(axes: Any, records: list[Result], shapes: list[str], colour: str) -> None:
+def _numbered(axes: Any, cases: list[Result], shapes: list[str], colour: str) -> None:
     """Points with the numbers of their shapes beside them, where there is room."""
     from math import cos, hypot, pi, sin
 
-    points = [(r.flops / r.bytes, r.flops / r.ours) for r in records if r.ours]
+    points = [(r.flops / r.bytes, r.flops / r.ours) for r in cases if r.ours]
     if not points:
         return
     pixels = axes.transData.transform(points)
     taken, scale = [tuple(p) for p in pixels], axes.figure.dpi / 72
     spots = [(radius * scale, k * pi / 6) for radius in (10, 16, 22, 30, 40) for k in range(12)]
-    for r, point, (x, y) in zip(records, points, pixels):
+    for r, point, (x, y) in zip(cases, points, pixels):
         axes.plot(*point, "o", color=colour, markersize=5)
         place = lambda spot, x=x, y=y: (x + spot[0] * cos(spot[1]), y + spot[0] * sin(spot[1]))
         far = lambda x, y: all(hypot(x - a, y - b) > 9 * scale for a, b in taken)
@@ -208,18 +208,18 @@ def _numbered(axes: Any, records: list[Result], shapes: list[str], colour: str) 
 
 def plot_growth(path: Path, results: Results) -> None:
     """Time and peak memory of a training step against T, N, H and threads, beside PyTorch's."""
-    records = [r for r in results.of("growth") if r.ours]
-    if not records:
+    cases = [r for r in results.of("growth") if r.ours]
+    if not cases:
         return
-    axes_found = [axis for axis in AXES if any(r.axis == axis for r in records)]
-    units = [unit for unit in ("s", "bytes") if any(r.unit == unit for r in records)]
+    axes_found = [axis for axis in AXES if any(r.axis == axis for r in cases)]
+    units = [unit for unit in ("s", "bytes") if any(r.unit == unit for r in cases)]
     figure = _figure(3.3 * len(axes_found) + 0.6, 3.1 * len(units) + 0.9)
     panels = figure.subplots(len(units), len(axes_found), squeeze=False)
     for unit, line in zip(units, panels):
         for axis, axes in zip(axes_found, line):
-            _growth_panel(axes, [r for r in records if (r.axis, r.unit) == (axis, unit)], axis)
+            _growth_panel(axes, [r for r in cases if (r.axis, r.unit) == (axis, unit)], axis)
         line[0].set_ylabel("seconds" if unit == "s" else "peak memory, MiB")
-    kinds = [kind for kind in KINDS if any(r.cell == kind for r in records)]
+    kinds = [kind for kind in KINDS if any(r.cell == kind for r in cases)]
     handles = [panels[0, 0].plot([], [], color=COLOURS[kind], label=kind)[0] for kind in kinds]
     for name, style in ((OURS, "o-"), ("torch", "x--")):
         handles += panels[0, 0].plot([], [], style, color="grey", markersize=4, label=name)
@@ -231,17 +231,17 @@ def _at(r: Result) -> int:
     return r.threads if r.axis == "threads" else r.shape[r.axis]
 
 
-def _growth_panel(axes: Any, records: list[Result], axis: str) -> None:
+def _growth_panel(axes: Any, cases: list[Result], axis: str) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
     for kind in KINDS:
-        own = sorted((r for r in records if r.cell == kind), key=_at)
+        own = sorted((r for r in cases if r.cell == kind), key=_at)
         for name, style in ((OURS, "o-"), ("torch", "x--")):
             points = [(_at(r), r.found[name].median / (1 if r.unit == "s" else 2**20)) for r in own if name in r.found]
             if points:
                 axes.plot(*zip(*points), style, color=COLOURS[kind], markersize=4, linewidth=1.2)
     axes.set(xscale="log", yscale="log", xlabel=AXES[axis])
-    _plain(axes.xaxis, sorted({_at(r) for r in records}))
+    _plain(axes.xaxis, sorted({_at(r) for r in cases}))
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
@@ -250,7 +250,7 @@ def _growth_panel(axes: Any, records: list[Result], axis: str) -> None:
 
 
 def draw(folder: Path, results: Results) -> list[Path]:
-    """All pictures that the records make; ImportError where Matplotlib is missing."""
+    """All pictures that the cases make; ImportError where Matplotlib is missing."""
     drawn = []
     groups = {r.group for r in results.records}
     if groups - {"growth"} and plot_ratios(folder / "ratios.png", results):

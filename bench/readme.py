@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from .case import is_peer
 from .plots import draw
-from .record import is_peer
 from .report import conditions, contenders, digits, shown
 from .results import Result, Results, ResultsError, geometric_mean, load
 
@@ -44,13 +44,13 @@ def _ratios(ratios: Sequence[float]) -> str:
     return f"{digits(geometric_mean(ratios))}{span}"
 
 
-def _summary(records: Sequence[Result], titles: Callable[[Result], str]) -> str:
+def _summary(cases: Sequence[Result], titles: Callable[[Result], str]) -> str:
     """For each title the geometric mean of every peer's ratio, and of the best peer's."""
-    peers = [name for name in contenders(records) if is_peer(name)]
+    peers = [name for name in contenders(cases) if is_peer(name)]
     many = len(peers) > 1
     rows = [["", *peers, *(["best of them"] if many else [])]]
-    for title in dict.fromkeys(map(titles, records)):
-        own = [r for r in records if titles(r) == title]
+    for title in dict.fromkeys(map(titles, cases)):
+        own = [r for r in cases if titles(r) == title]
         columns = [[ratio for r in own if (ratio := r.ratio(peer))] for peer in peers]
         columns += [[best[1] for r in own if (best := r.best())]] if many else []
         rows.append([title, *(_ratios(found) if found else "-" for found in columns)])
@@ -107,13 +107,13 @@ def _efficiency(results: Results) -> str:
 
 
 def _each(*groups: str, shape: str) -> Callable[[Results], str]:
-    """A section with every record in a row: medians of all, and the best peer's ratio."""
+    """A section with every case in a row: medians of all, and the best peer's ratio."""
 
     def section(results: Results) -> str:
-        records = results.of(*groups)
-        names = contenders(records)
+        cases = results.of(*groups)
+        names = contenders(cases)
         rows = [["", shape, *names, "best peer / ours"]]
-        for r in records:
+        for r in cases:
             if r.group == "dense":
                 task = " and its gradients" if r.task == "train" else ""
             else:
@@ -128,10 +128,10 @@ def _each(*groups: str, shape: str) -> Callable[[Results], str]:
 
 def _tape(results: Results) -> str:
     """Microseconds per primitive."""
-    records = results.of("tape")
-    names = contenders(records)
+    cases = results.of("tape")
+    names = contenders(cases)
     rows = [["us per primitive, forward and backward", *names]]
-    for r in records:
+    for r in cases:
         count = r.shape["primitives"]
         times = [digits(r.found[name].median / count * 1e6) if name in r.found else "-" for name in names]
         rows.append([f"`{r.cell}`", *times])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from .case import OURS, is_peer
 from .groups import TITLES
-from .record import OURS, is_peer
 from .results import Result, Results, geometric_mean, means
 
 
@@ -21,9 +21,9 @@ def digits(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def contenders(records: Iterable[Result]) -> list[str]:
+def contenders(cases: Iterable[Result]) -> list[str]:
     """All that were measured, this library's first, then in the order in which they come."""
-    names = list(dict.fromkeys(name for r in records for name in r.found))
+    names = list(dict.fromkeys(name for r in cases for name in r.found))
     return sorted(names, key=is_peer)
 
 
@@ -36,10 +36,10 @@ def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
 
 def table(results: Results, group: str) -> list[str]:
     """A group: the median of each contender, the best peer's / ours, and the fractions of both ceilings."""
-    records = results.of(group)
-    names = contenders(records)
+    cases = results.of(group)
+    names = contenders(cases)
     rows = [["cell", "task", "shape", *names, "ratio", "best peer", "peak", "memory"]]
-    for r in records:
+    for r in cases:
         times = [shown(r.found[name].median, r.unit) if name in r.found else "-" for name in names]
         best, fractions = r.best(), results.fractions(r)
         ratio = [f"x{digits(best[1])}", best[0]] if best else ["-", "-"]
@@ -50,12 +50,12 @@ def table(results: Results, group: str) -> list[str]:
     return [f"{TITLES.get(group, group)}", *aligned(rows, 3)]
 
 
-def mean_table(records: Sequence[Result]) -> list[str]:
+def mean_table(cases: Sequence[Result]) -> list[str]:
     """Geometric means by group, cell and task: of the best peer's ratio, with its range, and of each peer's."""
-    peers = [name for name in contenders(records) if is_peer(name)]
-    rows = [["group", "cell", "task", "records", "best peer", "range", *peers]]
-    for key, ratios in means(records).items():
-        own = [r for r in records if (r.group, r.cell, r.task) == key]
+    peers = [name for name in contenders(cases) if is_peer(name)]
+    rows = [["group", "cell", "task", "cases", "best peer", "range", *peers]]
+    for key, ratios in means(cases).items():
+        own = [r for r in cases if (r.group, r.cell, r.task) == key]
         each = [[ratio for r in own if (ratio := r.ratio(peer))] for peer in peers]
         by_peer = [f"x{digits(geometric_mean(found))}" if found else "-" for found in each]
         span = f"{digits(min(ratios))} to {digits(max(ratios))}"
@@ -63,20 +63,20 @@ def mean_table(records: Sequence[Result]) -> list[str]:
     return ["geometric means of the peers' time (memory) / ours", *aligned(rows, 3)] if len(rows) > 1 else []
 
 
-def absences(records: Iterable[Result]) -> list[str]:
-    """One line for each reason why a contender was left out, with how many records it concerns."""
+def absences(cases: Iterable[Result]) -> list[str]:
+    """One line for each reason why a contender was left out, with how many cases it concerns."""
     found: dict[tuple[str, str], int] = {}
-    for r in records:
+    for r in cases:
         for item in r.left_out.items():
             found[item] = found.get(item, 0) + 1
-    return [f"left out: {name}: {reason} ({count} records)" for (name, reason), count in found.items()]
+    return [f"left out: {name}: {reason} ({count} cases)" for (name, reason), count in found.items()]
 
 
-def failures(records: Iterable[Result]) -> list[str]:
+def failures(cases: Iterable[Result]) -> list[str]:
     """One line for each contender that did not agree or broke."""
     return [
         f"FAILED: {r.group}: {r.cell} {r.task} {r.sizes}: {name}: {reason}"
-        for r in records
+        for r in cases
         for name, reason in r.failed.items()
     ]
 
@@ -90,7 +90,7 @@ def conditions(results: Results) -> list[str]:
         f"{m['processor']}, {m['cores']} cores{memory}, {m['system']}, Python {m['python']}, {results.threads} threads",
         packages,
         f"ceilings: {c['flops'] / 1e9:.0f} Gflop/s (the register tile alone), {c['bytes'] / 1e9:.1f} GB/s (c = a + b)",
-        f"noise (interquartile range / median): {n['records']:.1%} in a record's calls, {n['loop']:.1%} in a loop that "
+        f"noise (interquartile range / median): {n['records']:.1%} in a case's calls, {n['loop']:.1%} in a loop that "
         "is always the same, over the run",
     ]
 

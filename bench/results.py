@@ -1,4 +1,4 @@
-"""What was found: figures of a run with everything that they depend on, as JSON."""
+"""The results of a run, with all conditions that they depend on, and their JSON files."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import Any
 
 from tinygrad_rnn.lm.checkpoint import write_atomically
 
-from .record import OURS, is_peer
+from .case import OURS, is_peer
 
 FORMAT = 1
 
 
 class ResultsError(ValueError):
-    """A file that does not hold results, with the reason in one line."""
+    """A file does not hold results; the message gives the reason in one line."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Median and quartiles of so many repeats."""
+    """Median, lower and upper quartile of `count` repeats."""
 
     median: float
     low: float
@@ -46,7 +46,11 @@ class Spread:
 
 @dataclass(frozen=True)
 class Result:
-    """A record's figures; the fields of `Record`, and for each contender its spread, or why there is none."""
+    """The result of a case: the fields of `Case`, and for each contender a spread, or the reason why there is none.
+
+    found: spreads of the measured contenders. left_out: reasons of those that cannot run on this machine.
+    failed: reasons of those that raised an error, or gave other numbers than this library.
+    """
 
     group: str
     cell: str
@@ -67,23 +71,23 @@ class Result:
 
     @property
     def sizes(self) -> str:
-        """The shape in short."""
+        """The sizes of the shape, "50 x 32 x 256 x 256"."""
         return " x ".join(map(str, self.shape.values()))
 
     def ratio(self, peer: str) -> float | None:
-        """The peer's median / ours; None where one of them is missing, or is memory too small to be seen."""
+        """Return the peer's median / ours; None if one is missing, or is 0 bytes (memory below a page)."""
         theirs = self.found[peer].median if peer in self.found else 0.0
         return theirs / self.ours if self.ours and theirs > 0 and self.ours > 0 else None
 
     def best(self) -> tuple[str, float] | None:
-        """The fastest peer (of least memory, where that is measured), and its ratio."""
+        """Return the fastest peer (or the one of least memory) and its ratio; None if there is no ratio."""
         ratios = [(r, name) for name in self.found if is_peer(name) and (r := self.ratio(name)) is not None]
         return (min(ratios)[1], min(ratios)[0]) if ratios else None
 
 
 @dataclass
 class Results:
-    """A whole run. ceilings: "flops" and "bytes" per second."""
+    """The results of a run and its conditions. ceilings: the rates "flops" and "bytes" per second."""
 
     machine: dict[str, Any]
     versions: dict[str, str]
@@ -92,13 +96,13 @@ class Results:
     quick: bool
     ceilings: dict[str, float]
     noise: dict[str, float]
-    records: list[Result]
+    records: list[Result]  # a result for each case; the name is a key of the JSON files
 
     def of(self, *groups: str) -> list[Result]:
         return [r for r in self.records if r.group in groups]
 
     def fractions(self, r: Result) -> tuple[float, float] | None:
-        """Of the arithmetic peak and of the memory's bandwidth that this library reached; None where not counted."""
+        """Return this library's fractions of the arithmetic peak and of the memory bandwidth; None if not counted."""
         if not r.flops or not r.ours or r.unit != "s":
             return None
         return r.flops / r.ours / self.ceilings["flops"], r.bytes / r.ours / self.ceilings["bytes"]
@@ -108,23 +112,23 @@ def geometric_mean(ratios: Iterable[float]) -> float:
     return math.exp(statistics.mean(map(math.log, ratios)))
 
 
-def means(records: Iterable[Result]) -> dict[tuple[str, str, str], list[float]]:
-    """The ratios of the best peer by (group, cell, task)."""
+def means(results: Iterable[Result]) -> dict[tuple[str, str, str], list[float]]:
+    """Return the ratios of the best peers by (group, cell, task)."""
     found: dict[tuple[str, str, str], list[float]] = {}
-    for r in records:
+    for r in results:
         if best := r.best():
             found.setdefault((r.group, r.cell, r.task), []).append(best[1])
     return found
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores and memory, and what runs on them."""
+    """Return the processor, its cores and memory, the system and the version of Python."""
     from tinygrad_rnn.info import processor
     from tinygrad_rnn.kernels.cpu.runtime.threads import usable_cores
 
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    except (ValueError, OSError, AttributeError):  # not every system says
+    except (ValueError, OSError, AttributeError):  # some systems do not tell
         memory = 0.0
     system = f"{platform.system()} {platform.machine()}"
     return {
@@ -134,7 +138,7 @@ def machine() -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    """Numbers to seven digits: more mean nothing, and would make every file longer."""
+    """Return a JSON tree with numbers rounded to seven digits, which is more than a measurement has."""
     if isinstance(value, float):
         return float(f"{value:.7g}")
     if isinstance(value, dict):
@@ -143,15 +147,15 @@ def _short(value: Any) -> Any:
 
 
 def save(path: Path, results: Results) -> None:
-    """Write a run as JSON, one record a line."""
+    """Write a run as JSON, one result a line."""
     tree = _short(asdict(results))
-    records = ",\n".join("  " + json.dumps(r) for r in tree.pop("records"))
+    lines = ",\n".join("  " + json.dumps(r) for r in tree.pop("records"))
     head = json.dumps({"format": FORMAT, **tree}, indent=1).removesuffix("\n}")
-    write_atomically(path, f'{head},\n "records": [\n{records}\n ]\n}}\n'.encode())
+    write_atomically(path, f'{head},\n "records": [\n{lines}\n ]\n}}\n'.encode())
 
 
 def load(path: Path) -> Results:
-    """What `save` wrote. ResultsError where it is something else."""
+    """Return the results that `save` wrote. Raise ResultsError for any other file."""
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         if tree.pop("format") != FORMAT:

@@ -1,4 +1,4 @@
-"""A whole run: what `tinygrad-rnn bench` does."""
+"""A whole run of the benchmark, the work of `tinygrad-rnn bench`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pathlib import Path
 from tinygrad_rnn.terminal import tqdm_class
 
 from . import ceilings, peers, plots, results, timing
+from .case import KINDS, Case
 from .groups import GROUPS, select
-from .record import KINDS, Record
 from .report import failures, report
 
-SECONDS, QUICK_SECONDS = 0.5, 0.1  # for each contender of a record, about
+SECONDS, QUICK_SECONDS = 0.5, 0.1  # the time for each contender of a case, about
 QUICK_TURNS = 3
 
 
 @dataclass(frozen=True)
 class Options:
-    """Those of the command line."""
+    """The options of the command line."""
 
     groups: tuple[str, ...]
     threads: int
@@ -35,22 +35,23 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Measure, print, write and draw; 1 where a contender failed. OSError before anything runs if it cannot write.
+    """Measure all cases, print and write the results. Return the exit code, 1 if a contender failed.
 
-    Interrupted, it does so with what it has: files hold whole groups only.
+    Raise OSError before any measurement if a file cannot be written. After an interruption print what is measured,
+    and write the complete groups only.
     """
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
     if options.json:
         with open(options.json, "a", encoding="utf-8"):
             pass
-    records = select(options.groups, options.cells, options.peers, options.quick)
+    cases = select(options.groups, options.cells, options.peers, options.quick)
     peers.prepare(options.peers, options.threads)
-    absent = {reason for peer in options.peers if (reason := peers.lacking(peer))}
+    absent = {reason for peer in options.peers if (reason := peers.why_missing(peer))}
     for reason in sorted(absent):
         print(f"left out: {reason}")
-    found = measure(records, options)
-    unfinished = {record.group for record in records[len(found.records) :]}
+    found = measure(cases, options)
+    unfinished = {case.group for case in cases[len(found.records) :]}
     if unfinished and not found.records:
         raise KeyboardInterrupt
     print(report(found))
@@ -63,17 +64,17 @@ def run(options: Options) -> int:
     return 1 if failures(found.records) else 0
 
 
-def measure(records: Sequence[Record], options: Options) -> results.Results:
-    """All records, one after the other, under a progress bar; or those that were done when it was interrupted."""
+def measure(cases: Sequence[Case], options: Options) -> results.Results:
+    """Measure the cases in turn, under a progress bar. Return the results, after an interruption those so far."""
     effort = (QUICK_SECONDS, QUICK_TURNS) if options.quick else (SECONDS, timing.TURNS)
     tops = [ceilings.measure(options.threads)]
     found, loops = list[results.Result](), list[float]()
-    bar = tqdm_class()(records, unit="record", disable=None, dynamic_ncols=True)
+    bar = tqdm_class()(cases, unit="case", disable=None, dynamic_ncols=True)
     with bar, contextlib.suppress(KeyboardInterrupt):
-        for record in bar:
-            bar.set_postfix_str(record.name, refresh=False)
+        for case in bar:
+            bar.set_postfix_str(case.name, refresh=False)
             loops += [timing.calibration() for _ in range(3)]
-            found.append(timing.measure(record, options.threads, *effort))
+            found.append(timing.measure(case, options.threads, *effort))
             for line in failures(found[-1:]):
                 bar.write(line, file=sys.stderr)
     peers.set_threads(options.threads)
@@ -84,9 +85,9 @@ def measure(records: Sequence[Record], options: Options) -> results.Results:
 
 
 def write(found: results.Results, options: Options) -> None:
-    """The JSON file asked for, and in the folder bench.json, or growth.json for the growth, and the pictures.
+    """Write the JSON file of `--json`, and bench.json, growth.json (for the group growth) and charts into the folder.
 
-    What bench.json has of other groups stays there, if it was measured on this machine, on this day, with this all.
+    Groups that are only in an earlier file of the folder stay, if machine, versions, date and options are the same.
     """
     if options.json:
         results.save(options.json, found)
@@ -95,26 +96,26 @@ def write(found: results.Results, options: Options) -> None:
     grown = found.of("growth")
     parts = {"growth.json": grown, "bench.json": [r for r in found.records if r not in grown]}
     whole = found
-    written, records = list[str](), list[results.Result]()
+    written, drawn = list[str](), list[results.Result]()
     for name, part in parts.items():
         if part:
             whole = _with_others(replace(found, records=part), options.out / name)
             results.save(options.out / name, whole)
             written.append(name)
-            records += whole.records
+            drawn += whole.records
     try:
-        written += [path.name for path in plots.draw(options.out, replace(whole, records=records))]
+        written += [path.name for path in plots.draw(options.out, replace(whole, records=drawn))]
     except ImportError:
-        print("no pictures: matplotlib is not installed: pip install tinygrad_rnn[plot]", file=sys.stderr)
+        print("no charts: matplotlib is not installed: pip install tinygrad_rnn[plot]", file=sys.stderr)
     print(f"\nresults: {options.out}: {', '.join(sorted(written))}")
 
 
-def _place(r: results.Result) -> int:
+def _group_index(r: results.Result) -> int:
     return list(GROUPS).index(r.group) if r.group in GROUPS else len(GROUPS)
 
 
 def _with_others(found: results.Results, path: Path) -> results.Results:
-    """Together with the groups that were not measured now, from a file of an earlier run under the same conditions."""
+    """Return the results with the groups of an earlier run's file added, if its conditions were the same."""
     try:
         before = results.load(path)
     except (OSError, results.ResultsError):
@@ -123,6 +124,6 @@ def _with_others(found: results.Results, path: Path) -> results.Results:
     if any(getattr(before, name) != getattr(found, name) for name in same):
         return found
     measured = {r.group for r in found.records}
-    records = [*found.records, *(r for r in before.records if r.group not in measured)]
+    merged = [*found.records, *(r for r in before.records if r.group not in measured)]
     tops = ceilings.best(found.ceilings, before.ceilings)
-    return replace(found, records=sorted(records, key=_place), ceilings=tops)
+    return replace(found, records=sorted(merged, key=_group_index), ceilings=tops)

@@ -1,20 +1,20 @@
-"""Recurrent layers in JAX: `lax.scan` over the steps, the input's product with W taken before it, all under `jit`.
+"""Recurrent layers in JAX: `lax.scan` over the steps, after one product of all inputs with W, all under `jit`.
 
-The weights are arguments of the compiled function, since in training they change. The first call, which compiles, is
-the one that is compared. The scan is unrolled by 4 in inference and not at all in training: of 1, 4 and 8 these were
-fastest. JAX's pool of threads has the size that the process started with (`peers.prepare`).
+The weights are arguments of the compiled function, as they change in training. The first call compiles; it is the one
+whose numbers are compared, and is not timed. The scan is unrolled by 4 in inference and not at all in training: of 1,
+4 and 8 these were fastest. JAX's thread pool keeps its size through the process (`peers.prepare`).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from .case import Run
 from .problem import GATES, Problem
-from .record import Run
 
 
 def _layer(kind: str, w: dict[str, Any], x: Any, state: Any, reverse: bool, unroll: int) -> tuple[Any, Any]:
-    """(outputs [T, N, H], last state) of one layer in one direction."""
+    """Return (outputs [T, N, H], last state) of one layer and direction."""
     import jax
     from jax import lax
     from jax import numpy as jnp
@@ -43,20 +43,20 @@ def _layer(kind: str, w: dict[str, Any], x: Any, state: Any, reverse: bool, unro
 
 
 def _forward(p: Problem, weights: dict[str, Any], x: Any, states: Any, unroll: int = 1) -> list[Any]:
-    """[output, final states] from arrays."""
+    """Return [output, *final states], from JAX's arrays."""
     from jax import numpy as jnp
 
-    lasts, ways = [], p.directions
+    finals = []
     for k in range(p.layers):
-        outs = []
-        for way in range(ways):
-            suffix = p.suffixes[k * ways + way]
+        outputs = []
+        for j in range(k * p.directions, (k + 1) * p.directions):
+            suffix = p.suffixes[j]
             w = {name: weights[name + suffix] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
-            out, last = _layer(p.kind, w, x, tuple(s[k * ways + way] for s in states), bool(way), unroll)
-            outs.append(out)
-            lasts.append(last)
-        x = jnp.concatenate(outs, 2)
-    return [x, *(jnp.stack(s) for s in zip(*lasts))]
+            out, last = _layer(p.kind, w, x, tuple(s[j] for s in states), suffix.endswith("_reverse"), unroll)
+            outputs.append(out)
+            finals.append(last)
+        x = jnp.concatenate(outputs, 2)
+    return [x, *(jnp.stack(s) for s in zip(*finals))]
 
 
 def _arrays(p: Problem) -> tuple[Any, Any, Any, Any]:
@@ -68,7 +68,7 @@ def _arrays(p: Problem) -> tuple[Any, Any, Any, Any]:
 
 
 def training(p: Problem) -> Run:
-    """`value_and_grad` of the output's product with u."""
+    """Return a Run of `value_and_grad` of the output's product with u."""
     import jax
 
     x, u, weights, states = _arrays(p)
@@ -87,7 +87,7 @@ def training(p: Problem) -> Run:
 
 
 def inference(p: Problem) -> Run:
-    """The forward alone."""
+    """Return a Run of the forward alone."""
     import jax
 
     x, _, weights, states = _arrays(p)

@@ -1,4 +1,4 @@
-"""Contenders in processes of their own: the program prints one line of JSON, with numbers to compare and bytes."""
+"""Contenders in processes of their own. The program prints one line of JSON: arrays to compare, and bytes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-LONGEST = 1800  # seconds
-KEPT = 16  # entries of each array
+TIME_LIMIT = 1800  # seconds
+SAMPLES = 16  # entries of an array that are compared
 
 
 class Spawned:
-    """Calls a program; gives the numbers that it printed, and keeps in `bytes` how much memory it says to have used."""
+    """A Run that starts a program and returns the arrays that it prints; `bytes` holds the memory that it reports."""
 
     def __init__(self, arguments: Sequence[str], **environment: str):
         self.arguments, self.environment, self.bytes = list(arguments), environment, 0.0
@@ -24,7 +24,7 @@ class Spawned:
     def __call__(self) -> list[Any]:
         words = [sys.executable, *self.arguments]
         environment = os.environ | self.environment
-        done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=LONGEST)
+        done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=TIME_LIMIT)
         if done.returncode:
             raise RuntimeError(f"its process ended with {done.returncode}: {done.stderr.strip()[-200:]}")
         found = json.loads(done.stdout.splitlines()[-1])
@@ -33,7 +33,7 @@ class Spawned:
 
 
 def outline(array: Any) -> list[float]:
-    """What stands for an array where it is compared: its norm per entry, and entries from all over it."""
+    """Return a short list to compare an array by: its root mean square, and entries at equal distances."""
     a = np.asarray(array, np.float64).reshape(-1)
-    spread = a[:: max(1, a.size // KEPT)][:KEPT]
+    spread = a[:: max(1, a.size // SAMPLES)][:SAMPLES]
     return [float(np.sqrt(np.mean(a * a))), *map(float, spread)]

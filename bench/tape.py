@@ -1,8 +1,8 @@
-"""The tape's cost per primitive: chains of primitives on 4x4 float32, forward and backward, beside its peers.
+"""The tape's cost per primitive, against peers: chains of primitives on 4x4 float32 matrices, forward and backward.
 
-On arrays this small, arithmetic is next to nothing: what is timed is what each library does around it. Gradients are
-taken of both a and b, where the chain has them. All run on one thread, the best setting here. HIPS autograd has its
-function of the gradients made once.
+On arrays this small arithmetic takes almost no time, so the measured time is that of each library's own code. The
+gradients are those of a and b. All run on one thread, the best setting here. HIPS autograd makes its gradient function
+once.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 
 import tinygrad_rnn as tg
 
-from .record import OURS, Build, Record, Run
+from .case import OURS, Build, Case, Run
 
 LENGTH = 20
-Link = Callable[[Any, Any, Any, Any], Any]  # from a library's functions, x, a and b, the next x
+Link = Callable[[Any, Any, Any, Any], Any]  # (a library's functions, x, a, b) -> the next x
 
-# Each with the number of primitives of a link.
+# The number of primitives in a link, and the link.
 LINKS: dict[str, tuple[int, Link]] = {
     "tanh(x @ b + a)": (3, lambda m, x, a, b: m.tanh(m.matmul(x, b) + a)),
     "x + a": (1, lambda m, x, a, b: x + a),
@@ -36,7 +36,7 @@ def _arrays() -> list[np.ndarray]:
 
 
 def _chain(m: Any, link: Link, x: Any, a: Any, b: Any) -> Any:
-    """The sum of x after so many links; the first adds a and b, so that every chain has gradients."""
+    """Return the sum of x after LENGTH links; x starts with a * b added, so that every chain has both gradients."""
     x = x + a * b
     for _ in range(LENGTH):
         x = link(m, x, a, b)
@@ -44,7 +44,7 @@ def _chain(m: Any, link: Link, x: Any, a: Any, b: Any) -> Any:
 
 
 def _on_tensors(m: Any, link: Link, tensor: Callable[..., Any]) -> Run:
-    """For this library and for PyTorch."""
+    """Return the Run of this library or of PyTorch."""
     x, a, b = (tensor(array) for array in _arrays())
     a.requires_grad, b.requires_grad = True, True
 
@@ -75,16 +75,16 @@ def with_autograd(link: Link) -> Run:
     return lambda: list(gradients(a, b))
 
 
-def record(name: str) -> Record:
-    """A chain as a record."""
+def case(name: str) -> Case:
+    """Return the case of a chain."""
     each, link = LINKS[name]
     contenders: dict[str, Build] = {
         OURS: lambda _: ours(link),
         "torch": lambda _: with_torch(link),
         "autograd": lambda _: with_autograd(link),
     }
-    return Record("tape", name, "train", {"primitives": each * LENGTH}, contenders, threads=1, quick=True)
+    return Case("tape", name, "train", {"primitives": each * LENGTH}, contenders, threads=1, quick=True)
 
 
-def records() -> list[Record]:
-    return [record(name) for name in LINKS]
+def cases() -> list[Case]:
+    return [case(name) for name in LINKS]

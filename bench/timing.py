@@ -1,4 +1,4 @@
-"""How it is measured: comparison first, then the contenders taking turns."""
+"""The measurement of a case: first compare the contenders' numbers, then time them in turns."""
 
 from __future__ import annotations
 
@@ -10,48 +10,51 @@ from typing import Any
 import numpy as np
 
 from . import peers
-from .record import OURS, Record, Run, Unavailable
+from .case import OURS, Case, Run, Unavailable
 from .results import Result, Spread
 
-REST = 0.1  # seconds: others' threads spin for a while after a run (ONNX Runtime's more than 0.02) and take a core
-WARMING = 0.015  # seconds of calls before those that count: for so long a core that has rested is slower
-TURN = 0.02  # seconds of those that count, if one call does not take longer
-TURNS = 5  # of each contender, at least
-SPAWNED = 2  # measurements of memory, which hardly vary, besides the one that is compared
+REST = 0.1  # seconds between turns: threads of peers spin after a run (ONNX Runtime's over 0.02 s) and use a core
+WARMING = 0.015  # seconds of uncounted calls: a core that has rested is slower for about this time
+TURN = 0.02  # seconds of counted calls, at least one call
+TURNS = 5  # the least number of turns of each contender
+SPAWNED = 2  # measurements of memory, which hardly vary, after the one for the comparison
 
 
-def measure(record: Record, threads: int, seconds: float, turns: int = TURNS) -> Result:
-    """Build a record's contenders, compare and time them. Whoever disagrees or breaks is not timed, and said so."""
-    threads = record.threads or threads
+def measure(case: Case, threads: int, seconds: float, turns: int = TURNS) -> Result:
+    """Build the contenders of a case, compare their numbers, and time those that agree; see `Result` for the others.
+
+    seconds, turns: the time for each contender, and its least number of turns.
+    """
+    threads = case.threads or threads
     peers.set_threads(threads)
     runs, left_out, failed = dict[str, Run](), dict[str, str](), dict[str, str]()
-    for name, build in record.contenders.items():
-        if reason := peers.lacking(peers.peer_of(name)):
+    for name, build in case.contenders.items():
+        if reason := peers.why_missing(peers.peer_of(name)):
             left_out[name] = reason
             continue
         try:
             runs[name] = build(threads)
         except Unavailable as error:
             left_out[name] = str(error)
-        except Exception as error:  # a peer's own; whatever it is, the other records go on
+        except Exception as error:  # any error of a peer: the run continues with the others
             failed[name] = _reason(error)
-    failed |= disagreeing(runs, record.calls)
+    failed |= disagreeing(runs, case.calls)
     runs = {name: run for name, run in runs.items() if name not in failed}
-    samples = timed(runs, seconds, turns) if record.unit == "s" else weighed(runs)
+    samples = timed(runs, seconds, turns) if case.unit == "s" else memory_used(runs)
     found = {name: Spread.of(values) for name, values in samples.items()}
-    r = record
-    facts = (r.group, r.cell, r.task, dict(r.shape), r.flops, r.bytes, threads, r.unit, r.axis)
+    c = case
+    facts = (c.group, c.cell, c.task, dict(c.shape), c.flops, c.bytes, threads, c.unit, c.axis)
     return Result(*facts, found, left_out, failed)
 
 
 def _reason(error: Exception) -> str:
-    """One line of an exception."""
+    """Return an exception in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {'; '.join(lines[:6])}"
 
 
 def disagreeing(runs: Mapping[str, Run], calls: int = 1) -> dict[str, str]:
-    """Call each so many times; the reasons why some do not give the numbers that this library gives."""
+    """Call each contender. Return the reasons of those that raise, or give other numbers than this library."""
     failed, expected = dict[str, str](), list[list[np.ndarray]]()
     for name, run in sorted(runs.items(), key=lambda item: item[0] != OURS):
         try:
@@ -61,13 +64,13 @@ def disagreeing(runs: Mapping[str, Run], calls: int = 1) -> dict[str, str]:
             elif expected:
                 for a, b in zip(expected, found):
                     _compare(a, b)
-        except Exception as error:  # a difference, or a peer's own
+        except Exception as error:  # a difference, or any error of a peer
             failed[name] = _reason(error)
     return failed
 
 
 def _compare(expected: list[np.ndarray], found: list[np.ndarray]) -> None:
-    """AssertionError unless all arrays agree, to what float32 gives after so many steps."""
+    """Raise AssertionError unless all arrays agree, within the rounding of float32 over many steps."""
     if len(expected) != len(found):
         raise AssertionError(f"expected {len(expected)} arrays, got {len(found)}")
     for i, (a, b) in enumerate(zip(expected, found)):
@@ -78,10 +81,10 @@ def _compare(expected: list[np.ndarray], found: list[np.ndarray]) -> None:
 
 
 def timed(runs: Mapping[str, Run], seconds: float, turns: int = TURNS) -> dict[str, list[float]]:
-    """Seconds of each call, the contenders taking turns, each for about so long and at least so many turns.
+    """Return the seconds of each call. Each contender gets about `seconds`, in at least `turns` turns.
 
-    Turns, since the machine's mood changes: it then hits all alike. A turn is a rest, in which the threads of whoever
-    ran before go to sleep, some calls that do not count, and then those that do.
+    The speed of a machine changes over time; with turns a change affects all contenders alike. A turn is a rest, in
+    which the threads of the contender before go to sleep, then some uncounted calls, then the counted ones.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
     start = time.perf_counter()
@@ -95,7 +98,7 @@ def timed(runs: Mapping[str, Run], seconds: float, turns: int = TURNS) -> dict[s
 
 
 def _calls(run: Run, seconds: float) -> list[float]:
-    """Seconds of each call, one after the other until so many have passed."""
+    """Call until `seconds` have passed, at least once. Return the seconds of each call."""
     found, start = list[float](), time.perf_counter()
     before = start
     while not found or before - start < seconds:
@@ -106,8 +109,8 @@ def _calls(run: Run, seconds: float) -> list[float]:
     return found
 
 
-def weighed(runs: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Bytes of each, as its process counts them."""
+def memory_used(runs: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return the bytes that each contender's process reports."""
     found: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(SPAWNED):
         for name, run in runs.items():
@@ -117,7 +120,7 @@ def weighed(runs: Mapping[str, Any]) -> dict[str, list[float]]:
 
 
 def calibration() -> float:
-    """Seconds of a loop that is always the same: how far it varies within a run says how quiet the machine was."""
+    """Return the seconds of a fixed loop. Its variation within a run shows how quiet the machine was."""
     start = time.perf_counter()
     total = 0
     for i in range(200_000):
@@ -126,6 +129,9 @@ def calibration() -> float:
 
 
 def noise(results: list[Result], loops: list[float]) -> dict[str, float]:
-    """Interquartile range / median: of this library's times, the median over the records; and of the fixed loop."""
+    """Return interquartile range / median of this library's times (the median over cases) and of the fixed loop.
+
+    The keys are those of the JSON files.
+    """
     own = [r.found[OURS].relative for r in results if r.unit == "s" and OURS in r.found]
     return {"records": statistics.median(own) if own else 0.0, "loop": Spread.of(loops).relative if loops else 0.0}

@@ -1,8 +1,8 @@
-"""The adding problem: remember two numbers of a long sequence and give their sum.
+"""The adding problem: remember two numbers of a long sequence and return their sum.
 
-Each sequence has T pairs (value, mark), the values drawn evenly from [0, 1). Two steps are marked, one in each half;
-the target is the sum of the two marked values. Whoever ignores the sequence does best with the constant 1, whose
-mean squared error is 1/6 = 0.167. To do better, a value must be carried over as many as T steps.
+Each sequence has T pairs (value, mark), with values uniform in [0, 1). Two steps are marked, one in each half; the
+target is the sum of the two marked values. A model that ignores the sequence does best with the constant 1, which has a
+mean squared error of 1/6 = 0.167. A better model must carry a value over as many as T steps.
 
 Hochreiter and Schmidhuber, Long short-term memory (1997), experiment 4.
 
@@ -23,7 +23,7 @@ BASELINE = 1 / 6
 
 
 def batch(rng: np.random.Generator, length: int, size: int) -> tuple[tg.Tensor, tg.Tensor]:
-    """x [length, size, 2] and the targets [size, 1]."""
+    """Return x [length, size, 2] and the targets [size, 1], both float32."""
     x = np.zeros((length, size, 2), "float32")
     x[:, :, 0] = rng.random((length, size))
     half, rows = length // 2, np.arange(size)
@@ -33,7 +33,7 @@ def batch(rng: np.random.Generator, length: int, size: int) -> tuple[tg.Tensor, 
 
 
 class Adder(nn.Module):
-    """An LSTM, and a linear layer on its last h."""
+    """y = W h_T + b, h_T the last state of an LSTM over x [T, N, 2]; y [N, 1]."""
 
     def __init__(self, hidden: int):
         super().__init__()
@@ -46,16 +46,17 @@ class Adder(nn.Module):
 
 
 def error(model: Adder, x: tg.Tensor, target: tg.Tensor) -> tg.Tensor:
+    """Return the mean squared error."""
     return ((model(x) - target) ** 2).mean()
 
 
 def main(arguments: list[str] | None = None) -> float:
     """Train, and return the mean squared error on new sequences."""
     options = argparse.ArgumentParser(description="The adding problem with an LSTM.")
-    options.add_argument("--length", type=int, default=30, help="steps of a sequence")
-    options.add_argument("--steps", type=int, default=500, help="steps of training")
-    options.add_argument("--hidden", type=int, default=32)
-    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--length", type=int, default=30, help="steps of a sequence (default: 30)")
+    options.add_argument("--steps", type=int, default=500, help="training steps (default: 500)")
+    options.add_argument("--hidden", type=int, default=32, help="hidden units (default: 32)")
+    options.add_argument("--seed", type=int, default=0, help="seed of weights and data (default: 0)")
     args = options.parse_args(arguments)
 
     tg.manual_seed(args.seed)
@@ -74,7 +75,7 @@ def main(arguments: list[str] | None = None) -> float:
 
     with tg.no_grad():
         final = error(model, *batch(rng, args.length, 1000)).item()
-    print(f"error on 1000 new sequences: {final:.4f}; of the constant 1: {BASELINE:.4f}")
+    print(f"error on 1000 new sequences: {final:.4f}; error of the constant 1: {BASELINE:.4f}")
     return final
 
 

@@ -1,10 +1,10 @@
-"""A cell of one's own: its equations in a few lines, trained beside the built-in ones.
+"""A custom cell: its equations in a few lines, trained like the built-in ones.
 
-The minimal gated unit has one gate where a GRU has two. Written as equations it is a layer like any other: the
-derivative is found, several layers, both directions and unequal lengths work, and it runs the way the LSTM runs.
+The minimal gated unit has one gate; a GRU has two. From the equations alone the library derives the gradient and
+compiles the kernels, and the cell works with several layers, both directions and unequal lengths, like the LSTM.
 
-The task: for a stream of random bits, say at each step whether the bits of this step and of `delay` steps before
-differ (their exclusive or). Guessing is right half of the time.
+The task: for a stream of random bits, tell at each step whether the bits of this step and of `delay` steps before
+differ (their exclusive or). A guess is right half of the time.
 
 Zhou, Wu, Zhang and Zhou, Minimal gated unit for recurrent neural networks (2016), eq. 1-3.
 
@@ -25,24 +25,27 @@ from tinygrad_rnn.cells import cell
 
 @cell(gates="fn")
 def minimal_gated(a: Any, s: Any) -> Any:
+    """f = sigmoid(f's pre-activation), n = tanh(W_n x + U_n (f h)), h' = (1 - f) h + f n, with biases."""
     f = sigmoid(a.f)
     n = tanh(a.n.x + a.n.recurrent(f * s.h))
     return (1 - f) * s.h + f * n
 
 
 def batch(rng: np.random.Generator, delay: int, length: int = 30, size: int = 50) -> tuple[tg.Tensor, tg.Tensor]:
-    """Bits [length, size, 1] as -1 and 1, and from step `delay` on whether they differ, 0 or 1."""
+    """Return bits [length, size, 1] as -1 and 1, and targets [length - delay, size, 1]: 1 if two bits differ."""
     bits = rng.integers(0, 2, (length, size, 1))
     return tg.tensor((2 * bits - 1).astype("float32")), tg.tensor((bits[delay:] ^ bits[:-delay]).astype("float32"))
 
 
 def main(arguments: list[str] | None = None) -> float:
-    """Train, and return the share of right answers on new streams."""
-    options = argparse.ArgumentParser(description="Delayed exclusive or with a cell of one's own.")
-    options.add_argument("--cell", default="minimal_gated", help="minimal_gated, or a built-in's name: gru, lstm, ...")
-    options.add_argument("--delay", type=int, default=2)
-    options.add_argument("--steps", type=int, default=600)
-    options.add_argument("--seed", type=int, default=0)
+    """Train, and return the fraction of right answers on new streams."""
+    options = argparse.ArgumentParser(description="Delayed exclusive or with a custom cell.")
+    options.add_argument(
+        "--cell", default="minimal_gated", help="minimal_gated (default), or a built-in cell: gru, lstm, ..."
+    )
+    options.add_argument("--delay", type=int, default=2, help="steps between the two bits (default: 2)")
+    options.add_argument("--steps", type=int, default=600, help="training steps (default: 600)")
+    options.add_argument("--seed", type=int, default=0, help="seed of weights and data (default: 0)")
     args = options.parse_args(arguments)
 
     tg.manual_seed(args.seed)

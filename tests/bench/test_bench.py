@@ -1,4 +1,4 @@
-"""Benchmarks: how records are measured, what goes wrong is said, and what is made of the figures."""
+"""Benchmarks: how cases are measured, what goes wrong is said, and what is made of the figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import cli
 from tinygrad_rnn.bench import ceilings, groups, layers, peers, plots, readme, report, results, run, timing
-from tinygrad_rnn.bench.record import KINDS, OURS, Record
+from tinygrad_rnn.bench.case import KINDS, OURS, Case
 from tinygrad_rnn.bench.results import Result, Results, ResultsError, Spread
 
 ROOT = Path(__file__).parents[2]
@@ -26,8 +26,8 @@ def numbers(*values):
 
 
 def made_up(contenders, **options):
-    """A record of contenders that give fixed numbers."""
-    return Record("layers", "LSTM", "train", {"T": 1, "N": 2, "I": 3, "H": 4}, contenders, 100.0, 50.0, **options)
+    """A case of contenders that give fixed numbers."""
+    return Case("layers", "LSTM", "train", {"T": 1, "N": 2, "I": 3, "H": 4}, contenders, 100.0, 50.0, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def short(monkeypatch):
 
 def test_whoever_disagrees_is_named_and_not_timed():
     contenders = {OURS: numbers(1, 2), "torch": numbers(1, 2), "torch loop": numbers(1, 3), "numpy": numbers(1)}
-    result = timing.measure(made_up(contenders), 1, 0.0, 1) if not peers.lacking("torch") else None
+    result = timing.measure(made_up(contenders), 1, 0.0, 1) if not peers.why_missing("torch") else None
     if result:
         assert set(result.found) == {OURS, "torch"}
     runs = {name: build(1) for name, build in contenders.items()}
@@ -76,7 +76,7 @@ def test_what_is_missing_is_left_out(monkeypatch):
     result = timing.measure(made_up({OURS: numbers(1), "jax": numbers(1), "numpy": numbers(1)}), 1, 0.0, 1)
     assert result.left_out == {"jax": "jax and jaxlib not installed", "numpy": "numpy not installed"}
     assert set(result.found) == {OURS}
-    assert "left out: jax: jax and jaxlib not installed (2 records)" in report.absences([result, result])
+    assert "left out: jax: jax and jaxlib not installed (2 cases)" in report.absences([result, result])
 
 
 def test_contenders_take_turns(monkeypatch):
@@ -166,7 +166,7 @@ def test_ratios_and_means():
 def test_the_report():
     text = report.report(sample())
     for wanted in (
-        "A processor, 2 cores, 8 GiB", "ceilings: 100 Gflop/s", "noise", "left out: torch: not installed (1 records)",
+        "A processor, 2 cores, 8 GiB", "ceilings: 100 Gflop/s", "noise", "left out: torch: not installed (1 cases)",
         "25 x 128 x 1024 x 1024", "2.00 MiB", "100 us",
     ):  # fmt: skip
         assert wanted in text
@@ -239,8 +239,8 @@ def call(tmp_path, monkeypatch, capsys):
     return bench
 
 
-def offer(monkeypatch, *records):
-    monkeypatch.setitem(groups.GROUPS, "layers", lambda: list(records))
+def offer(monkeypatch, *cases):
+    monkeypatch.setitem(groups.GROUPS, "layers", lambda: list(cases))
 
 
 def test_the_command_prints_writes_and_draws(call, monkeypatch, tmp_path):
@@ -317,7 +317,9 @@ def test_what_quick_means(call, monkeypatch):
     assert call("--quick")[0] == 0 and call()[0] == 0
     quick, full = seen
     assert quick.quick and quick.groups == groups.QUICK and quick.peers == peers.QUICK and quick.cells == KINDS
-    assert not full.quick and full.groups == groups.USUAL and full.peers == peers.PEERS and str(full.out) == "run/bench"
+    assert (
+        not full.quick and full.groups == groups.DEFAULT and full.peers == peers.PEERS and str(full.out) == "run/bench"
+    )
 
 
 @pytest.mark.parametrize(

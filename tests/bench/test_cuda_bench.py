@@ -7,20 +7,20 @@ import pytest
 from cuda_shim import needs_compiler, on_the_host
 
 from tinygrad_rnn.bench import cuda, peers
+from tinygrad_rnn.bench.case import OURS
 from tinygrad_rnn.bench.problem import Problem
-from tinygrad_rnn.bench.record import OURS
 from tinygrad_rnn.bench.results import Result, Results, Spread, load, save
 
 
-def record(cell, H, mine, theirs, group="cuda", peer="torch", failed=None):
+def result(cell, H, mine, theirs, group="cuda", peer="torch", failed=None):
     found = {OURS: Spread.of([mine]), peer: Spread.of([theirs])}
     return Result(group, cell, "train", {"T": 512, "N": 8, "I": H, "H": H}, 0, 0, 0, found=found, failed=failed or {})
 
 
 def test_the_report_tells_the_means_and_the_worst(tmp_path):
-    records = [
-        record("LSTM fp32", 64, 2e-3, 1e-3), record("LSTM fp32", 512, 1e-3, 4e-3), record("GRU fp32", 64, 1e-3, 1e-3),
-        record("slstm", 512, 1.1e-3, 1e-3, "cuda cells", "lstm"), record("GRU fp32", 512, 1e-3, 3e-3, cuda.STACKED),
+    results = [
+        result("LSTM fp32", 64, 2e-3, 1e-3), result("LSTM fp32", 512, 1e-3, 4e-3), result("GRU fp32", 64, 1e-3, 1e-3),
+        result("slstm", 512, 1.1e-3, 1e-3, "cuda cells", "lstm"), result("GRU fp32", 512, 1e-3, 3e-3, cuda.STACKED),
     ]  # fmt: skip
     found = Results(
         {"gpu": "a GPU", "largest gap": {"record": "GRU", "rest": 7.0}},
@@ -30,10 +30,10 @@ def test_the_report_tells_the_means_and_the_worst(tmp_path):
         False,
         {"meeting": 1.5e-6},
         {},
-        records,
+        results,
     )
     text = cuda.report(found)
-    assert "a GPU: a meeting of all blocks takes 1.50 us" in text and "1.10x the LSTM's time" in text
+    assert "a GPU: a barrier of all blocks takes 1.50 us" in text and "1.10x the LSTM's time" in text
     assert "the largest gap: GRU: rest 7 us" in text
     assert "all: geometric mean 1.26 of 3, the worst 0.50: LSTM fp32 train 512 x 8 x 64 x 64" in text
     assert "3.00x of cuDNN, 2 layers" in text and "2 layers: geometric mean 3.00 of 1" in text
@@ -58,7 +58,7 @@ def test_the_work_that_is_timed_runs(name, layers, monkeypatch):
     with on_the_host():
         arrays = cuda.ours(name, p, "train")()
         np.testing.assert_allclose(cuda.ours(name, p, "infer")()[0], arrays[0], 1e-6, 1e-6)
-        if name in ("lstm", "gru") and not peers.lacking("torch"):
+        if name in ("lstm", "gru") and not peers.why_missing("torch"):
             theirs = cuda.theirs(p, "train", "fp32")()
             assert cuda.disagreement(arrays, theirs, 1e-5) == ""
             assert cuda.disagreement(arrays, [theirs[0] + 1, *theirs[1:]], 1e-5).startswith("array 0: 1 apart")

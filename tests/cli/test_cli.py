@@ -287,7 +287,7 @@ def test_the_text_is_not_among_the_results(fails, trained, folder):
 
 
 def test_one_training_in_a_folder_at_a_time(fails, trained, folder):
-    with checkpoint.alone_in(folder / "run"):
+    with checkpoint.locked_folder(folder / "run"):
         assert "--out: run: another training is at work there" in fails("train", "--resume", "--steps", "9")
 
 
@@ -375,4 +375,4 @@ def test_version_and_help(call):
         code, out, err = call(*words)
         assert code == 0 and err == "" and "usage: tinygrad-rnn" in out
     helped = " ".join(call("train", "--help")[1].split())
-    assert "hidden units of a layer (default: 256)" in helped and "times through the text (default: 24," in helped
+    assert "hidden units per layer (default: 256)" in helped and "passes over the text (default: 24," in helped

@@ -302,7 +302,7 @@ def test_a_planted_link_is_not_written_through(tmp_path, monkeypatch):
 
 def test_a_resume_reads_what_the_folder_holds_once_it_is_its_own(call, trained, monkeypatch):
     """Another process goes on to step 6 and ends just before this one gets the lock."""
-    usual, done = checkpoint.alone_in, []
+    usual, done = checkpoint.locked_folder, []
 
     def later(folder):
         if not done:
@@ -310,7 +310,7 @@ def test_a_resume_reads_what_the_folder_holds_once_it_is_its_own(call, trained, 
             assert cli.main(["train", "--resume", "--steps", "6"]) == 0
         return usual(folder)
 
-    monkeypatch.setattr(checkpoint, "alone_in", later)
+    monkeypatch.setattr(checkpoint, "locked_folder", later)
     code, _, err = call("train", "--resume", "--steps", 8)
     assert code == 0 and "resumed at step 6" in err
     assert checkpoint.load(f"run/{cli.CHECKPOINT}")["step"] == 8

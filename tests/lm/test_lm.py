@@ -227,7 +227,7 @@ def test_a_write_that_fails_leaves_the_previous_checkpoint(tmp_path, monkeypatch
 def test_a_leftover_of_a_kill_is_no_obstacle(tmp_path):
     (tmp_path / "c.123-456.part").write_bytes(b"half")
     (tmp_path / "own.part").write_bytes(b"of the user")
-    with checkpoint.alone_in(tmp_path):
+    with checkpoint.locked_folder(tmp_path):
         checkpoint.save(tmp_path / "c", {"x": 1})
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["c", "own.part"]
 

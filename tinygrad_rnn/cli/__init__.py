@@ -1,11 +1,11 @@
-"""The command `tinygrad-rnn`: train a character model, sample from it, say what this machine can do, and measure it.
+"""The command `tinygrad-rnn`: train a character model, sample from it, describe this machine, and measure it.
 
-Whatever a person can get wrong ends with one line on stderr, `tinygrad-rnn: error: ...`, and exit code 1; 2 where the
-command line itself is wrong. A signal ends with 128 + its number. Control characters of what is named there, of files
-and of models, are made visible in all that is shown.
+An error of the user ends the command with one line on stderr, `tinygrad-rnn: error: ...`, and exit code 1, or 2 for a
+wrong command line. A signal ends it with 128 + its number. All output shows the control characters of arguments, files
+and models as escapes.
 
-    options.py  what parsers are made of
-    train.py  sample.py  explain.py  info.py  cache.py  bench.py  a command each
+    options.py  the parser, options with limits, paths
+    train.py  sample.py  explain.py  info.py  cache.py  bench.py  one command each
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ COMMANDS = (train.add, sample.add, explain.add, info.add, cache.add, bench.add)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code. SystemExit where argparse ends it: --help, a wrong option.
+    """Run the command line and return the exit code. argparse raises SystemExit for --help and a wrong option.
 
-    In another thread than the main one no signal is handled, as Python handles none there.
+    Outside of the main thread, where Python handles no signals, Ctrl-C is not handled.
     """
     try:
         with interrupts.raised(_interrupted):
@@ -48,10 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None) -> int:
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever called
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  for the rest of the process
+        if getattr(sys, name) is None:  # the caller has closed it
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  it stays open until the process ends
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows a question mark
+        if isinstance(stream, io.TextIOWrapper):  # show a question mark for a character that the terminal lacks
             stream.reconfigure(errors="replace")
     args = build_parser().parse_args(argv)
     try:
@@ -69,14 +69,14 @@ def _main(argv: Sequence[str] | None) -> int:
     except (OptionError, TextError, CheckpointError, DivergedError) as error:
         return _fail(str(error))
     finally:
-        _let_go(sys.stdout)
-        _let_go(sys.stderr)
+        _flush_or_discard(sys.stdout)
+        _flush_or_discard(sys.stderr)
 
 
 def _interrupted() -> int:
     code = _fail("interrupted", interrupts.INTERRUPTED)
-    _let_go(sys.stdout)
-    _let_go(sys.stderr)
+    _flush_or_discard(sys.stdout)
+    _flush_or_discard(sys.stderr)
     return code
 
 
@@ -85,8 +85,8 @@ def _fail(reason: str, code: int = 1) -> int:
     return code
 
 
-def _let_go(stream: Any) -> None:
-    """Drop what a stream can no longer write (a closed pipe, a full disk), or Python's end would trip over it."""
+def _flush_or_discard(stream: Any) -> None:
+    """Flush a stream. Discard what it cannot write (a closed pipe, a full disk), or Python's exit would fail on it."""
     try:
         stream.flush()
     except OSError:
@@ -95,7 +95,7 @@ def _let_go(stream: Any) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; a command is a module with a function that adds it."""
+    """Return the parser of all commands. Each command is a module whose `add` adds it."""
     description = "Recurrent networks on a minimal tape-based autograd."
     parser = Parser(prog="tinygrad-rnn", description=description, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"tinygrad-rnn {__version__}")
@@ -106,7 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _check_environment(args: argparse.Namespace) -> None:
-    """OptionError where an environment variable asks the kernels for what cannot be."""
+    """Raise OptionError for a wrong value of an environment variable that the kernels read."""
     from ..kernels import wanted_driver
     from ..kernels.cpu.runtime import host, threads
 
@@ -120,11 +120,11 @@ def _check_environment(args: argparse.Namespace) -> None:
 
 
 def _check_device(args: argparse.Namespace) -> None:
-    """OptionError where the device is none, or models cannot run on it."""
+    """Raise OptionError for an unknown device, or one that models cannot run on."""
     device = getattr(args, "device", "cpu")
     try:
-        lacks = resolve_device("--device", device) != "cpu" and missing_for_kernels()
+        missing = resolve_device("--device", device) != "cpu" and missing_for_kernels()
     except (RuntimeError, ValueError) as error:
         raise OptionError(str(error).replace("--device: device:", "--device:")) from error
-    if lacks:
-        raise OptionError(f"--device: expected 'cpu', got {device!r}: {'; '.join(lacks)}")
+    if missing:
+        raise OptionError(f"--device: expected 'cpu', got {device!r}: {'; '.join(missing)}")

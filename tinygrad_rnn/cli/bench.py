@@ -1,4 +1,4 @@
-"""`tinygrad-rnn bench`: figures beside other libraries."""
+"""`tinygrad-rnn bench`: a comparison of speed with other libraries."""
 
 from __future__ import annotations
 
@@ -12,29 +12,36 @@ from .options import command, option, path
 
 def add(commands: Any) -> None:
     """Add the command."""
-    from ..bench.groups import GROUPS, USUAL
+    from ..bench.case import KINDS
+    from ..bench.groups import DEFAULT, GROUPS
     from ..bench.peers import PEERS
-    from ..bench.record import KINDS
 
     parser = command(
         commands,
         "bench",
         _bench,
-        "time layers, cells, the tape and training beside other libraries",
-        "Time this library beside others, each result compared first, and write figures and pictures into a folder. "
-        "Exit code 1 where a comparison fails.",
+        "compare the speed of layers, cells, the tape and training with other libraries",
+        "Compare the speed of this library with others, and write the times and charts into a folder. Before timing, "
+        "the results of all libraries are compared; a difference gives exit code 1.",
     )
-    rest = " ".join(name for name in GROUPS if name not in USUAL)
-    groups = f"{', '.join(GROUPS)} (default: all but {rest})"
-    cells, others = ", ".join(KINDS), f"{', '.join(PEERS)} (default: all that are installed)"
+    omitted = " ".join(name for name in GROUPS if name not in DEFAULT)
+    groups = f"groups to run: {', '.join(GROUPS)} (default: all but {omitted})"
+    cells = f"kinds of layers to run: {', '.join(KINDS)} (default: all)"
+    others = f"libraries to compare with: {', '.join(PEERS)} (default: all that are installed)"
     parser.add_argument("--only", nargs="+", metavar="GROUP", choices=list(GROUPS), help=groups)
-    parser.add_argument("--cells", nargs="+", metavar="CELL", choices=KINDS, default=KINDS, help=f"of layers: {cells}")
+    parser.add_argument("--cells", nargs="+", metavar="CELL", choices=KINDS, default=KINDS, help=cells)
     parser.add_argument("--peers", nargs="+", metavar="PEER", choices=PEERS, help=others)
-    parser.add_argument("--quick", action="store_true", help="some groups and shapes, two peers: two minutes")
-    option(parser, "threads", Allowed("threads of everyone", high=1023), None, " (default: as many as cores)")
-    parser.add_argument("--json", metavar="FILE", type=path, help="also write all figures to a file")
+    parser.add_argument(
+        "--quick", action="store_true", help="run some groups and shapes with two libraries, in about two minutes"
+    )
+    option(
+        parser, "threads", Allowed("threads that each library uses", high=1023), None, " (default: the number of cores)"
+    )
+    parser.add_argument("--json", metavar="FILE", type=path, help="also write all results to this file")
     usual = Path("run/bench")
-    parser.add_argument("--out", metavar="FOLDER", type=path, default=usual, help=f"for results (default: {usual})")
+    parser.add_argument(
+        "--out", metavar="FOLDER", type=path, default=usual, help=f"folder for the results (default: {usual})"
+    )
 
 
 def _bench(args: argparse.Namespace) -> int:
@@ -42,7 +49,7 @@ def _bench(args: argparse.Namespace) -> int:
     from ..bench.run import Options, run
     from ..kernels.cpu.runtime.threads import get_num_threads
 
-    wanted = args.only or (groups.QUICK if args.quick else groups.USUAL)
+    wanted = args.only or (groups.QUICK if args.quick else groups.DEFAULT)
     if args.quick and not set(wanted) & set(groups.QUICK):
         raise OptionError(f"--quick: expected --only with {' or '.join(groups.QUICK)}, got {' '.join(wanted)}")
     others = args.peers or (peers.QUICK if args.quick else peers.PEERS)
@@ -53,7 +60,7 @@ def _bench(args: argparse.Namespace) -> int:
 
 
 def _check_json(file: Path | None) -> None:
-    """OptionError where a file that holds something else than results would be overwritten."""
+    """Raise OptionError for a file with other content than results, as it would be overwritten."""
     from ..bench import results
 
     if file is None or not file.exists() or file.is_file() and not file.stat().st_size:

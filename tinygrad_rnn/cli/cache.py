@@ -1,4 +1,4 @@
-"""The command `tinygrad-rnn cache`: show the folder of compiled code, remove what is stale, fill it ahead."""
+"""`tinygrad-rnn cache`: show the folder of compiled code, remove stale entries, compile kernels in advance."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from ..lm.config import Config, OptionError
 from ..lm.model import CharModel
 from ..lm.train import OPTIMISERS
 from ..tensor import Tensor
-from .options import command
+from .options import command, sentence
 
 
 def add(commands: Any) -> None:
     """Add the command."""
-    says = "show the folder where compiled code is kept, remove what is stale, or fill it ahead"
-    more = "It is TINYGRAD_RNN_CACHE, or else ~/.cache/tinygrad_rnn. With no option it is only shown."
-    parser = command(commands, "cache", _cache, says, f"{says.capitalize()}. {more}")
-    stale = "remove what other versions of the library, or other processors, have left there"
+    summary = "show the folder of compiled code, remove stale code from it, or compile code in advance"
+    more = "The folder is TINYGRAD_RNN_CACHE, or ~/.cache/tinygrad_rnn by default. Without an option, only show it."
+    parser = command(commands, "cache", _cache, summary, f"{sentence(summary)} {more}")
+    stale = "remove the code of other versions of the library and of other processors"
     parser.add_argument("--prune", action="store_true", help=stale)
-    ahead = f"compile all that layers of these cells, and `train`, run in float32: {', '.join(BUILT_IN)}"
+    ahead = f"compile all float32 code of layers of these cells and of `train`: {', '.join(BUILT_IN)}"
     parser.add_argument("--build", nargs="+", metavar="CELL", choices=list(BUILT_IN), help=ahead)
 
 
@@ -48,33 +48,35 @@ def _cache(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _troubles_end_it() -> Iterator[None]:
-    """OptionError where a layer would warn that the folder cannot be used, and go on without."""
+def _cache_errors() -> Iterator[None]:
+    """Turn the warning that the folder cannot be used, after which a layer works without, into an OptionError."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", category=RuntimeWarning, module=cache.__name__)
         try:
             yield
-        except RuntimeWarning as trouble:
-            raise OptionError(str(trouble)) from None
+        except RuntimeWarning as warning:
+            raise OptionError(str(warning)) from None
 
 
 def _show() -> None:
-    """Where the folder is, whether it is used, and how much is in it."""
+    """Print the path of the folder, whether it is used, and the number and size of its entries."""
     wanted = cache.wanted_folder()
     if isinstance(wanted, Path) and not os.path.lexists(wanted):
-        print(f"folder   {wanted}\nused     not there yet: it is made when a kernel is first compiled")
+        print(f"folder   {wanted}\nused     not yet: the first compilation of a kernel makes it")
         return
-    with warnings.catch_warnings(record=True) as troubles:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         folder = cache.folder()
     if folder is None:
-        print(f"folder   {wanted}\nused     no: {troubles[0].message if troubles else 'it cannot be'}")
+        print(f"folder   {wanted}\nused     no: {caught[0].message if caught else 'unknown reason'}")
         return
     files = cache_upkeep.files(folder)
     stale = [file for file in files if not file.current]
     print(f"folder   {folder}\nused     yes: it belongs to the user or to root, and nobody else may write to it")
-    print(f"writable {'yes' if os.access(folder, os.W_OK | os.X_OK) else 'no: what is missing is compiled each time'}")
-    print(f"entries  {_amount(files)}" + (f"; stale, for --prune to remove: {_amount(stale)}" if stale else ""))
+    print(
+        f"writable {'yes' if os.access(folder, os.W_OK | os.X_OK) else 'no: each process compiles missing code again'}"
+    )
+    print(f"entries  {_amount(files)}" + (f"; stale, which --prune removes: {_amount(stale)}" if stale else ""))
 
 
 def _amount(files: list[cache_upkeep.File]) -> str:
@@ -82,7 +84,7 @@ def _amount(files: list[cache_upkeep.File]) -> str:
 
 
 def _prune() -> None:
-    with _troubles_end_it():
+    with _cache_errors():
         folder = cache.folder()
     if folder is None:
         return
@@ -95,8 +97,8 @@ def _prune() -> None:
 
 
 def _build(names: list[str]) -> None:
-    """Compile the kernels of some cells, and by a few steps of training what stands around them."""
-    with _troubles_end_it():
+    """Compile the kernels of some cells, and all other code of training by a few steps of it."""
+    with _cache_errors():
         folder = cache.folder()
         from ..kernels.cpu import ahead
 
@@ -106,11 +108,11 @@ def _build(names: list[str]) -> None:
                 compiled.entry  # noqa: B018
                 print(f"{name}: {kernel}, {time.perf_counter() - began:.1f} s", flush=True)
             _train(name)
-    print(f"kept in {folder}")
+    print(f"stored in {folder}")
 
 
 def _train(name: str) -> None:
-    """One step of the character model with each optimiser, and one without gradients."""
+    """Run one step of the character model with each optimiser, and one without gradients."""
     config = Config(cell=name, hidden=17, embedding=16, layers=2)
     ids = np.arange(40).reshape(10, 4) % 5
     for kind, optimiser in OPTIMISERS.items():
@@ -118,7 +120,7 @@ def _train(name: str) -> None:
         model = CharModel(5, config)
         logits, _ = model(Tensor(ids))
         nn.functional.cross_entropy(logits.flatten(0, 1), Tensor(ids.reshape(-1))).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1e-6)  # so little that gradients are scaled
+        nn.utils.clip_grad_norm_(model.parameters(), 1e-6)  # so small that the gradients are scaled
         optimiser(model.parameters(), lr=config.lr).step()
         with no_grad():
             for length in (10, 1):

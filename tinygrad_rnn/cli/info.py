@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .options import command
+from .options import command, sentence
 
 
 def add(commands: Any) -> None:
     """Add the command."""
-    says = "say the versions, the processor's features, the threads, and whether CUDA can be used"
-    command(commands, "info", _info, says, f"{says.capitalize()}.", kernels=False)
+    summary = "show versions, the processor's features, the number of threads, and whether CUDA can be used"
+    command(commands, "info", _info, summary, sentence(summary), kernels=False)
 
 
 def _info(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""What the commands' parsers are made of: errors of one line, options with limits, paths."""
+"""The parts of the commands' parsers: errors of one line, options with limits, paths."""
 
 from __future__ import annotations
 
@@ -22,14 +22,19 @@ class Parser(argparse.ArgumentParser):
 
 
 def command(commands: Any, name: str, run: Run, help: str, description: str, kernels: bool = True) -> Any:
-    """Add a command. kernels: whether it uses kernels, so that what the environment asks of them is checked first."""
+    """Add a command. kernels: the command uses kernels, so check their environment variables first."""
     parser = commands.add_parser(name, help=help, description=description, allow_abbrev=False)
     parser.set_defaults(run=run, kernels=kernels)
     return parser
 
 
-def option(parser: Any, name: str, allowed: Allowed, default: Any, said: str = "", *aliases: str) -> None:
-    """Add --name with its limits. default: argparse.SUPPRESS leaves it out of the result where it is not given."""
+def sentence(text: str) -> str:
+    """Return a help text as a sentence: with a capital at its start and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def option(parser: Any, name: str, allowed: Allowed, default: Any, suffix: str = "", *aliases: str) -> None:
+    """Add --name with its limits. suffix: text after its help. default: argparse.SUPPRESS gives no attribute."""
 
     def parse(text: str) -> Any:
         try:
@@ -39,13 +44,13 @@ def option(parser: Any, name: str, allowed: Allowed, default: Any, said: str = "
 
     metavar = "NAME" if allowed.choices else "N" if allowed.kind is int else "X"
     choices = f": {', '.join(allowed.choices)}" if allowed.choices else ""
-    words = [f"--{name.replace('_', '-')}", *aliases]
-    said = allowed.help + choices + said
-    parser.add_argument(*words, dest=name, metavar=metavar, type=parse, default=default, help=said)
+    flags = [f"--{name.replace('_', '-')}", *aliases]
+    text = allowed.help + choices + suffix
+    parser.add_argument(*flags, dest=name, metavar=metavar, type=parse, default=default, help=text)
 
 
 def path_text(text: str) -> str:
-    """A path as it was given; argparse's error for one that no file of this system can have."""
+    """Return a path unchanged. Raise argparse's error for one that no file of this system can have."""
     try:
         possible = b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:
@@ -56,10 +61,12 @@ def path_text(text: str) -> str:
 
 
 def path(text: str) -> Path:
-    """The same as a Path."""
+    """Return the text as a Path; errors as in `path_text`."""
     return Path(path_text(text))
 
 
 def device(parser: Any) -> None:
-    """Add --device, which is checked before the command runs."""
-    parser.add_argument("--device", metavar="NAME", default="cpu", help="cpu, or cuda for a GPU (default: cpu)")
+    """Add --device. `main` checks it before the command runs."""
+    parser.add_argument(
+        "--device", metavar="NAME", default="cpu", help="cpu, or cuda for a GPU, cuda:N for GPU number N (default: cpu)"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,23 @@ def add(commands: Any) -> None:
         "sample",
         _sample,
         "write text with a trained model",
-        "Write text with a model that `tinygrad-rnn train` has trained, character by character. On a terminal control "
-        "characters are spelled out, but for line ends and tabs; in a file or a pipe the text is as it is.",
+        "Write text, character by character, with a model that `tinygrad-rnn train` has trained. A terminal shows "
+        "control characters, except line ends and tabs, as escapes; a file or a pipe gets the text unchanged.",
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=path, help="the file, or the folder it is in")
-    parser.add_argument("--prime", metavar="TEXT", default="", help="the text to go on from (default: a new line)")
-    temperature = Allowed("below 1: likelier text, above 1: more varied", float, 0, 1e6, above=True)
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=path, help="the checkpoint file, or its folder")
+    parser.add_argument("--prime", metavar="TEXT", default="", help="the text to continue (default: a line break)")
+    temperature = Allowed("below 1 gives more likely text, above 1 more varied text", float, 0, 1e6, above=True)
     option(parser, "temperature", temperature, 0.8, " (default: 0.8)")
-    option(parser, "length", Allowed("characters to write", high=10**12), 500, " (default: 500)")
-    parser.add_argument("--greedy", action="store_true", help="always the likeliest character")
+    option(parser, "length", Allowed("number of characters to write", high=10**12), 500, " (default: 500)")
+    parser.add_argument("--greedy", action="store_true", help="always write the most likely character")
     device(parser)
-    option(parser, "seed", Config.allowed()["seed"], None, "; without one every text is another")
+    option(
+        parser,
+        "seed",
+        dataclasses.replace(Config.allowed()["seed"], help="seed of the random choices"),
+        None,
+        "; without it every text differs",
+    )
 
 
 def _sample(args: argparse.Namespace) -> int:
@@ -52,5 +59,5 @@ def _sample(args: argparse.Namespace) -> int:
 
 
 def shown(text: str) -> str:
-    """A text as it is written: on a terminal with its control characters made visible, elsewhere as it is."""
+    """Return a text for standard output: with visible control characters for a terminal, unchanged otherwise."""
     return visible(text) if sys.stdout.isatty() else text

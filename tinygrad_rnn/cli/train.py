@@ -1,4 +1,4 @@
-"""`tinygrad-rnn train`: a run and its results in a folder."""
+"""`tinygrad-rnn train`: a training run, with its results in a folder."""
 
 from __future__ import annotations
 
@@ -29,17 +29,19 @@ def add(commands: Any) -> None:
         "train",
         _train,
         "train a character-level language model on text",
-        "Train a character-level language model on text: on Python's language reference, which comes with Python, "
-        "or on a file. Writes a checkpoint, a picture of the loss and a sample into a folder. Ctrl-C saves, then ends.",
+        "Train a character-level language model on a text: a file, or Python's language reference, which comes with "
+        "Python. Write a checkpoint, a plot of the loss and a sample into a folder. Ctrl-C saves the run and ends it.",
     )
     files = parser.add_argument_group("text and files")
-    text = "a UTF-8 file, or - for standard input (default: Python's language reference)"
+    text = "UTF-8 file to train on, or - for standard input (default: Python's language reference)"
     files.add_argument("--text", metavar="FILE", type=path_text, help=text)
-    files.add_argument("--out", metavar="FOLDER", type=path, default=Path("run"), help="for results (default: run)")
-    files.add_argument("--resume", action="store_true", help="go on with the checkpoint in the folder")
+    files.add_argument(
+        "--out", metavar="FOLDER", type=path, default=Path("run"), help="folder for the results (default: run)"
+    )
+    files.add_argument("--resume", action="store_true", help="continue the run whose checkpoint is in the folder")
     device(files)
     option(files, "save_every", Allowed("seconds between checkpoints", float, 0, 1e6), 30.0, " (default: 30)")
-    limits = parser.add_argument_group("length: the first limit that is reached ends the run")
+    limits = parser.add_argument_group("length: the run ends at the first limit that it reaches")
     for name, allowed in Limits.allowed().items():
         usual = getattr(DEFAULT_LIMITS, name)
         option(limits, name, allowed, None, f" (default: {usual}, if no limit is given)" if usual else "")
@@ -56,12 +58,12 @@ def _train(args: argparse.Namespace) -> int:
     _check_results(args)
     new: Run | None = None
     if args.resume:
-        file.stat()  # the system's own words where there is none
+        file.stat()  # raises the system's own error if there is none
     else:
         new = Run(Config(**given), limits if limits.any() else DEFAULT_LIMITS, args.text, file, args.device)
         args.out.mkdir(parents=True, exist_ok=True)
     try:
-        with checkpoint.alone_in(args.out):  # look again: until now another may have been at work
+        with checkpoint.locked_folder(args.out):  # check again: another process may have written until now
             _check_results(args)
             return _train_on(new or Run.resumed(file, given, limits, args.text, args.device), args)
     except checkpoint.InUseError:
@@ -69,7 +71,7 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _check_results(args: argparse.Namespace) -> None:
-    """OptionError where files of the user's would be overwritten."""
+    """Raise OptionError if files of the user would be overwritten."""
     if args.out.exists() and not args.out.is_dir():
         raise OptionError(f"--out: expected a folder, got {args.out}, which is none")
     for name in RESULTS:
@@ -90,16 +92,16 @@ def _train_on(run: Run, args: argparse.Namespace) -> int:
     with Interruption() as interruption:
         try:
             run.train(progress, args.save_every, interruption.requested)
-        except BrokenPipeError:  # nobody reads the progress any more: it broke between two steps
+        except BrokenPipeError:  # nobody reads the progress any more; the state between two steps is whole
             run.save_at_last()
             raise
         finally:
             progress.close()
     if interruption.signal is not None:
         name = signal.Signals(interruption.signal).name
-        again = f"tinygrad-rnn train --resume --out {shlex.quote(str(args.out))}"
-        said = f"stopped by {name} at step {run.trainer.step:,} and saved; go on with: {again}"
-        print(visible(said), file=sys.stderr)
+        resume = f"tinygrad-rnn train --resume --out {shlex.quote(str(args.out))}"
+        message = f"stopped by {name} at step {run.trainer.step:,} and saved; go on with: {resume}"
+        print(visible(message), file=sys.stderr)
         return 128 + interruption.signal
     _conclude(run, args.out)
     return 0
@@ -109,7 +111,7 @@ def _announce(run: Run, progress: Progress, resumed: bool) -> None:
     trainer, config = run.trainer, run.trainer.config
     count = sum(parameter.numel() for parameter in trainer.model.parameters())
     sizes = f"{trainer.chunks.targets.size:,} characters to learn, {trainer.tail.targets.size:,} held out"
-    progress.line(f"text: {run.source.said}: {sizes}, {len(trainer.vocabulary)} different")
+    progress.line(f"text: {run.source.label}: {sizes}, {len(trainer.vocabulary)} different")
     progress.line(f"model: {config.layers} x {config.cell} of {config.hidden}, {count:,} parameters")
     if trainer.chunks.batch < config.batch:
         progress.line(f"note: the text is short: {trainer.chunks.batch} streams in place of {config.batch}")
@@ -120,9 +122,9 @@ def _announce(run: Run, progress: Progress, resumed: bool) -> None:
 
 
 def _conclude(run: Run, folder: Path) -> None:
-    """The picture, the sample and the figures of a finished run."""
+    """Write the plot and the sample of a finished run, and print the sample and the loss."""
     trainer = run.trainer
-    _draw(run, folder / PICTURE)
+    _plot(run, folder / PICTURE)
     prime = "\n" if "\n" in trainer.vocabulary.characters else trainer.vocabulary.characters[0]
     text = "".join(sample(trainer.model, trainer.vocabulary, SAMPLE_LENGTH, prime, 0.8, seed=trainer.config.seed))
     checkpoint.write_atomically(folder / SAMPLE, (text + "\n").encode())
@@ -132,7 +134,7 @@ def _conclude(run: Run, folder: Path) -> None:
     print(visible(f"results: {folder}: {', '.join(sorted(entry.name for entry in folder.iterdir()))}"))
 
 
-def _draw(run: Run, path: Path) -> None:
+def _plot(run: Run, path: Path) -> None:
     import numpy as np
 
     from ..lm.plot import plot_loss

@@ -1,4 +1,4 @@
-"""Files that somebody names: opened without waiting, and read only where they are regular, whatever the name says."""
+"""The reading of files that a user or a checkpoint names: only regular ones, and without blocking on any other."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _KINDS = {
 
 
 def open_regular(path: str | os.PathLike[str], pipes: bool = False) -> io.FileIO:
-    """Open a regular file for reading; with `pipes` a pipe too, which does not block yet.
+    """Open a regular file for reading; with pipes=True also a pipe, in non-blocking mode.
 
-    Raise OSError, with the path, for all else: a folder, a device, a socket, a name that no file can have. Nothing is
-    waited for, and no device is opened.
+    Raise OSError, with the path, for anything else: a folder, a device, a socket, a name that no file can have. The
+    call never blocks and never opens a device.
     """
     name = os.fspath(path)
     try:
-        _check_kind(os.stat(name).st_mode, name, pipes)  # first, as a device may act when it is opened
+        _check_kind(os.stat(name).st_mode, name, pipes)  # before the opening, which can make a device act
         descriptor = os.open(name, _FLAGS)
-    except ValueError:  # a NUL, or a character that file names cannot have
+    except ValueError:  # a NUL, or a character that no file name can have
         raise OSError(errno.EINVAL, "expected a path that a file can have", name) from None
     try:
-        _check_kind(os.fstat(descriptor).st_mode, name, pipes)  # again, as another file may have taken the name
+        _check_kind(os.fstat(descriptor).st_mode, name, pipes)  # again, as another file may have got the name
         return io.FileIO(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
@@ -49,16 +49,16 @@ def _check_kind(mode: int, name: str, pipes: bool) -> None:
 
 
 def size_of(file: io.FileIO) -> int:
-    """The number of bytes of an open file."""
+    """Return the number of bytes of an open file."""
     return os.fstat(file.fileno()).st_size
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """All bytes of a regular file, or of a pipe that somebody writes to. Raise OSError as `open_regular` does."""
+    """Return all bytes of a regular file, or of a pipe with a writer. Raise OSError as `open_regular` does."""
     with open_regular(path, pipes=True) as file:
         if not stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
             return file.readall()
-        first = file.read(1)  # None: somebody is there who has not written yet; nothing: nobody is there
+        first = file.read(1)  # None: a writer that has not written yet; empty: no writer
         if first == b"":
             raise OSError(errno.EINVAL, "expected a regular file, got a pipe that nobody writes to", os.fspath(path))
         os.set_blocking(file.fileno(), True)
@@ -66,7 +66,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def read_standard_input(name: str) -> bytes:
-    """All bytes of standard input. Raise OSError, under the name, where it is closed or a terminal."""
+    """Return all bytes of standard input. Raise OSError, with the name, where it is closed or a terminal."""
     stream = sys.stdin
     if stream is None or stream.closed:
         raise OSError(errno.EBADF, "expected a file or a pipe on standard input, which is closed", name)

@@ -1,4 +1,4 @@
-"""Text as data: characters to ids and back, a held-out tail, and the parallel streams of truncated BPTT."""
+"""Text as data: characters to ids and back, the split of a held-out tail, parallel streams for truncated BPTT."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class TextError(ValueError):
 
 
 class Vocabulary:
-    """Characters in an order, of a text (`of`) in that of their code points; a character's id is its place among them.
+    """An ordered set of characters; a character's id is its index. `of(text)` orders them by code point.
 
-    Raises TextError where a character comes twice or where there are fewer than two.
+    Raises TextError for a character that comes twice, and for fewer than two characters.
     """
 
     def __init__(self, characters: Sequence[str]):
@@ -32,7 +32,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, text: str) -> Vocabulary:
-        """The vocabulary of a text."""
+        """Return the vocabulary of a text, ordered by code point."""
         return cls(sorted(set(text)))
 
     def __len__(self) -> int:
@@ -45,13 +45,13 @@ class Vocabulary:
 
     @property
     def dtype(self) -> np.dtype:
-        """The smallest dtype that every id fits: one byte for up to 256 characters."""
+        """The smallest integer dtype that holds every id: one byte for up to 256 characters."""
         return np.min_scalar_type(len(self) - 1)
 
     def encode(self, text: str, name: str = "text", dtype: Any = np.int64) -> np.ndarray:
-        """The ids of a text's characters, [len(text)]; TextError names the first character that has none.
+        """Return the ids of a text's characters, [len(text)]. Raise TextError that names the first unknown character.
 
-        dtype: of the ids. A long text takes eight times less memory in the attribute `dtype` of a small vocabulary.
+        dtype: the dtype of the ids. The attribute `dtype` of a small vocabulary needs an eighth of int64's memory.
         """
         try:
             return np.fromiter(map(self._ids.__getitem__, text), dtype, len(text))
@@ -63,7 +63,7 @@ class Vocabulary:
             ) from None
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of a row of ids; TextError where an id is no character's."""
+        """Return the text of a row of ids. Raise TextError for an id that no character has."""
         try:
             found = [operator.index(i) for i in ids]
         except TypeError as error:
@@ -75,9 +75,10 @@ class Vocabulary:
 
 
 def default_text() -> str:
-    """Python's language reference, about 465,000 characters of English: every CPython carries it for `help()`.
+    """Return Python's language reference, about 465,000 characters of English, which CPython has for `help()`.
 
-    The topics of `pydoc_data.topics` in alphabetical order. The text differs between versions of Python.
+    It is the topics of `pydoc_data.topics` in alphabetical order, and differs between versions of Python. Raise
+    TextError where Python lacks it.
     """
     try:
         from pydoc_data.topics import topics
@@ -87,16 +88,16 @@ def default_text() -> str:
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """A file of UTF-8 text as it stands, line ends included; a byte order mark at its start is left out.
+    """Return the text of a UTF-8 file, line ends unchanged, without a byte order mark at its start.
 
-    Raises OSError where it cannot be read or is no regular file (nor a pipe that somebody writes to), TextError where
-    it is not UTF-8.
+    Raises OSError for a file that cannot be read or is neither a regular file nor a pipe with a writer, TextError for
+    one that is not UTF-8.
     """
     return decode_text(read_bytes(path), os.fspath(path))
 
 
 def decode_text(raw: bytes, name: str) -> str:
-    """The text of the bytes of a file, as `read_text` returns it; `name` is the file's in an error."""
+    """Return the text of a file's bytes, as `read_text` does; errors call the file `name`."""
     try:
         text, wrong = raw.decode("utf-8"), ""
     except UnicodeDecodeError as error:
@@ -104,7 +105,7 @@ def decode_text(raw: bytes, name: str) -> str:
     for mark, encoding in _MARKS.items():
         if wrong and raw.startswith(mark):
             raise TextError(f"{name}: expected UTF-8 text, got {wrong}, a byte order mark {_advice(encoding)}")
-    if not raw.startswith(b"\xef\xbb\xbf") and (likely := _by_its_nuls(raw, bool(wrong))):
+    if not raw.startswith(b"\xef\xbb\xbf") and (likely := _encoding_by_nuls(raw, bool(wrong))):
         found = f"{raw.count(0):,} NUL bytes in {len(raw):,}, as in a text without a byte order mark"
         raise TextError(f"{name}: expected UTF-8 text, got {found} {_advice(likely)}")
     if wrong:
@@ -112,7 +113,7 @@ def decode_text(raw: bytes, name: str) -> str:
     return text.removeprefix("\ufeff")
 
 
-_MARKS = {  # the longer ones first, which begin like the others
+_MARKS = {  # the longer ones first, as they begin with the shorter ones
     b"\xff\xfe\x00\x00": "UTF-32LE",
     b"\x00\x00\xfe\xff": "UTF-32BE",
     b"\xff\xfe": "UTF-16LE",
@@ -124,16 +125,16 @@ def _advice(encoding: str) -> str:
     return f"of {encoding}: convert it: iconv -f {encoding} -t UTF-8 FILE > NEWFILE"
 
 
-def _by_its_nuls(raw: bytes, invalid: bool) -> str | None:
-    """The encoding of two or four bytes a character that a text's NUL bytes speak of, None if they do not.
+def _encoding_by_nuls(raw: bytes, invalid: bool) -> str | None:
+    """Return the encoding of two or four bytes a character that the NUL bytes of a text suggest, or None.
 
-    In UTF-16 the NULs of Latin letters, spaces and line ends are all the first or all the second byte of a character,
-    in UTF-32 every character has one at its end or start. Few of them are part of the text, unless it is invalid as
-    UTF-8 anyway.
+    In UTF-16 the NULs of Latin letters, spaces and line ends are all the first or all the second byte of a character;
+    in UTF-32 every character has a NUL at its end or start. Fewer NULs than 2 % are taken for part of the text, unless
+    the text is invalid as UTF-8 anyway.
     """
     zeros = np.frombuffer(raw, np.uint8) == 0
     a, b, c, d = (int(np.count_nonzero(zeros[k::4])) for k in range(4))
-    high, low = a + c, b + d  # of characters of two bytes, if they stand the high byte first
+    high, low = a + c, b + d  # NULs in high and low bytes, if UTF-16 has the high byte first
     if high + low < (1 if invalid else max(2, 0.02 * len(raw))):
         return None
     likely = {
@@ -146,7 +147,7 @@ def _by_its_nuls(raw: bytes, invalid: bool) -> str | None:
 
 
 def _reads_as(raw: bytes, encoding: str) -> bool:
-    """Whether bytes are a text without NULs in an encoding of 16 or 32 bits; it may be cut off within a character."""
+    """Return whether bytes decode to a text without NULs in UTF-16 or UTF-32; the last character may be cut off."""
     size = int(encoding[4:6]) // 8
     try:
         return "\0" not in raw[: len(raw) // size * size].decode(encoding)
@@ -155,10 +156,11 @@ def _reads_as(raw: bytes, encoding: str) -> bool:
 
 
 def split(ids: np.ndarray, held_out: float) -> tuple[np.ndarray, np.ndarray]:
-    """(training part, held-out tail) of a row of ids; the tail is the fraction `held_out` of it, at least one id.
+    """Return (training part, held-out tail) of a row of ids [K]; the tail has the fraction `held_out`, at least one id.
 
-    The tail starts with the last training id, from which its first own id is predicted.
-    Raises TextError for fewer than 3 ids: two to learn a transition from, one to be held out.
+    The last training id also starts the tail, so that the model predicts the first held-out id from it.
+    Raises ValueError for a fraction outside (0, 1), TextError for fewer than 3 ids: two for a transition to learn, and
+    one to hold out.
     """
     if not 0 < held_out < 1:
         raise ValueError(f"split: held_out: expected a fraction between 0 and 1, got {held_out!r}")
@@ -170,16 +172,16 @@ def split(ids: np.ndarray, held_out: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Chunks:
-    """A row of ids laid out for truncated BPTT: `batch` streams that run side by side, cut into chunks of time.
+    """A row of ids laid out for truncated BPTT: `batch` parallel streams, cut into chunks of `bptt` steps.
 
-    Stream n is a contiguous piece of the text; chunk k is (inputs, targets), both [T, N], where the targets are the
-    inputs one character later. Chunk k + 1 goes on where chunk k stops, in every stream, so the recurrent
-    state is carried from one to the next. T is `bptt`, less in the last chunk. At most N - 1 ids at the end
-    of the row fit no stream.
+    Stream n is a contiguous piece of the text; chunk k is (inputs, targets), both int64 [T, N], where the targets are
+    the inputs one character later. In every stream chunk k + 1 continues where chunk k stops, so a model can carry its
+    recurrent state from chunk to chunk. T is `bptt`, or less in the last chunk. At most N - 1 ids at the end of the
+    row fit no stream.
 
-    A row too short for `batch` streams of `bptt` ids is laid out in fewer streams: see the attribute `batch`.
-
-    The row is not copied: `inputs` and `targets` are views of it, [length, N]. A chunk is int64, as models take it.
+    A row too short for `batch` streams of `bptt` ids gets fewer streams; the attribute `batch` has their number.
+    The attributes `inputs` and `targets` are views of the row, [length, N], not copies.
+    Raises ValueError for batch or bptt below 1, TextError for fewer than 2 ids.
     """
 
     def __init__(self, ids: np.ndarray, batch: int, bptt: int):

@@ -1,8 +1,8 @@
-"""A checkpoint's tree held against its own configuration: every name, shape, dtype, number and count.
+"""The check of a checkpoint's tree against its own configuration: every name, shape, dtype, number and count.
 
-Whoever wrote a file may have written anything into it. So nothing is built from a tree, and no array is made, before
-all of it has been compared with what the configuration in it implies, by arithmetic. `layout` needs the tensors'
-shapes alone; `numbers` needs their numbers. Both raise ValueError, or LookupError or TypeError where a part is missing.
+A file may contain anything, so a load could build huge arrays or a broken model. Compare all of a tree, by arithmetic,
+with the sizes that its configuration implies, before anything is built. `layout` needs the tensors' shapes alone;
+`numbers` needs their numbers. Both raise ValueError, or LookupError or TypeError for a missing part.
 """
 
 from __future__ import annotations
@@ -27,45 +27,45 @@ OPTIMISERS: dict[str, Any] = {
     "adagrad": optim.Adagrad,
     "sgd": optim.SGD,
 }
-OF_TRAINER: tuple[str, ...] = ("config", "vocabulary", "model", "optimiser", "recurrent_state")
-OF_TRAINER += ("random_state", "step", "losses", "validations")
-OF_RUN = ("limits", "source", "seconds")
-LATER = ("text_size",)  # parts that files of earlier versions lack
-LONGEST = 1e10  # seconds, and bytes of a text: more than there can be
+TRAINER_PARTS: tuple[str, ...] = ("config", "vocabulary", "model", "optimiser", "recurrent_state")
+TRAINER_PARTS += ("random_state", "step", "losses", "validations")
+RUN_PARTS = ("limits", "source", "seconds")
+ADDED_PARTS = ("text_size",)  # files of earlier versions do not have these
+LONGEST = 1e10  # seconds, and bytes of a text: no real run reaches it
 
 
 def check(tree: dict[str, Any]) -> None:
-    """All of it."""
+    """Check the layout and the numbers of a tree."""
     layout(tree)
     numbers(tree)
 
 
 def layout(tree: dict[str, Any]) -> None:
-    """Check the plain values, and of the tensors which there are, their shapes and dtypes."""
-    _check_names("tree", tree, OF_TRAINER + tuple(name for name in OF_RUN + LATER if name in tree))
+    """Check the plain values, and the names, shapes and dtypes of the tensors."""
+    _check_names("tree", tree, TRAINER_PARTS + tuple(name for name in RUN_PARTS + ADDED_PARTS if name in tree))
     config, vocabulary = config_of(tree), vocabulary_of(tree)
     shapes = weight_shapes(len(vocabulary), config)
     _check_names("model", tree["model"], shapes)
     for name, shape in shapes.items():
         _check_array(name, tree["model"][name], "float32", shape)
-    step = _whole("step", tree["step"], 10**15)
+    step = _whole_number("step", tree["step"], 10**15)
     _check_optimiser(tree["optimiser"], config, list(shapes.values()), step)
     _check_state(tree["recurrent_state"], config, step)
     checked_rng_state(tree["random_state"])
     _check_array("losses: expected a number for each step", tree["losses"], "float64", (step,))
     _check_array("validations", tree["validations"], "float64", (len(tree["validations"]), 2))
-    if not tree.keys().isdisjoint(OF_RUN + LATER):
+    if not tree.keys().isdisjoint(RUN_PARTS + ADDED_PARTS):
         _check_run(tree)
 
 
 def config_of(tree: dict[str, Any]) -> Config:
-    """The configuration in a tree."""
+    """Return the configuration in a tree."""
     _check_names("config", tree["config"], [field.name for field in dataclasses.fields(Config)])
     return Config(**tree["config"])
 
 
 def vocabulary_of(tree: dict[str, Any]) -> Vocabulary:
-    """The vocabulary in a tree."""
+    """Return the vocabulary in a tree."""
     characters = tree["vocabulary"]
     if not isinstance(characters, str) or any("\ud800" <= c <= "\udfff" for c in characters):
         raise ValueError(f"vocabulary: expected characters, got {type(characters).__name__}")
@@ -73,13 +73,13 @@ def vocabulary_of(tree: dict[str, Any]) -> Vocabulary:
 
 
 def numbers(tree: dict[str, Any]) -> None:
-    """Check what only the tensors' numbers tell. Weights may be anything: a model that has diverged says so itself."""
+    """Check the tensors' numbers. Weights may be infinite or NaN: training and sampling report that themselves."""
     parts = {"losses": tree["losses"], "validations": tree["validations"]}
     parts |= {f"recurrent_state {i}": state for i, state in enumerate(_states(tree["recurrent_state"]))}
     for name, array in parts.items():
         if not np.isfinite(array).all():
             raise ValueError(f"{name}: expected finite numbers, got others")
-    for key, state in tree["optimiser"].items():  # a square may overflow, and only stops what it belongs to
+    for key, state in tree["optimiser"].items():  # infinity is allowed: an overflowed square only stops its weight
         if any(np.isnan(array).any() for name, array in state.items() if name != "step"):
             raise ValueError(f"optimiser: {key}: expected numbers, got NaN")
     steps = tree["validations"][:, 0]
@@ -89,12 +89,12 @@ def numbers(tree: dict[str, Any]) -> None:
 
 
 def _check_optimiser(given: Any, config: Config, shapes: list[tuple[int, ...]], step: int) -> None:
-    one = OPTIMISERS[config.optimiser]([nn.Parameter(np.zeros(1, np.float32))], lr=config.lr)
-    slots = one.slots(one.param_groups[0])
+    optimiser = OPTIMISERS[config.optimiser]([nn.Parameter(np.zeros(1, np.float32))], lr=config.lr)
+    slots = optimiser.slots(optimiser.param_groups[0])
     _check_names("optimiser", given, map(str, range(len(shapes))) if slots and step else ())
     for key, state in given.items():
         _check_names(f"optimiser: {key}", state, ("step", *slots))
-        if _whole(f"optimiser: {key}: step", state["step"], step) != step:
+        if _whole_number(f"optimiser: {key}: step", state["step"], step) != step:
             raise ValueError(f"optimiser: {key}: step: expected {step}, as of the run, got {state['step']}")
         for slot in slots:
             _check_array(f"optimiser: {key}: {slot}", state[slot], "float32", shapes[int(key)])
@@ -129,15 +129,15 @@ def _check_run(tree: dict[str, Any]) -> None:
     if type(seconds) not in (int, float) or not 0 <= seconds <= LONGEST:
         raise ValueError(f"seconds: expected a number from 0 to {LONGEST:g}, got {str(seconds)[:40]}")
     if "text_size" in tree:
-        _whole("text_size", tree["text_size"], int(LONGEST))
+        _whole_number("text_size", tree["text_size"], int(LONGEST))
 
 
 def _check_names(name: str, given: Any, expected: Iterable[str]) -> None:
-    """Check that a part is a dict with these keys: KeyError for one that is missing, ValueError for one too many."""
+    """Raise unless a part is a dict with exactly these keys: KeyError for a missing, ValueError for an unknown one."""
     if not isinstance(given, dict):
         raise TypeError(f"{name}: expected named parts, got {type(given).__name__}")
-    wanted = set(expected)
-    missing, unknown = sorted(wanted - given.keys()), sorted(given.keys() - wanted)
+    names = set(expected)
+    missing, unknown = sorted(names - given.keys()), sorted(given.keys() - names)
     if missing:
         raise KeyError(f"{name}: {missing[0]:.40} is missing")
     if unknown:
@@ -152,8 +152,8 @@ def _check_array(name: str, given: Any, dtype: str, shape: tuple[int, ...]) -> N
         raise ValueError(f"{name}: expected {dtype}{'' if given.dtype != dtype else f' of {shape}'}, got {got}")
 
 
-def _whole(name: str, given: Any, high: int) -> int:
-    found = int(given)  # with Python's own words for what is no number
+def _whole_number(name: str, given: Any, high: int) -> int:
+    found = int(given)  # raises Python's own error for a value that is no number
     if type(given) is not int or not 0 <= found <= high:
         raise ValueError(f"{name}: expected a number from 0 up to {high}, got {str(given)[:40]}")
     return found

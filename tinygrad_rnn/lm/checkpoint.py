@@ -1,11 +1,11 @@
-"""Checkpoints: one safetensors file that holds a tree of tensors and plain values, and is always whole.
+"""Checkpoints: one safetensors file with a tree of tensors and plain values, replaced atomically.
 
 A tree is nested dicts (with text keys), lists and tuples of arrays, tensors, numbers, text, booleans and None. Its
 arrays become the tensors of the file, under dotted names; the rest is JSON in the file's metadata, together with
-the name and version of the format and a hash of it all. Nothing is pickled: to load a file runs no code of it. A file
-may have been damaged, or made to do harm: see `load`.
+the name and version of the format and a hash of it all. Nothing is pickled, so loading runs no code from the file.
+`load` expects that a file may be damaged, or made to do harm.
 
-Files that versions before the hash wrote have none; they load, without that one check.
+Files of versions before the hash have none; they load without that one check.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from ..arrays.box import Box
 from ..arrays.device import on_gpu, to_numpy
 from ..data.files import open_regular
 from .header import DTYPES, Entry, read_header, strict_json
-from .saving import InUseError, alone_in, write_atomically
+from .saving import InUseError, locked_folder, write_atomically
 
-__all__ = ["CheckpointError", "InUseError", "alone_in", "load", "reading", "save", "write_atomically"]
+__all__ = ["CheckpointError", "InUseError", "load", "locked_folder", "reading", "save", "write_atomically"]
 
 FORMAT = "tinygrad_rnn.lm"
 VERSION = 1
@@ -35,13 +35,13 @@ _CODES = {np.dtype(dtype): code for code, dtype in DTYPES.items()}
 
 
 class CheckpointError(ValueError):
-    """A file that is no usable checkpoint, with the reason in one line."""
+    """A file is not a usable checkpoint; the message gives the reason in one line."""
 
 
 def save(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
-    """Write a tree to a file. At any moment, also of a kill or a full disk, the file is the old one or the new one.
+    """Write a tree to a file, atomically as `write_atomically` does. Raises OSError, with the path, if it fails.
 
-    Raises OSError, with the path, where it cannot be written; then no temporary file is left behind.
+    Raises TypeError for a value that a tree cannot hold.
     """
     import safetensors.numpy
 
@@ -55,13 +55,13 @@ def save(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
 
 
 def load(path: str | os.PathLike[str], check: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
-    """The tree of a file that `save` wrote: arrays for tensors, lists for tuples.
+    """Return the tree of a file that `save` wrote, with arrays for tensors and lists for tuples.
 
-    Only a regular file is read. check: called with the tree before its tensors' numbers are read, when arrays that
-    take no memory stand in for them; what it raises of the errors that `reading` knows is a CheckpointError.
+    check: `load` calls it with the tree before it reads the tensors' numbers, with arrays in their place that take no
+    memory; an error of `check` becomes a CheckpointError, as in `reading`.
 
-    Raises OSError where the file cannot be read or is no regular one, CheckpointError where it is truncated, damaged
-    (any single bit that is not as it was), of another kind or newer.
+    Raises OSError for a file that cannot be read or is not regular, CheckpointError for one that is truncated, damaged
+    (by a single changed bit), of another kind or of a newer version.
     """
     name = os.fspath(path)
     with open_regular(path) as file:
@@ -70,7 +70,7 @@ def load(path: str | os.PathLike[str], check: Callable[[dict[str, Any]], None] |
         except ValueError as error:
             reason = f"expected a checkpoint, got a truncated or foreign file ({error})"
             raise CheckpointError(f"{name}: {reason}") from error
-        _check_format(name, metadata)  # first: NumPy has no words for some tensors of others
+        _check_format(name, metadata)  # first: other programs' files may have dtypes that NumPy lacks
         with reading(name):
             skeleton = strict_json(metadata["tree"])
             stand_ins = {key: entry.stand_in() for key, entry in entries.items()}
@@ -84,7 +84,7 @@ def load(path: str | os.PathLike[str], check: Callable[[dict[str, Any]], None] |
 
 
 def _read(name: str, file: io.FileIO, metadata: dict[str, str], entries: dict[str, Entry]) -> dict[str, np.ndarray]:
-    """The numbers of all tensors; CheckpointError unless they and the rest have the hash that the file says."""
+    """Return the numbers of all tensors. Raise CheckpointError unless the content has the hash in the file."""
     tensors = {key: entry.read(file) for key, entry in entries.items()}
     if "sha256" in metadata:
         digest = _start_hash(metadata["tree"], {key: (entry.code, entry.shape) for key, entry in entries.items()})
@@ -96,7 +96,7 @@ def _read(name: str, file: io.FileIO, metadata: dict[str, str], entries: dict[st
 
 
 def _start_hash(text: str, tensors: dict[str, tuple[str, tuple[int, ...]]]) -> Any:
-    """The hash of all but the tensors' numbers, which are to be added in the order of their names."""
+    """Return the hash of everything except the tensors' numbers; the caller adds them in the order of their names."""
     heads = [[name, code, list(shape)] for name, (code, shape) in sorted(tensors.items())]
     return hashlib.sha256(json.dumps([text, heads]).encode())
 
@@ -113,7 +113,7 @@ def _check_format(name: str, metadata: dict[str, str]) -> None:
 
 @contextlib.contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Within the block, parts that a checkpoint lacks or that do not fit are a CheckpointError."""
+    """Turn the errors of missing or wrong parts within the block into a CheckpointError that names the file."""
     try:
         yield
     except CheckpointError:
@@ -124,7 +124,7 @@ def reading(name: str) -> Iterator[None]:
 
 
 def _pack(tree: Any, name: str, tensors: dict[str, np.ndarray]) -> Any:
-    """The JSON of a tree, in which {"tensor": name} stands for an array that was put into `tensors`."""
+    """Put the arrays of a tree into `tensors`. Return its JSON, with {"tensor": name} in place of each array."""
     if isinstance(tree, (Box, np.ndarray)) or on_gpu(tree):
         array = np.asarray(to_numpy(tree), order="C")
         if array.dtype not in _CODES or name in tensors:
@@ -142,7 +142,7 @@ def _pack(tree: Any, name: str, tensors: dict[str, np.ndarray]) -> Any:
 
 
 def _unpack(skeleton: Any, tensors: dict[str, np.ndarray], unused: set[str]) -> Any:
-    """The tree of its JSON; each tensor that it names leaves `unused`, KeyError where it has left before."""
+    """Return the tree of its JSON, and remove each named tensor from `unused`; KeyError if it is named twice."""
     if isinstance(skeleton, list):
         return [_unpack(value, tensors, unused) for value in skeleton]
     if not isinstance(skeleton, dict):

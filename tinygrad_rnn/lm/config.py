@@ -1,4 +1,4 @@
-"""The options of a run, each with its default, its limits and a line of help: what the command line is made from."""
+"""The options of a run, each with default, limits and help text; the command line is made from them."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import Any
 
 from ..cells import BUILT_IN
 
-SHORTEST_PERIOD = 200  # steps that an epoch counts as at least, where something happens once in an epoch
+SHORTEST_PERIOD = 200  # steps: the least time between events that happen once in an epoch
 OPTIMISERS = ("adam", "adamw", "rmsprop", "adagrad", "sgd")
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """What an option may be: one of `choices`, or a number of `kind` from `low` (or above it) to `high`."""
+    """The allowed values of an option: one of `choices`, or a number of `kind` from `low` (or above it) to `high`."""
 
     help: str
     kind: type = int
     low: float = 1
     high: float = 2**16
-    above: bool = False  # low itself is left out
+    above: bool = False  # low itself is not allowed
     choices: tuple[str, ...] = ()
 
     @property
-    def wanted(self) -> str:
-        """In words."""
+    def expected(self) -> str:
+        """The allowed values in words, for an error."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         start = f"a {'whole ' if self.kind is int else ''}number {'above' if self.above else 'from'} {self.low}"
         return start + (" up" if math.isinf(self.high) else f" to {self.high}")
 
     def check(self, value: Any) -> Any:
-        """The value itself; ValueError unless it is allowed."""
+        """Return the value. Raise ValueError unless it is allowed."""
         if self.choices:
             fits = value in self.choices
         else:
@@ -42,35 +42,35 @@ class Allowed:
             fits = isinstance(value, kinds) and not isinstance(value, bool) and self.low <= value <= self.high
             fits = fits and not (self.above and value == self.low)
         if not fits:
-            raise ValueError(f"expected {self.wanted}, got {value!r}")
+            raise ValueError(f"expected {self.expected}, got {value!r}")
         return value
 
     def parse(self, text: str) -> Any:
-        """The value that a word of the command line stands for; ValueError where it is not allowed."""
+        """Return the value of a word of the command line. Raise ValueError unless it is allowed."""
         if self.choices:
             return self.check(text)
         try:
             value = self.kind(text)
         except ValueError:
-            raise ValueError(f"expected {self.wanted}, got {text!r}") from None
+            raise ValueError(f"expected {self.expected}, got {text!r}") from None
         return self.check(value)
 
 
 def option(default: Any, help: str, low: float = 1, high: float = 2**16, **limits: Any) -> Any:
-    """A field of an options class."""
+    """Return a dataclass field for an option, with its default, help text and allowed values."""
     return dataclasses.field(default=default, metadata={"allowed": Allowed(help, low=low, high=high, **limits)})
 
 
 class OptionError(ValueError):
-    """An option that contradicts another or an earlier run, with the reason in one line."""
+    """An option contradicts another option or an earlier run; the message is one line."""
 
 
 class DivergedError(ArithmeticError):
-    """A loss, a gradient or a weight is no longer a number."""
+    """A loss, a gradient or a weight is infinite or NaN."""
 
 
 class Options:
-    """Base of dataclasses of `option`s: all are checked when one is made; None is what it is by default, if it is."""
+    """Base of dataclasses of `option`s, which checks each value. None is allowed where it is the default."""
 
     def __post_init__(self) -> None:
         for name, allowed in self.allowed().items():
@@ -82,45 +82,50 @@ class Options:
 
     @classmethod
     def allowed(cls) -> dict[str, Allowed]:
-        """What each option may be, by name."""
+        """Return the allowed values of each option, by name."""
         return {field.name: field.metadata["allowed"] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Config(Options):
-    """Everything that decides what a run computes. Raises ValueError for a value out of its limits.
+    """All options that the numbers of a run depend on. Raises ValueError for a value outside its limits.
 
-    The learning rate of step k is lr * decay ** (k / steps in an epoch), an epoch counting as SHORTEST_PERIOD steps
-    at least. It depends on nothing that a later, longer run could change: a run that is extended goes on as if it
-    had been planned so.
+    The learning rate of step k is lr * decay ** (k / P), P the steps in an epoch, at least SHORTEST_PERIOD. It does
+    not depend on the limits of the run: a run that is extended later has the same rates as a longer run.
     """
 
     cell: str = option("lstm", "recurrent cell", choices=tuple(BUILT_IN))
-    layers: int = option(1, "recurrent layers, one above the other", high=64)
-    hidden: int = option(256, "hidden units of a layer")
-    embedding: int = option(64, "numbers that stand for a character")
+    layers: int = option(1, "number of recurrent layers", high=64)
+    hidden: int = option(256, "hidden units per layer")
+    embedding: int = option(64, "size of the vector that represents a character")
     dropout: float = option(0.25, "dropout before, between and after the layers", kind=float, low=0, high=0.99)
-    batch: int = option(32, "streams of text that run side by side")
-    bptt: int = option(64, "characters that a gradient goes back through")
-    held_out: float = option(0.1, "fraction of the text held out, its tail", kind=float, low=0, high=0.9, above=True)
-    validate_every: int = option(0, f"steps between validations; 0: an epoch, at least {SHORTEST_PERIOD}", 0, 10**9)
-    optimiser: str = option("adam", "how weights follow gradients", choices=OPTIMISERS)
+    batch: int = option(32, "streams of text that train in parallel")
+    bptt: int = option(64, "characters that back-propagation through time covers")
+    held_out: float = option(
+        0.1, "fraction of the text, at its end, that is not trained on", kind=float, low=0, high=0.9, above=True
+    )
+    validate_every: int = option(0, f"steps between validations; 0: one epoch, at least {SHORTEST_PERIOD}", 0, 10**9)
+    optimiser: str = option("adam", "optimiser", choices=OPTIMISERS)
     lr: float = option(5e-3, "learning rate at the start", kind=float, low=0, high=1000, above=True)
-    decay: float = option(0.9, "factor on the learning rate in an epoch", kind=float, low=0, high=1, above=True)
-    clip: float = option(1.0, "largest norm of a gradient", kind=float, low=0, high=math.inf, above=True)
-    seed: int = option(0, "seed of weights, dropout and sample", low=0, high=2**63 - 1)
+    decay: float = option(
+        0.9, "factor that each epoch multiplies the learning rate by", kind=float, low=0, high=1, above=True
+    )
+    clip: float = option(
+        1.0, "largest gradient norm; a larger gradient is scaled down", kind=float, low=0, high=math.inf, above=True
+    )
+    seed: int = option(0, "seed of the weights, the dropout and the sample", low=0, high=2**63 - 1)
 
 
 @dataclass(frozen=True)
 class Limits(Options):
-    """A run ends at the first of these that is reached. They count from its start, over all resumes."""
+    """The limits of a run, which ends at the first that it reaches. They count from its start, over all resumes."""
 
-    epochs: int | None = option(None, "times through the text", high=10**9)
+    epochs: int | None = option(None, "passes over the text", high=10**9)
     steps: int | None = option(None, "optimiser steps", high=10**12)
     minutes: float | None = option(None, "minutes of training", kind=float, low=0, high=10**7, above=True)
 
     def any(self) -> bool:
-        """Whether there is one."""
+        """Return whether there is a limit."""
         return self != Limits()
 
 
@@ -132,20 +137,17 @@ STANDARD_INPUT = "-"
 
 @dataclass(frozen=True)
 class Source:
-    """The text that a run learns: the path as it was given (None: the default text), and the SHA-256 of the content.
-
-    A path "-" is standard input.
-    """
+    """The text that a run trains on: its path (None: the default text; "-": standard input) and its SHA-256."""
 
     path: str | None
     sha256: str
 
     @classmethod
     def of(cls, path: str | None, raw: bytes) -> Source:
-        """The source of a text, in UTF-8."""
+        """Return the source of a text, given in UTF-8."""
         return cls(path, hashlib.sha256(raw).hexdigest())
 
     @property
-    def said(self) -> str:
-        """In words."""
+    def label(self) -> str:
+        """The source in words, for a message."""
         return {None: "Python's language reference", STANDARD_INPUT: "standard input"}.get(self.path, str(self.path))

@@ -1,12 +1,12 @@
-"""The head of a safetensors file, read as what a stranger may have written: nothing is built before all is compared.
+"""The header of a safetensors file, read with distrust: all sizes are compared before any array is made.
 
     8 bytes   N, little-endian
     N bytes   JSON: {"__metadata__": {name: text}, tensor: {"dtype", "shape", "data_offsets": [start, stop]}}
     the rest  the tensors' numbers, one after the other without a gap
 
-The library safetensors reads a file by its name and returns arrays; here it is read from a file that is open, so
-that it is the one that was looked at, and shapes are known before there is an array. Format:
-https://huggingface.co/docs/safetensors
+The library safetensors opens a file by its name and returns arrays. This module reads an open file, so that another
+file cannot take the name after the checks, and gives the shapes before any array exists.
+Format: https://huggingface.co/docs/safetensors
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 from ..data.files import size_of
 
-# Some times more than a checkpoint can need: of 64 layers, and of a vocabulary of all characters there are.
+# Several times the needs of the largest checkpoint: 64 layers, and a vocabulary of all characters of Unicode.
 LONGEST_HEADER = 32 * 2**20
 MOST_PARTS = 100_000
 MOST_DIMENSIONS = 16
@@ -36,7 +36,7 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a tensor's numbers lie in the file, and what they are."""
+    """One tensor of the file: its dtype code, its shape, and the place of its bytes."""
 
     name: str
     code: str
@@ -46,20 +46,20 @@ class Entry:
 
     @property
     def dtype(self) -> np.dtype:
-        """Raise ValueError where NumPy has none."""
+        """The dtype. Raises ValueError for a code that NumPy has no dtype for."""
         if self.code not in DTYPES:
             raise ValueError(f"{self.name}: expected a dtype of NumPy's, got {self.code!r:.40}")
         return np.dtype(DTYPES[self.code])
 
     def stand_in(self) -> np.ndarray:
-        """An array of this shape and dtype that takes no memory, whatever the shape."""
+        """Return an array of this shape and dtype, read-only, of one repeated zero, so that it takes no memory."""
         size = math.prod(self.shape) * self.dtype.itemsize
         if size != self.stop - self.start:
             raise ValueError(f"{self.name}: expected {size:,} bytes as its shape says, got {self.stop - self.start:,}")
         return np.broadcast_to(np.zeros((), self.dtype), self.shape)
 
     def read(self, file: io.FileIO) -> np.ndarray:
-        """The numbers. Raise ValueError where the file has become shorter than it was."""
+        """Return the numbers. Raise ValueError if the file has become shorter."""
         array = np.empty(self.shape, self.dtype)
         raw = array.reshape(-1).view(np.uint8)
         file.seek(self.start)
@@ -73,7 +73,7 @@ class Entry:
 
 
 def read_header(file: io.FileIO) -> tuple[dict[str, str], dict[str, Entry]]:
-    """(metadata, entries by name, in the order of the file). Raise ValueError for all that is not of the format."""
+    """Return (metadata, entries by name in the order of the file). Raise ValueError for any breach of the format."""
     size = size_of(file)
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > size - 8:
@@ -95,16 +95,16 @@ def read_header(file: io.FileIO) -> tuple[dict[str, str], dict[str, Entry]]:
 
 
 def strict_json(text: str) -> Any:
-    """The value of a JSON text. ValueError where it is none, names a thing twice, or has too many or too deep parts."""
-    if sum(map(text.count, "[{,")) > MOST_PARTS:  # each takes some hundred bytes of memory
+    """Return the value of a JSON text. Raise ValueError for wrong JSON, a repeated name, too many or too deep parts."""
+    if sum(map(text.count, "[{,")) > MOST_PARTS:  # each part takes about a hundred bytes of memory
         raise ValueError(f"JSON of more than {MOST_PARTS:,} parts")
     try:
-        return json.loads(text, object_pairs_hook=_without_doubles)
+        return json.loads(text, object_pairs_hook=_unique_names)
     except RecursionError:
-        raise ValueError("JSON whose parts lie too deep in one another") from None
+        raise ValueError("JSON that is nested too deeply") from None
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("JSON that names a part twice")

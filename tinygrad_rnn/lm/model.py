@@ -12,11 +12,13 @@ from .config import Config
 
 
 class CharModel(nn.Module):
-    """p(next character | characters so far).
+    """The probability of the next character, given all characters before it:
 
         x_t = embedding[ids_t],  h_t = recurrent(x_t, h_{t-1}),  logits_t = W h_t + b
 
-    with dropout on x and on h, and between layers where there are several. Follows A. Karpathy's char-rnn and
+        p(character_{t+1} | characters up to t) = softmax(logits_t)
+
+    with dropout on x, on h and between layers; float32, ids int64 [T, N]. The model follows A. Karpathy's char-rnn and
     W. Zaremba, I. Sutskever, O. Vinyals, Recurrent Neural Network Regularization, 2014, section 3.
     """
 
@@ -34,13 +36,13 @@ class CharModel(nn.Module):
         self.readout = nn.Linear(config.hidden, vocabulary_size)
 
     def forward(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """(logits [T, N, V], state) from ids [T, N] and the state that an earlier call returned (None: zeros)."""
+        """Return (logits [T, N, V], state) for ids [T, N] and the state of an earlier call (None: zeros)."""
         output, state = self.recurrent(self.dropout(self.embedding(ids)), state)
         return self.readout(self.dropout(output)), state
 
 
 def weight_shapes(vocabulary_size: int, config: Config) -> dict[str, tuple[int, ...]]:
-    """The names and shapes of a model's parameters, in their order, by arithmetic alone: no model is built."""
+    """Return the names and shapes of a model's parameters, in their order, without building a model."""
     step, hidden = trace(BUILT_IN[config.cell]), config.hidden
     x_rows, h_rows = len(step.input_gates) * hidden, len(step.recurrent_gates) * hidden
     shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (vocabulary_size, config.embedding)}
@@ -57,5 +59,5 @@ def weight_shapes(vocabulary_size: int, config: Config) -> dict[str, tuple[int, 
 
 
 def state_count(config: Config) -> int:
-    """How many states the cell carries on: [layers, N, hidden] each."""
+    """Return the number of states of the cell; each is [layers, N, hidden]."""
     return len(trace(BUILT_IN[config.cell]).states)

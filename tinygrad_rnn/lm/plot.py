@@ -1,4 +1,4 @@
-"""The picture of a run: bits per character over the steps."""
+"""The plot of a run: bits per character over the steps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from .saving import write_atomically
 
-COLUMNS = 4000  # more than the picture is wide: steps that share one are drawn as their smallest and largest loss
+COLUMNS = 4000  # more than the plot has pixels; steps that share a column are drawn as their smallest and largest loss
 
 
 def plot_loss(path: Path, losses: np.ndarray, validations: np.ndarray, steps_per_epoch: int, title: str) -> None:
@@ -25,8 +25,8 @@ def plot_loss(path: Path, losses: np.ndarray, validations: np.ndarray, steps_per
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     steps = np.arange(1, len(losses) + 1)
-    shown = extremes(losses, COLUMNS)
-    axes.plot(steps[shown], losses[shown], color="tab:blue", alpha=0.25, linewidth=0.8, label="training, each step")
+    drawn = extremes(losses, COLUMNS)
+    axes.plot(steps[drawn], losses[drawn], color="tab:blue", alpha=0.25, linewidth=0.8, label="training, each step")
     window = max(1, len(losses) // 50)
     mean = running_mean(losses, window)
     axes.plot(steps[window // 2 :][: len(mean)], mean, color="tab:blue", label=f"training, mean of {window} steps")
@@ -45,16 +45,16 @@ def plot_loss(path: Path, losses: np.ndarray, validations: np.ndarray, steps_per
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """The mean of every `window` neighbours [len(values) - window + 1], in time that the window does not change."""
+    """Return the means of all runs of `window` neighbours, [len(values) - window + 1], in linear time."""
     sums = np.cumsum(np.concatenate([[0.0], values]))
     return (sums[window:] - sums[:-window]) / window
 
 
 def extremes(values: np.ndarray, columns: int) -> np.ndarray:
-    """The places of the first, the last, and of each column's smallest and largest value, in order.
+    """Return the sorted indices of the first, the last, and each column's smallest and largest value.
 
-    A line through them looks like one through all of them where a column is no wider than a dot. All places, where
-    there are not many more than columns.
+    A line through these looks like a line through all values if a column is no wider than a pixel. For fewer than
+    about four values a column, return all indices.
     """
     width = -(-len(values) // columns)
     if width < 4:

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a line now and then in a file or a pipe."""
+"""The progress of a run: a bar on a terminal, a line once a minute in a file or a pipe."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ from .run import Run
 
 
 class Progress:
-    """Shows bits per character, characters per second and the time left.
+    """A listener of a run that shows bits per character, characters per second and the time left.
 
-    On a terminal a bar is redrawn four times a second at most; elsewhere a line is written when a minute has gone by
-    since the last. Every validation writes a line on both.
+    On a terminal it redraws a bar, at most four times a second; elsewhere it writes a line, at most once a minute.
+    Every validation writes a line on both.
     """
 
-    PAUSES: ClassVar[dict[bool, float]] = {True: 0.25, False: 60.0}  # seconds, on a terminal and elsewhere
+    PAUSES: ClassVar[dict[bool, float]] = {
+        True: 0.25,
+        False: 60.0,
+    }  # least seconds between two updates, by whether the output is a terminal
 
     def __init__(self, out: TextIO | None = None):
         self.out = sys.stderr if out is None else out
         self.pause = self.PAUSES[self.out.isatty()]
         self.bar: Any = None
-        self.origin: tuple[float, float] | None = None  # time and part of the run done, after the first step
+        self.origin: tuple[float, float] | None = None  # time and fraction of the run done, after the first step
         self.shown = 0.0
         self.characters = 0
 
     def stepped(self, run: Run, characters: int) -> None:
-        """A training step is done."""
+        """Update the display after a training step."""
         now = time.perf_counter()
-        if self.origin is None:  # the first step may compile kernels: neither speed nor time left count it
+        if self.origin is None:  # the first step may compile kernels, so speed and time left do not count it
             self.origin, self.shown = (now, run.done), now
             return
         self.characters += characters
@@ -44,13 +47,13 @@ class Progress:
                 self.line(self.summary(run))
 
     def validated(self, run: Run) -> None:
-        """A validation is done, or was stopped on the way."""
+        """Write a line after a validation; nothing after one that was stopped."""
         if run.trainer.is_validated:
             self.shown = time.perf_counter()
             self.line(f"{self.summary(run)}, held-out {run.trainer.validations[-1][1]:.3f}")
 
     def summary(self, run: Run) -> str:
-        """Where the run is, in one line; the loss is the mean of the last 100 steps."""
+        """Return the progress of the run in one line; the loss is the mean of the last 100 steps."""
         trainer = run.trainer
         words = [f"step {trainer.step:,} (epoch {trainer.epoch:.2f})"]
         if self.origin is not None and self.characters:
@@ -61,7 +64,7 @@ class Progress:
         return ", ".join([*words, f"{np.mean(trainer.losses[-100:]):.3f} bits/char"])
 
     def line(self, text: str) -> None:
-        """A line of text, above the bar where there is one; control characters of a file's name are made visible."""
+        """Write a line of text, above the bar if there is one, with control characters made visible."""
         if self.bar is not None:
             self.bar.clear()
         print(visible(text), file=self.out, flush=True)
@@ -69,7 +72,7 @@ class Progress:
             self.bar.refresh()
 
     def close(self) -> None:
-        """Leave the terminal in order."""
+        """Remove the bar from the terminal."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None
@@ -84,6 +87,6 @@ class Progress:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as m:ss or h:mm:ss."""
+    """Return seconds as m:ss or h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

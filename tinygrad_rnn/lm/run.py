@@ -1,4 +1,4 @@
-"""A run: training until a limit or a signal, with a checkpoint that is never old and never broken."""
+"""A run: training until a limit or a signal, with checkpoints on the way."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from .train import Trainer
 
 
 class Interruption:
-    """Within the block SIGINT, SIGTERM and SIGHUP are noted in `signal` instead of ending the program.
+    """A block in which the first SIGINT, SIGTERM or SIGHUP is stored in `signal` and does not end the program.
 
-    The second one does what it always did, so that a person is never locked in. Signals that are ignored stay so.
-    In another thread than the main one Python handles no signals: there the block changes nothing.
+    The second signal has its usual effect, so that a user can always end the program. Ignored signals stay ignored.
+    Python handles signals in the main thread only; in another thread the block changes nothing.
     """
 
     SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
     def __init__(self) -> None:
         self.signal: int | None = None
-        self.earlier: dict[int, Any] = {}
+        self.previous_handlers: dict[int, Any] = {}
 
     def requested(self) -> bool:
-        """Whether a signal has come."""
+        """Return whether a signal has come."""
         return self.signal is not None
 
     def __enter__(self) -> Interruption:
@@ -41,42 +41,42 @@ class Interruption:
             return self
         for number in self.SIGNALS:
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                self.earlier[number] = signal.signal(number, self._note)
+                self.previous_handlers[number] = signal.signal(number, self._store)
         return self
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _store(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
         self.__exit__()
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self.earlier.items():
+        for number, handler in self.previous_handlers.items():
             signal.signal(number, handler)
-        self.earlier = {}
+        self.previous_handlers = {}
 
 
-class Watcher(Protocol):
-    """Who is told how a run goes on; see `progress.Progress`."""
+class Listener(Protocol):
+    """The methods that a run calls to report its progress; see `progress.Progress`."""
 
     def stepped(self, run: Run, characters: int) -> None:
-        """A step of so many characters is done."""
+        """The run has done a step, of this many characters."""
 
     def validated(self, run: Run) -> None:
-        """The loss on held-out text has been computed."""
+        """The run has validated, or was stopped while it did."""
 
     def line(self, text: str) -> None:
         """Show a line of text."""
 
 
-LARGEST_UNSIZED = 2**30  # bytes of a text that is opened because an old file names it, without saying its size
+LARGEST_UNSIZED = 2**30  # bytes: the largest text that an old checkpoint without its size may name
 
 
 class Run:
-    """A trainer, its text, its limits and the file that its state is kept in.
+    """A trainer, its text, its limits and the file of its checkpoint.
 
-    text_path: None for the default text, "-" for standard input; text: what is there, if it has been read already.
-    device: where it computes, which may be another after a resume.
+    text_path: None for the default text, "-" for standard input. text: its content, if the caller has read it.
+    device: the device of the computation; a resume may choose another.
 
-    seconds: training time so far, over all resumes. saved: the step whose state the file has.
+    seconds: training time so far, over all resumes. saved: the step of the checkpoint in the file.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Run:
         del raw
         characters = set(text)
         if len(characters) < 2:
-            raise TextError(f"{self.source.said}: expected at least 2 different characters, got {len(characters)}")
+            raise TextError(f"{self.source.label}: expected at least 2 different characters, got {len(characters)}")
         vocabulary = Vocabulary(sorted(characters))
         self.trainer = Trainer(config, vocabulary, vocabulary.encode(text, dtype=vocabulary.dtype), device)
         self.seconds = 0.0
@@ -107,10 +107,10 @@ class Run:
     def resumed(
         cls, path: Path, given: dict[str, Any], limits: Limits, text_path: str | None, device: str = "cpu"
     ) -> Run:
-        """Go on from a file. `given` options must be those of the file; `limits`, if any, replace the earlier ones.
+        """Return the run of a checkpoint. `given` options must equal those in it; `limits`, if any, replace its own.
 
-        The text is read from `text_path`, or from where it came from before. Raises OSError or CheckpointError where
-        the file cannot be used, OptionError for another option, TextError for another text or none.
+        The text comes from `text_path`, or from the place that the checkpoint names. Raises OSError or CheckpointError
+        for a file that cannot be used, OptionError for another option, TextError for another text or a missing one.
         """
         tree = checkpoint.load(path, layout)
         with checkpoint.reading(str(path)):
@@ -133,13 +133,13 @@ class Run:
         return run
 
     def save(self) -> None:
-        """Write the whole state to the file. Raises OSError where it cannot be written."""
+        """Write the whole state to the file. Raises OSError if that fails."""
         own = {"limits": asdict(self.limits), "source": asdict(self.source), "seconds": self.seconds}
         checkpoint.save(self.path, {**self.trainer.tree(), **own, "text_size": self.text_size})
         self.saved = self.trainer.step
 
     def save_at_last(self) -> None:
-        """Save where there is no later moment to do so: the error names the step that is lost."""
+        """Save for the last time. The error of a failure names the step that is lost."""
         try:
             self.save()
         except OSError as error:
@@ -147,8 +147,8 @@ class Run:
             lost = f"{error.strerror}: the state of step {self.trainer.step:,} could not be saved{kept}"
             raise OSError(error.errno, lost, str(self.path)) from error
 
-    def save_or_warn(self, progress: Watcher) -> None:
-        """Save; where the disk is full, or cannot be written for another reason, say so once and train on."""
+    def save_or_warn(self, progress: Listener) -> None:
+        """Save. After a failure (a full disk, say) warn once and continue the training."""
         try:
             self.save()
         except OSError as error:
@@ -163,19 +163,19 @@ class Run:
 
     @property
     def done(self) -> float:
-        """The part of the run that is done, from 0 to 1: of the limit that is nearest."""
+        """The fraction of the run that is done, from 0 to 1, by the limit that it will reach first."""
         epochs, steps, minutes = self.limits.epochs, self.limits.steps, self.limits.minutes
         parts = [self.trainer.step / (epochs * len(self.trainer.chunks))] if epochs else []
         parts += [self.trainer.step / steps] if steps else []
         parts += [self.seconds / (60 * minutes)] if minutes else []
         return min(1.0, max(parts, default=0.0))
 
-    def train(self, progress: Watcher, save_every: float = 30.0, stop: Callable[[], bool] = lambda: False) -> None:
-        """Train until a limit is reached or `stop()` says so; then validate (not after a stop) and save.
+    def train(self, progress: Listener, save_every: float = 30.0, stop: Callable[[], bool] = lambda: False) -> None:
+        """Train until a limit is reached or `stop()` returns True; then validate (not after a stop) and save.
 
-        The state is saved before anything else, so that a folder that cannot be written costs no time, after every
-        validation, and whenever `save_every` seconds have passed. A save on the way that fails is a warning; the first
-        and the last raise OSError.
+        Saves come first of all (so that a folder without write permission costs no training time), after every
+        validation, and every `save_every` seconds. A failed save is a warning, but the first and the last raise
+        OSError.
         """
         trainer = self.trainer
         started = time.perf_counter() - self.seconds
@@ -200,7 +200,7 @@ class Run:
 
 
 def _read(path: str | None) -> str:
-    """The text that a person names."""
+    """Return the text that the user names."""
     if path is None:
         return default_text()
     if path == STANDARD_INPUT:
@@ -209,7 +209,10 @@ def _read(path: str | None) -> str:
 
 
 def _read_again(source: Source, size: int | None) -> str:
-    """The text that a checkpoint names: a regular file of the size that it says, as anything may be named there."""
+    """Return the text that a checkpoint names.
+
+    The name may come from a stranger's file: read a regular file of the stored size only.
+    """
     if source.path is None:
         return default_text()
     if source.path == STANDARD_INPUT:

@@ -24,14 +24,14 @@ def sample(
     greedy: bool = False,
     seed: int | None = None,
 ) -> Iterator[str]:
-    """`length` characters that the model expects after `prime`, each as soon as it is drawn.
+    """Yield `length` characters that continue `prime`, each as soon as it is drawn.
 
-    A character i is drawn with probability softmax(logits / temperature)_i, or is the likeliest (`greedy`); then the
-    model reads it and goes on. An empty prime stands for a line break, or the first character of a vocabulary without.
-    The model is put into evaluation mode. The package's random stream is left alone: equal seeds, equal texts.
+    Character i is drawn with probability softmax(logits / temperature)_i, or is the most likely one (`greedy`); then
+    the model reads it. An empty prime means a line break, or the first character of a vocabulary without one. The
+    call sets the model to evaluation mode, and draws from a stream of its own: equal seeds give equal texts.
 
-    Raises TextError for a prime with characters out of the vocabulary, ValueError for a temperature that is not
-    a finite number above 0 or a negative length.
+    Raises TextError for a prime with unknown characters, ValueError for a temperature that is not a finite number
+    above 0 or a negative length, DivergedError for a model with infinite or NaN logits.
     """
     if not 0 < temperature < math.inf:
         raise ValueError(f"sample: temperature: expected a finite number above 0, got {temperature!r}")
@@ -48,7 +48,7 @@ def _characters(
     model.eval()
     state = None
     for _ in range(length):
-        with no_grad():  # entered for each step: between two of them the caller runs
+        with no_grad():  # per step, as the caller's code runs between two steps
             logits, state = model(Tensor(ids[:, None]), state)
         last = to_numpy(logits[-1, 0])
         if not np.isfinite(last).all():
@@ -59,7 +59,7 @@ def _characters(
 
 
 def choose(logits: np.ndarray, temperature: float, generator: np.random.Generator) -> int:
-    """An id drawn from softmax(logits / temperature), logits [V]; temperature 0: the likeliest, the first of equals."""
+    """Return an id drawn from softmax(logits / temperature), logits [V]; with temperature 0 the first most likely."""
     if temperature == 0:
         return int(np.argmax(logits))
     with np.errstate(over="ignore", under="ignore"):

@@ -1,4 +1,4 @@
-"""Files that are always whole: written beside their place and renamed to it, in a folder that one process has."""
+"""Atomic writes of files, and a lock by which one process has a folder for itself."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ except ImportError:  # Windows
 
 _NAMES = ("EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EBADF", "EACCES", "EPERM", "EISDIR", "EROFS")
 CANNOT_SYNC = {getattr(errno, name) for name in _NAMES if hasattr(errno, name)}
-PART = re.compile(r".+\.\d+-\d+\.part", re.DOTALL)  # the names of `_part`, and of earlier versions
+TEMPORARY_NAME = re.compile(r".+\.\d+-\d+\.part", re.DOTALL)  # names that `_temporary_path` and earlier versions give
 
 
 class InUseError(RuntimeError):
-    """Somebody else is at work in a folder."""
+    """Another process has locked the folder."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary file beside the path, wait until the disk has it, then rename it to the path.
+    """Write a temporary file in the folder of the path, wait until it is on the disk, then rename it to the path.
 
-    At any moment, also of a kill or a full disk, the path is the old file or the new one. Raise OSError, with the
-    path, where it cannot be written; then no temporary file is left behind.
+    At any moment, also after a kill or on a full disk, the path is the whole old file or the whole new one. Raise
+    OSError, with the path, where it cannot be written; then no temporary file stays behind.
     """
-    temporary = _part(path)
+    temporary = _temporary_path(path)
     try:
-        with open(temporary, "xb", opener=_without_links) as file:
+        with open(temporary, "xb", opener=_open_without_links) as file:
             file.write(content)
             file.flush()
             _sync(file.fileno())
@@ -46,18 +46,18 @@ def write_atomically(path: Path, content: bytes) -> None:
     _sync_folder(path.parent)
 
 
-def _part(path: Path) -> Path:
-    """The name of a temporary file: of this process, and such that nobody can put a link there beforehand."""
+def _temporary_path(path: Path) -> Path:
+    """Return a random name for a temporary file, so that nobody can place a link there in advance."""
     return path.with_name(f"{path.name}.{os.getpid()}-{secrets.randbits(64)}.part")
 
 
-def _without_links(path: str, flags: int) -> int:
-    """Open a file that `open` must make, with the flags of its mode "x": O_CREAT and O_EXCL."""
+def _open_without_links(path: str, flags: int) -> int:
+    """Open a new file and follow no link. `open` passes the flags of its mode "x": O_CREAT and O_EXCL."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _sync(descriptor: int) -> None:
-    """Wait until the disk has a file or a folder. Where a file system cannot say, there is nothing to wait for."""
+    """Wait until a file or a folder is on the disk. A file system that does not support this is no error."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -66,12 +66,12 @@ def _sync(descriptor: int) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Wait until the disk has the renaming too, where folders can be opened (not on Windows)."""
+    """Wait until a rename in the folder is on the disk, on systems that can open folders (not Windows)."""
     if os.name != "posix":
         return
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # a folder that may be written to and not be read
+    except OSError:  # a folder with the right to write and not to read
         return
     try:
         _sync(descriptor)
@@ -80,12 +80,12 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Within the block nobody else is in a folder by this function, of whatever process: InUseError if one is.
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder for the block; raise InUseError if another process, or another block, has locked it.
 
-    The block should read what it goes on from: before it, another may still have been writing. What a process that
-    was killed has left half-written in the folder is removed. Does nothing where folders cannot be locked (not on
-    Windows, nor on some network drives).
+    Another process may have written until the lock: read the files to continue from inside of the block. The lock
+    removes temporary files of killed processes. Where folders cannot be locked (on Windows, on some network drives)
+    the block runs without a lock.
     """
     if fcntl is None:
         yield
@@ -93,17 +93,17 @@ def alone_in(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         if _locked(descriptor):
-            for part in folder.glob("*.part"):
-                if PART.fullmatch(part.name):
-                    with contextlib.suppress(OSError):  # a folder of that name, or another user's file: no obstacle
-                        part.unlink(missing_ok=True)
+            for file in folder.glob("*.part"):
+                if TEMPORARY_NAME.fullmatch(file.name):
+                    with contextlib.suppress(OSError):  # a folder of that name, or another user's file: leave it
+                        file.unlink(missing_ok=True)
         yield
     finally:
         os.close(descriptor)
 
 
 def _locked(descriptor: int) -> bool:
-    """Whether a folder could be locked; InUseError where another holds it."""
+    """Lock a folder. Return whether that is possible; raise InUseError where another has the lock."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Training of a character model by truncated backpropagation through time, with its whole state in plain sight."""
+"""Training of a character model by truncated back-propagation through time, with an explicit state."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from .model import CharModel
 
 
 class Trainer:
-    """A model in training on a row of ids: everything that the next step depends on.
+    """A model in training on a row of ids [K]: all state that the next step depends on.
 
     model, optimiser: with their own state, on the device.
-    period:      steps in which the learning rate falls by its factor: an epoch, where that is long enough.
-    state:       the recurrent state, carried from chunk to chunk; zeros where an epoch starts.
-    step:        optimiser steps done. Epoch and chunk follow from it, and so does the learning rate.
-    losses:      bits per character of every training step, before its update: eight bytes a step, for long runs.
+    period:      the number of steps after which the learning rate has fallen by its factor, at least an epoch.
+    state:       the recurrent state, carried from chunk to chunk; zeros at the start of an epoch.
+    step:        the number of steps done; epoch, chunk and learning rate follow from it.
+    losses:      bits per character of every training step, before its update.
     validations: (step, bits per character of the held-out tail) of every validation.
-    The package's random stream, which initial weights and dropout are drawn from, belongs to it too.
 
-    One trainer at a time: making one seeds that stream.
+    The package's random stream, which gives initial weights and dropout, is part of the state, and a new trainer
+    seeds it: use one trainer at a time.
     """
 
     def __init__(self, config: Config, vocabulary: Vocabulary, ids: np.ndarray, device: str = "cpu"):
@@ -55,18 +55,18 @@ class Trainer:
 
     @property
     def epoch(self) -> float:
-        """Times through the text."""
+        """The number of passes over the text."""
         return self.step / len(self.chunks)
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step."""
+        """The learning rate of the next step: lr decay^(step / period)."""
         return self.config.lr * self.config.decay ** (self.step / self.period)
 
     def train_step(self) -> int:
-        """One chunk forward and back, one step of the optimiser; returns how many characters were predicted.
+        """Train on one chunk: forward, backward, a step of the optimiser. Return the number of predicted characters.
 
-        Raises DivergedError, with nothing changed, where the loss or the gradient is not finite.
+        Raises DivergedError, before any weight changes, if the loss or the gradient is not finite.
         """
         k = self.step % len(self.chunks)
         inputs, targets = self.chunks[k]
@@ -89,18 +89,19 @@ class Trainer:
 
     @property
     def needs_validation(self) -> bool:
-        """Whether a validation is due at this step and has not been made."""
+        """Whether a validation is due at this step and not done yet."""
         return self.step > 0 and self.step % self.validate_every == 0 and not self.is_validated
 
     @property
     def is_validated(self) -> bool:
-        """Whether the weights as they are have been validated."""
+        """Whether the present weights have been validated."""
         return bool(self.validations) and self.validations[-1][0] == self.step
 
     def validate(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Add the bits per character of the held-out tail to `validations`; nothing if `stop()` says so on the way.
+        """Add the bits per character of the held-out tail to `validations`; nothing if `stop()` returns True meanwhile.
 
-        Dropout is off, the recurrent state is carried along the tail from zeros, and the random stream is not touched.
+        Dropout is off, the recurrent state starts from zeros and is carried along the tail, and the random stream
+        does not change. Raises DivergedError for a loss that is not finite.
         """
         self.model.eval()
         state, nats = None, 0.0
@@ -117,7 +118,7 @@ class Trainer:
         self.validations.append((self.step, nats / self.tail.targets.size / math.log(2)))
 
     def tree(self) -> dict[str, Any]:
-        """The whole state, for `checkpoint.save`."""
+        """Return the whole state, for `checkpoint.save`."""
         own = self.optimiser.state_dict()
         return {
             "config": asdict(self.config),
@@ -132,7 +133,7 @@ class Trainer:
         }
 
     def restore(self, tree: dict[str, Any]) -> None:
-        """Take over the state that `tree` gave: the next step is the one that would have followed, to the bit."""
+        """Load the state that `tree` returned; the next steps are equal to the bit. Raises ValueError for a misfit."""
         check(tree)
         if config_of(tree) != self.config or vocabulary_of(tree) != self.vocabulary:
             raise ValueError("config, vocabulary: expected those of this trainer, got others")
@@ -145,8 +146,8 @@ class Trainer:
         own = self.optimiser.state_dict()
         own["state"] = {int(key): value for key, value in tree["optimiser"].items()}
         self.optimiser.load_state_dict(own)
-        there = tuple(Tensor(state).to(self.device) for state in states)
-        self.state = None if given is None else there if isinstance(given, list) else there[0]
+        moved = tuple(Tensor(state).to(self.device) for state in states)
+        self.state = None if given is None else moved if isinstance(given, list) else moved[0]
         random.set_rng_state(tree["random_state"])
         self.step = tree["step"]
         self.losses = array("d", tree["losses"].tobytes())
@@ -154,9 +155,9 @@ class Trainer:
 
 
 def model_of(tree: dict[str, Any], device: str = "cpu") -> tuple[CharModel, Vocabulary]:
-    """The trained model of a checkpoint's tree and its vocabulary, ready to be sampled from on a device.
+    """Return the trained model of a checkpoint's tree, in evaluation mode on a device, and its vocabulary.
 
-    Raises as `check` does, before anything is built, where the tree does not fit itself.
+    Raises the errors of `check`, before anything is built, for a tree that does not fit its configuration.
     """
     check(tree)
     vocabulary = vocabulary_of(tree)

@@ -1,4 +1,19 @@
-"""Layers, with PyTorch's names, arguments, parameter names and defaults."""
+"""Layers, with PyTorch's names, arguments, parameter names and defaults.
+
+module.py                Module and Parameter: the tree of named parameters, its modes, saving and loading
+layers.py                layers with weights: Linear, Embedding, LayerNorm, Conv2d
+activation.py            modules without weights
+containers.py            Sequential, ModuleList
+loss.py                  losses as modules
+functional.py            layers and losses as functions; the modules above call these
+recurrent.py             RNN, LSTM, GRU, and Recurrent for any cell
+recurrent_cell.py        one step of each
+recurrent_parameters.py  base of both: the parameters of a cell's equations
+recurrent_call.py        the arguments and results of one call of a recurrent layer
+settings.py              the checks of a recurrent layer's settings
+init.py                  initial values of weights
+utils/                   gradient clipping, weights from files
+"""
 
 from . import functional, init, utils
 from .activation import GELU, Dropout, Flatten, Identity, MaxPool2d, ReLU, Sigmoid, Tanh

@@ -1,4 +1,4 @@
-"""Modules without weights: activations, Dropout, MaxPool2d, Flatten, Identity. What is to stand in a Sequential."""
+"""Modules without weights, for use in a Sequential: activations, Dropout, MaxPool2d, Flatten, Identity."""
 
 from __future__ import annotations
 
@@ -10,35 +10,38 @@ from .module import Module
 
 
 class Identity(Module):
-    """x as it is."""
+    """y = x."""
 
     def forward(self, x: Any) -> Any:
         return x
 
 
 class Tanh(Module):
-    """tanh(x)."""
+    """y = tanh(x), element by element."""
 
     def forward(self, x: Any) -> Any:
         return F.tanh(x)
 
 
 class Sigmoid(Module):
-    """1 / (1 + e^-x)."""
+    """y = 1 / (1 + e^-x), element by element."""
 
     def forward(self, x: Any) -> Any:
         return F.sigmoid(x)
 
 
 class ReLU(Module):
-    """max(x, 0)."""
+    """y = max(x, 0), element by element."""
 
     def forward(self, x: Any) -> Any:
         return F.relu(x)
 
 
 class GELU(Module):
-    """x Phi(x); see `functional.gelu`."""
+    """y = x Phi(x), element by element, Phi the normal distribution function; see `functional.gelu`.
+
+    approximate: "none", or "tanh" for a formula of tanh. Hendrycks and Gimpel, Gaussian error linear units (2016).
+    """
 
     def __init__(self, approximate: str = "none"):
         super().__init__()
@@ -52,9 +55,9 @@ class GELU(Module):
 
 
 class Dropout(Module):
-    """In training each element becomes 0 with probability p, and the others grow by 1 / (1 - p).
+    """In training y = x * mask / (1 - p), each element of mask 0 with probability p, else 1; in evaluation y = x.
 
-    See `functional.dropout`.
+    Raises ValueError for a p outside [0, 1]. See `functional.dropout` for the paper.
     """
 
     def __init__(self, p: float = 0.5):
@@ -69,7 +72,7 @@ class Dropout(Module):
 
 
 class Flatten(Module):
-    """The dimensions from start_dim to end_dim as one."""
+    """y is x with the dimensions from start_dim to end_dim (inclusive) merged into one; no number changes."""
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1):
         super().__init__()
@@ -83,7 +86,11 @@ class Flatten(Module):
 
 
 class MaxPool2d(Module):
-    """The largest element of each window of an image; x [N, C, height, width]. stride is kernel_size by default."""
+    """The largest element of each window of an image; x [N, C, height, width] -> [N, C, height', width'].
+
+    height' = (height + 2 padding - kernel height) // stride + 1, width' likewise. kernel_size, stride (default:
+    kernel_size), padding: one number, or (height, width). See `functional.max_pool2d` for the errors.
+    """
 
     def __init__(
         self,

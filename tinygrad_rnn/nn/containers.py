@@ -1,4 +1,4 @@
-"""Modules in an order: applied one after the other, or just held."""
+"""Ordered containers: Sequential applies its modules one after the other, ModuleList only holds them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from .module import Module
 
 
-class _Row(Module):
-    """Modules in an order, to be counted and indexed as a list is."""
+class _ModuleSequence(Module):
+    """Base of ordered containers, with the length, index and slice of a list."""
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._modules.values())
@@ -25,18 +25,18 @@ class _Row(Module):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return self._of_some(list(self._modules.items())[index])
+            return self._slice(list(self._modules.items())[index])
         return self._modules[self._name_at(index)]
 
     def __setitem__(self, index: int, module: Module) -> None:
         self.add_module(self._name_at(index), module)
 
-    def _of_some(self, named: list[tuple[str, Module]]) -> Any:
-        """A list of this kind with some of the modules."""
+    def _slice(self, named: list[tuple[str, Module]]) -> Any:
+        """Return a container of this kind with the given modules."""
         raise NotImplementedError
 
     def append(self, module: Module) -> Any:
-        """Add a module at the end; returns the list."""
+        """Add a module at the end, named by its index. Return the container. Raises KeyError for a name in use."""
         name = str(len(self))
         if name in self._modules:
             raise KeyError(f"{type(self).__name__}: append: expected the name {name!r} to be free, got it taken")
@@ -44,16 +44,16 @@ class _Row(Module):
         return self
 
     def extend(self, modules: Iterable[Module]) -> Any:
-        """Add modules at the end; returns the list."""
+        """Add modules at the end. Return the container."""
         for module in list(modules):
             self.append(module)
         return self
 
 
-class Sequential(_Row):
-    """Modules applied one after the other: Sequential(a, b), or with names Sequential({"first": a, "second": b}).
+class Sequential(_ModuleSequence):
+    """y = c(b(a(x))) for Sequential(a, b, c), or with names for Sequential({"first": a, "second": b, "third": c}).
 
-    A slice is a Sequential of the same modules under the same names.
+    Each module takes one argument. A slice is a Sequential of the same modules under the same names.
     """
 
     def __init__(self, *modules: Module | Mapping[str, Module]):
@@ -80,16 +80,16 @@ class Sequential(_Row):
             before = f"{name} ({type(module).__name__})"
         return x
 
-    def _of_some(self, named: list[tuple[str, Module]]) -> Sequential:
+    def _slice(self, named: list[tuple[str, Module]]) -> Sequential:
         return Sequential(dict(named))
 
 
-class ModuleList(_Row):
-    """A list of modules whose parameters are registered, under "0", "1", ...; a slice is a ModuleList."""
+class ModuleList(_ModuleSequence):
+    """A list of modules that registers them as "0", "1", ...; it has no forward. A slice is a ModuleList."""
 
     def __init__(self, modules: Iterable[Module] = ()):
         super().__init__()
         self.extend(modules)
 
-    def _of_some(self, named: list[tuple[str, Module]]) -> ModuleList:
+    def _slice(self, named: list[tuple[str, Module]]) -> ModuleList:
         return ModuleList(module for _, module in named)

@@ -1,4 +1,8 @@
-"""Layers and losses as functions, with PyTorch's names and arguments."""
+"""Layers and losses as functions, with PyTorch's names and arguments.
+
+x, input, weight and bias are tensors, arrays or lists, floating unless the docstring says otherwise, all of one dtype
+(float32 or float64, else TypeError) and on one device; the result has that dtype. `[...]` are any dimensions.
+"""
 
 from __future__ import annotations
 
@@ -10,33 +14,15 @@ import numpy as np
 
 from ..arrays.box import Box, boxed
 from ..arrays.coercion import array_of, operand
-from ..arrays.device import (
-    array_like,
-    numbers,
-    on_gpu,
-    same_device,
-)
+from ..arrays.device import array_like, numbers, on_gpu, same_device
 from ..arrays.error_state import isolate_error_state
 from ..arrays.random import uniform
 from ..autograd.primitives import index as ix
 from ..autograd.primitives import products as pr
-from ..autograd.primitives.elementwise import (
-    gelu,
-    relu,
-    sigmoid,
-    softplus,
-    sqrt,
-    tanh,
-    where,
-)
+from ..autograd.primitives.elementwise import gelu, relu, sigmoid, softplus, sqrt, tanh, where
 from ..autograd.primitives.likelihood import softmax_nll
-from ..autograd.primitives.reduce import (
-    log_softmax,
-    mean,
-    softmax,
-    sum,
-)
-from ..autograd.primitives.shape import pad as bordered
+from ..autograd.primitives.reduce import log_softmax, mean, softmax, sum
+from ..autograd.primitives.shape import pad as pad_primitive
 from ..autograd.primitives.shape import permute, reshape
 from ..autograd.primitives.static import as_ints
 from ..autograd.primitives.windows import conv2d, max_pool2d
@@ -67,18 +53,25 @@ __all__ = [
 
 
 def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
-    """input with a border of `value`, or 0: (before, after) of the last dimension, then of the one before it, ..."""
+    """Return input with a border of `value` (default 0).
+
+    pad: the widths (before, after) of the last dimension, then of the one before it, and so on: [d1, ..., dn] becomes
+    [..., before + dn + after]. mode: only "constant"; any other raises ValueError.
+    """
     input = operand("pad: input", input)
     if mode != "constant":
         raise ValueError(f"pad: mode: expected 'constant', got {mode!r}")
-    return bordered(input, pad, 0.0 if value is None else value)
+    return pad_primitive(input, pad, 0.0 if value is None else value)
 
 
 # Layers
 
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
-    """x W^T + b. x [..., I], weight [O, I], bias [O] or None -> [..., O]."""
+    """Return x W^T + b. x [..., I], weight W [O, I], bias b [O] or None -> [..., O].
+
+    Raises ValueError for shapes that do not fit, TypeError for dtypes that differ.
+    """
     x = x if isinstance(x, Box) else operand("linear: x", x)
     weight = weight if isinstance(weight, Box) else operand("linear: weight", weight)
     bias = bias if bias is None or isinstance(bias, Box) else operand("linear: bias", bias)
@@ -92,7 +85,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
 
 
 def row_of(name: str, padding_idx: int | None, rows: int) -> int | None:
-    """padding_idx counted from the front, or an error that says what was expected."""
+    """Return padding_idx counted from the front. Raise TypeError or ValueError unless it is a row, or None."""
     if padding_idx is None:
         return None
     if isinstance(padding_idx, bool) or not isinstance(padding_idx, (int, np.integer)):
@@ -103,9 +96,10 @@ def row_of(name: str, padding_idx: int | None, rows: int) -> int | None:
 
 
 def embedding(index: Any, weight: Any, padding_idx: int | None = None) -> Any:
-    """weight[index]; index: integers of any shape [...], weight [V, D] -> [..., D].
+    """Return weight[index]. index: integers [...] from 0 to V - 1, weight [V, D] -> [..., D].
 
-    The row `padding_idx` (a negative one counts from the end) gets no gradient.
+    The row `padding_idx` (a negative one counts from the end) gets no gradient. Raises TypeError for an index that is
+    not of integers, IndexError for one outside the rows.
     """
     weight = operand("embedding: weight", weight)
     rows = ix.embedding(index, weight)
@@ -117,9 +111,10 @@ def embedding(index: Any, weight: Any, padding_idx: int | None = None) -> Any:
 
 
 def one_hot(index: Any, num_classes: int = -1) -> Tensor:
-    """1 at the index and 0 elsewhere, as int64. index: integers [...] -> [..., num_classes].
+    """Return int64 numbers, 1 at the index and 0 elsewhere. index: integers [...] -> [..., num_classes].
 
-    num_classes: -1 stands for as many as the largest index needs.
+    num_classes: -1 means the largest index + 1. Raises TypeError for an index that is not of integers, IndexError for
+    one outside the classes.
     """
     at = _integers("one_hot: index", index)
     if num_classes == -1:
@@ -131,7 +126,7 @@ def one_hot(index: Any, num_classes: int = -1) -> Tensor:
 
 
 def probability(name: str, p: Any, argument: str = "p") -> float:
-    """p, or an error unless it is a number from 0 to 1."""
+    """Return p as a float. Raise ValueError unless it is a number from 0 to 1."""
     if isinstance(p, bool) or not isinstance(p, (int, float, np.floating)) or not 0.0 <= p <= 1.0:
         raise ValueError(f"{name}: {argument}: expected a number from 0 to 1, got {p!r}")
     return float(p)
@@ -139,9 +134,11 @@ def probability(name: str, p: Any, argument: str = "p") -> float:
 
 @isolate_error_state
 def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
-    """x * mask / (1 - p), mask 0 with probability p and 1 otherwise, for each element; x itself if not training.
+    """Return x * mask / (1 - p), or x itself if not training. x [...] -> [...].
 
-    Srivastava et al., Dropout (2014), section 10: scaled in training, so that nothing changes in evaluation.
+    Each element of mask is 0 with probability p, else 1, drawn from the stream of `tinygrad_rnn.manual_seed`. Raises
+    ValueError for a p outside [0, 1]. Srivastava et al., Dropout (2014), section 10: the scaling in training lets
+    evaluation use x unchanged.
     """
     x, p = x if isinstance(x, Box) else operand("dropout: x", x), probability("dropout", p)
     if not training or p == 0.0:
@@ -155,10 +152,11 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
 def layer_norm(
     x: Any, normalized_shape: int | Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> Any:
-    """(x - mean) / sqrt(var + eps) * weight + bias, over the last dimensions, those of `normalized_shape`.
+    """Return (x - mean) / sqrt(var + eps) * weight + bias. x [..., *normalized_shape] -> the same shape.
 
-    x [..., *normalized_shape]; weight and bias have shape normalized_shape, or are None. var is the mean square
-    distance from the mean. Ba et al., Layer Normalization (2016), section 3.
+    mean and var are taken over the dimensions of normalized_shape; var divides by n, not n - 1. weight and bias have
+    shape normalized_shape, or are None. Shapes that do not fit raise ValueError. Ba et al., Layer Normalization
+    (2016), section 3.
     """
     x, shape = operand("layer_norm: x", x), as_ints("layer_norm: normalized_shape", normalized_shape)
     weight = None if weight is None else operand("layer_norm: weight", weight)
@@ -180,19 +178,22 @@ def layer_norm(
 
 
 def check_reduction(name: str, reduction: str) -> str:
-    """reduction, or an error unless it is one of the three there are."""
+    """Return reduction. Raise ValueError unless it is 'mean', 'sum' or 'none'."""
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"{name}: reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
     return reduction
 
 
 def _reduced(losses: Any, reduction: str) -> Any:
-    """The losses as they are, their sum or their mean; a mean is over all but the classes, NaN over none."""
+    """Return the losses, their sum or their mean. The mean of no losses is NaN."""
     return losses if reduction == "none" else sum(losses) if reduction == "sum" else mean(losses)
 
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
-    """(input - target)^2. Both of one shape; reduction: 'mean', 'sum' or 'none'."""
+    """Return the mean of (input - target)^2 over all elements, or their sum, or the elements with 'none'.
+
+    input and target [...] have one shape, else ValueError. reduction: 'mean', 'sum' or 'none'.
+    """
     input, target = _pair("mse_loss", input, target)
     check_reduction("mse_loss", reduction)
     _same_shape("mse_loss", input, target)
@@ -203,10 +204,11 @@ def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
 def binary_cross_entropy_with_logits(
     input: Any, target: Any, weight: Any = None, pos_weight: Any = None, reduction: str = "mean"
 ) -> Any:
-    """-w (p y log s(x) + (1 - y) log(1 - s(x))), s the sigmoid, x the input and y the target, a probability.
+    """Return the mean over all elements of -w (p y log s(x) + (1 - y) log(1 - s(x))), s the sigmoid.
 
-    Computed as w ((1 - y) x + (1 + (p - 1) y) softplus(-x)), which neither overflows nor takes log of 0.
-    weight (w) and pos_weight (p) broadcast to the input's shape. reduction: 'mean', 'sum' or 'none'.
+    x is the input (logits) and y the target (probabilities), of one shape [...], else ValueError. weight (w) and
+    pos_weight (p), by default 1, broadcast to that shape. reduction: 'mean', 'sum' or 'none' (the elements).
+    The computed form is w ((1 - y) x + (1 + (p - 1) y) softplus(-x)), which neither overflows nor takes log of 0.
     """
     check_reduction("binary_cross_entropy_with_logits", reduction)
     input, target = _pair("binary_cross_entropy_with_logits", input, target)
@@ -214,23 +216,23 @@ def binary_cross_entropy_with_logits(
     if pos_weight is not None:
         pos_weight = _factor("binary_cross_entropy_with_logits: pos_weight", pos_weight)
     _same_shape("binary_cross_entropy_with_logits", input, target)
-    rest = softplus(-input)
+    log_term = softplus(-input)
     if pos_weight is not None:
-        rest = rest * (1.0 + (pos_weight - 1.0) * target)
-    losses = (1.0 - target) * input + rest
+        log_term = log_term * (1.0 + (pos_weight - 1.0) * target)
+    losses = (1.0 - target) * input + log_term
     return _reduced(losses if weight is None else losses * weight, reduction)
 
 
 @isolate_error_state
 def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Any:
-    """-weight[target] input[target]: the negative log-likelihood, for an input of log-probabilities.
+    """Return the mean of -weight[target] input[target], the negative log-likelihood of the target classes.
 
-    Shapes and arguments are those of `cross_entropy` with class indices.
+    input holds log-probabilities. Shapes, arguments and errors are those of `cross_entropy` with class indices.
     """
     log_p = _classes_last("nll_loss", operand("nll_loss: input", input))
-    chosen = _chosen("nll_loss", log_p, target, weight, ignore_index, reduction)
-    picked = reshape(ix.take_along(log_p, len(log_p.shape) - 1, chosen.classes[..., None]), chosen.classes.shape)
-    return _summed(where(chosen.counted, picked, 0.0) * Tensor(-chosen.weights), chosen, reduction)
+    targets = _class_targets("nll_loss", log_p, target, weight, ignore_index, reduction)
+    picked = reshape(ix.take_along(log_p, len(log_p.shape) - 1, targets.classes[..., None]), targets.classes.shape)
+    return _sum_scaled(where(targets.counted, picked, 0.0) * Tensor(-targets.weights), targets, reduction)
 
 
 @isolate_error_state
@@ -242,20 +244,20 @@ def cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Any:
-    """-sum over classes c of weight[c] q[c] log softmax(input)[c].
+    """Return the mean over rows of -sum over classes c of weight[c] q[c] log softmax(input)[c].
 
     input: logits [N, C], [N, C, d1, ...] or [C], with C classes.
-    target: either class indices, integers of the input's shape without C: q is 1 at the index; or class
-        probabilities q, floating and of the input's shape. Indices may be on the CPU, where they are checked at no
-        cost to a GPU.
+    target: class indices, integers of the input's shape without C (q is 1 at the index); or class probabilities q,
+        floating and of the input's shape. Indices may lie on the CPU for an input on a GPU; the check of them then
+        costs the GPU no time.
     weight: a weight per class [C]; by default 1.
-    ignore_index: an index whose places count for nothing.
-    reduction: 'none', 'sum', or 'mean': over the weights of the targets (indices), over the rows (probabilities).
-        A mean over nothing is NaN.
+    ignore_index: rows with this target index have loss 0 and gradient 0, and the mean does not count them.
+    reduction: 'none' (a loss per row), 'sum', or 'mean': the sum over the sum of weight[target] (indices), or over
+        the number of rows (probabilities). A mean over no rows is NaN.
     label_smoothing: e turns q into (1 - e) q + e / C. Szegedy et al., Rethinking the Inception architecture for
         computer vision (2016), section 7.
 
-    Raises IndexError for an index outside [0, C), ValueError for shapes that do not fit.
+    Raises IndexError for an index outside [0, C), ValueError for shapes that do not fit, TypeError for wrong dtypes.
     """
     smoothing = probability("cross_entropy", label_smoothing, "label_smoothing")
     input = operand("cross_entropy: input", input)
@@ -271,28 +273,28 @@ def cross_entropy(
         q = _classes_last("cross_entropy", target) * (1.0 - smoothing) + smoothing / x.shape[-1]
         losses = -sum(_weighted(log_softmax(x), weight) * q, -1)
         return _reduced(losses, reduction)
-    chosen = _chosen("cross_entropy", x, target, weight, ignore_index, reduction)
-    rows = x if len(x.shape) == 2 else reshape(x, (chosen.classes.size, x.shape[-1]))
-    weights = chosen.weights * x.dtype.type(1.0 - smoothing)
-    losses = softmax_nll(rows, chosen.classes.reshape(-1), weights.reshape(-1))
-    losses = losses if chosen.classes.ndim == 1 else reshape(losses, chosen.classes.shape)
+    targets = _class_targets("cross_entropy", x, target, weight, ignore_index, reduction)
+    rows = x if len(x.shape) == 2 else reshape(x, (targets.classes.size, x.shape[-1]))
+    weights = targets.weights * x.dtype.type(1.0 - smoothing)
+    losses = softmax_nll(rows, targets.classes.reshape(-1), weights.reshape(-1))
+    losses = losses if targets.classes.ndim == 1 else reshape(losses, targets.classes.shape)
     if smoothing:
-        every = where(chosen.counted, sum(_weighted(log_softmax(x), weight), -1), 0.0)
-        losses = losses - every * (chosen.scale * smoothing / x.shape[-1])
-    return _summed(losses, chosen, reduction)
+        uniform_part = where(targets.counted, sum(_weighted(log_softmax(x), weight), -1), 0.0)
+        losses = losses - uniform_part * (targets.scale * smoothing / x.shape[-1])
+    return _sum_scaled(losses, targets, reduction)
 
 
-class _Chosen(NamedTuple):
-    """The targets of rows [..., C] of classes, all but `scale` of shape [...]; see `_chosen`. Where the rows are."""
+class _ClassTargets(NamedTuple):
+    """Checked class indices of rows [..., C]: arrays of shape [...], on the device of the rows, and a scale."""
 
-    classes: Any  # the index of the class, within [0, C)
-    counted: Any  # whether the row counts
-    weights: Any  # what its loss is multiplied by, with the scale; 0 where it does not count
-    scale: float  # for a mean 1 over the sum of weights, 0 if that is 0; otherwise 1
+    classes: Any  # the index of the class, within [0, C); 0 for an ignored row
+    counted: Any  # False for an ignored row
+    weights: Any  # the factor of the row's loss, scale included; 0 for an ignored row
+    scale: float  # for 'mean' 1 / (sum of weights), or 0 if that sum is 0; otherwise 1
 
 
-def _chosen(name: str, x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> _Chosen:
-    """What a target of class indices asks for, checked."""
+def _class_targets(name: str, x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> _ClassTargets:
+    """Check a target of class indices for rows x [..., C], and return it with the factor of each row."""
     check_reduction(name, reduction)
     index = _integers(f"{name}: target", target)
     if index.shape != x.shape[:-1]:
@@ -308,14 +310,18 @@ def _chosen(name: str, x: Any, target: Any, weight: Any, ignore_index: int, redu
         weights *= _class_weight(x, weight)[index]
     total = float(weights.sum()) if reduction == "mean" else 1.0
     scale = 1.0 / total if total else 0.0
-    return _Chosen(array_like(index, x), array_like(counted, x), array_like(weights * x.dtype.type(scale), x), scale)
+    weights = array_like(weights * x.dtype.type(scale), x)
+    return _ClassTargets(array_like(index, x), array_like(counted, x), weights, scale)
 
 
-def _summed(losses: Any, chosen: _Chosen, reduction: str) -> Any:
-    """The losses, scaled already, or their sum. A mean over nothing is NaN, but its gradient 0: a step does no harm."""
+def _sum_scaled(losses: Any, targets: _ClassTargets, reduction: str) -> Any:
+    """Return the losses, which are scaled already, or their sum.
+
+    A mean over no rows is NaN with a gradient of 0, so that a step of an optimiser does no harm.
+    """
     if reduction == "none":
         return losses
-    return sum(losses) if chosen.scale else sum(losses) + math.nan
+    return sum(losses) if targets.scale else sum(losses) + math.nan
 
 
 def _class_weight(x: Any, weight: Any) -> Any:
@@ -327,18 +333,18 @@ def _class_weight(x: Any, weight: Any) -> Any:
 
 
 def _weighted(x: Any, weight: Any) -> Any:
-    """x [..., C] times the weight of each class."""
+    """Return x [..., C] times the weight of each class."""
     return x if weight is None else x * Tensor(_class_weight(x, weight))
 
 
 def _pair(name: str, input: Any, target: Any) -> tuple[Any, Any]:
-    """What a loss compares, as tensors."""
+    """Return the input and the target of a loss as tensors."""
     input = input if isinstance(input, Box) else own_tensor(input, f"{name}: input")
     return input, target if isinstance(target, Box) else own_tensor(target, f"{name}: target")
 
 
 def _factor(name: str, value: Any) -> Any:
-    """A weight that broadcasts: a number as it is, all else as a tensor."""
+    """Return a weight that broadcasts: a number unchanged, anything else as a tensor."""
     return value if isinstance(value, (Box, int, float)) else own_tensor(value, name)
 
 
@@ -348,7 +354,7 @@ def _same_shape(name: str, input: Any, target: Any) -> None:
 
 
 def _classes_last(name: str, x: Any) -> Any:
-    """x [N, C, d1, ...] with its classes moved to the end; [N, C] and [C] as they are."""
+    """Return x [N, C, d1, ...] with its classes moved to the end; [N, C] and [C] unchanged."""
     if not x.shape:
         raise ValueError(f"{name}: input: expected shape [C], [N, C] or [N, C, d1, ...], got a scalar")
     return x if len(x.shape) <= 2 else permute(x, (0, *range(2, len(x.shape)), 1))

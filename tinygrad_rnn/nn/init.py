@@ -1,7 +1,8 @@
-"""Initial values of weights. Every function overwrites the tensor it is given and returns it.
+"""Initial values of weights. Each function overwrites a floating tensor of any shape [...] and returns it.
 
-All draw from the one stream of `tinygrad_rnn.manual_seed`, in float64 and then rounded: a model made in float32
-and one made in float64 from the same seed have the same weights, but for that rounding.
+All draw from the one stream of `tinygrad_rnn.manual_seed` in float64 and then round: with the same seed a float32
+model has the rounded weights of the float64 model. Uniform and normal draws raise TypeError for a dtype that is not
+floating.
 """
 
 from __future__ import annotations
@@ -30,32 +31,35 @@ def _drawn(name: str, tensor: Tensor, values: Any) -> Tensor:
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
-    """Drawn evenly from [a, b)."""
+    """Draw each number uniformly from [a, b)."""
     return _drawn("uniform_", tensor, generator().uniform(a, b, tensor.shape))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
-    """Drawn from the normal distribution of this mean and standard deviation."""
+    """Draw each number from the normal distribution of this mean and standard deviation."""
     return _drawn("normal_", tensor, generator().normal(mean, std, tensor.shape))
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
-    """One number everywhere."""
+    """Set every number to val; the tensor may have any dtype."""
     return _overwrite(tensor, val)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
-    """0 everywhere."""
+    """Set every number to 0; the tensor may have any dtype."""
     return constant_(tensor, 0.0)
 
 
 def ones_(tensor: Tensor) -> Tensor:
-    """1 everywhere."""
+    """Set every number to 1; the tensor may have any dtype."""
     return constant_(tensor, 1.0)
 
 
 def fans(name: str, tensor: Tensor) -> tuple[int, int]:
-    """(fan_in, fan_out) of a weight [out, in, ...]: how many inputs an output sums up, and the reverse."""
+    """Return (fan_in, fan_out) of a weight [out, in, ...]: the inputs that one output sums, and the reverse.
+
+    Raises ValueError for fewer than two dimensions.
+    """
     if tensor.ndim < 2:
         raise ValueError(f"{name}: tensor: expected at least two dimensions, got shape {tensor.shape}")
     window = math.prod(tensor.shape[2:])
@@ -63,7 +67,11 @@ def fans(name: str, tensor: Tensor) -> tuple[int, int]:
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """How much a weight must grow to make up for what a nonlinearity takes; `param` is leaky_relu's slope below 0."""
+    """Return the factor for a weight's standard deviation that makes up for the shrinking of a nonlinearity.
+
+    linear, sigmoid: 1; tanh: 5/3; relu: sqrt(2); leaky_relu: sqrt(2 / (1 + param^2)), param (default 0.01) the slope
+    below 0. Raises ValueError for another name. He et al., Delving deep into rectifiers (2015), section 2.2.
+    """
     if nonlinearity == "leaky_relu":
         return math.sqrt(2.0 / (1.0 + (0.01 if param is None else param) ** 2))
     if nonlinearity not in _GAINS:
@@ -73,8 +81,9 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
-    """Drawn evenly from [-b, b), b = gain sqrt(6 / (fan_in + fan_out)): the variance of signals and gradients stays.
+    """Draw each number uniformly from [-b, b), b = gain sqrt(6 / (fan_in + fan_out)).
 
+    The variance of signals and of gradients then stays about equal from layer to layer. Raises as `fans` does.
     Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks (2010), eq. 16.
     """
     bound = gain * math.sqrt(6.0 / max(1, sum(fans("xavier_uniform_", tensor))))
@@ -82,14 +91,15 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
-    """Normal with standard deviation gain sqrt(2 / (fan_in + fan_out)); Glorot and Bengio (2010), eq. 12."""
+    """Draw from N(0, std^2), std = gain sqrt(2 / (fan_in + fan_out)). Glorot and Bengio (2010), eq. 12."""
     return normal_(tensor, 0.0, gain * math.sqrt(2.0 / max(1, sum(fans("xavier_normal_", tensor)))))
 
 
 def kaiming_uniform_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
-    """Drawn evenly from [-b, b), b = gain sqrt(3 / fan); `a` is the slope below 0 that gain is computed for.
+    """Draw each number uniformly from [-b, b), b = gain sqrt(3 / fan), gain = calculate_gain(nonlinearity, a).
 
-    With a = sqrt(5), b = 1 / sqrt(fan_in). He et al., Delving deep into rectifiers (2015), section 2.2.
+    mode chooses the fan: 'fan_in' or 'fan_out', else ValueError. a = sqrt(5) gives b = 1 / sqrt(fan_in).
+    He et al., Delving deep into rectifiers (2015), section 2.2.
     """
     if mode not in ("fan_in", "fan_out"):
         raise ValueError(f"kaiming_uniform_: mode: expected 'fan_in' or 'fan_out', got {mode!r}")
@@ -99,11 +109,12 @@ def kaiming_uniform_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonli
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
-    """gain Q, Q drawn evenly from the matrices with orthonormal rows (or columns, if there are more rows).
+    """Set tensor [m, ...], read as a matrix of m rows, to gain Q, Q uniform among matrices with orthonormal rows.
 
-    Dimensions from the second on count as one. Saxe et al., Exact solutions to the nonlinear dynamics of
-    learning in deep linear neural networks (2014); the signs make the draw even: Mezzadri, How to generate
-    random matrices from the classical compact groups (2007), section 5.
+    With more rows than columns the columns are orthonormal. Raises ValueError for fewer than two dimensions. Saxe et
+    al., Exact solutions to the nonlinear dynamics of learning in deep linear neural networks (2014). The signs of R
+    make the distribution uniform: Mezzadri, How to generate random matrices from the classical compact groups (2007),
+    section 5.
     """
     if tensor.ndim < 2:
         raise ValueError(f"orthogonal_: tensor: expected at least two dimensions, got shape {tensor.shape}")

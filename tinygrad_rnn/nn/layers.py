@@ -14,20 +14,20 @@ from . import init
 from .module import Module, Parameter
 
 
-def _sizes(layer: str, least: int = 1, **sizes: Any) -> None:
-    """Raise unless each is a whole number from `least` up."""
+def _check_sizes(layer: str, least: int = 1, **sizes: Any) -> None:
+    """Raise ValueError unless each size is a whole number from `least` up."""
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < least:
             raise ValueError(f"{layer}: {name}: expected a whole number from {least} up, got {size!r}")
 
 
-def _unset(shape: Sequence[int], dtype: Any, device: Any) -> Parameter:
-    """A parameter that `reset_parameters` is yet to fill."""
+def new_parameter(shape: Sequence[int], dtype: Any, device: Any) -> Parameter:
+    """Return a parameter of zeros; the layer's `reset_parameters` draws its first values."""
     return Parameter(zeros(shape, dtype=dtype, device=device))
 
 
 def _reset_affine(layer: Linear | Conv2d) -> None:
-    """Weight and bias from U(-b, b), b = 1 / sqrt(fan_in)."""
+    """Draw weight and bias from U(-b, b), b = 1 / sqrt(fan_in)."""
     weight, bias = layer._read("weight"), layer._read("bias", optional=True)
     init.kaiming_uniform_(weight, a=math.sqrt(5.0))
     if bias is not None:
@@ -36,10 +36,10 @@ def _reset_affine(layer: Linear | Conv2d) -> None:
 
 
 class Linear(Module):
-    """y = x W^T + b; x [..., in_features] -> y [..., out_features].
+    """y = x W^T + b; x [..., in_features] -> y [..., out_features], in the dtype of the weight.
 
     weight [out_features, in_features] and bias [out_features] (None with bias=False) are drawn from U(-b, b),
-    b = 1 / sqrt(in_features).
+    b = 1 / sqrt(in_features). Raises ValueError for a shape, TypeError for a dtype that does not fit.
     """
 
     weight: Parameter
@@ -49,14 +49,14 @@ class Linear(Module):
         self, in_features: int, out_features: int, bias: bool = True, *, device: Any = None, dtype: Any = "float32"
     ):
         super().__init__()
-        _sizes("Linear", 0, in_features=in_features, out_features=out_features)
+        _check_sizes("Linear", 0, in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
-        self.weight = _unset((out_features, in_features), dtype, device)
-        self.register_parameter("bias", _unset((out_features,), dtype, device) if bias else None)
+        self.weight = new_parameter((out_features, in_features), dtype, device)
+        self.register_parameter("bias", new_parameter((out_features,), dtype, device) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw weight and bias anew."""
+        """Draw weight and bias again."""
         _reset_affine(self)
 
     def forward(self, x: Any) -> Any:
@@ -69,8 +69,8 @@ class Linear(Module):
 class Embedding(Module):
     """y = weight[index]; index: integers of any shape [...] -> y [..., embedding_dim].
 
-    weight [num_embeddings, embedding_dim] is drawn from N(0, 1). The row `padding_idx`, where given (a negative one
-    counts from the end), begins as zeros and gets no gradient.
+    weight [num_embeddings, embedding_dim] is drawn from N(0, 1). The row `padding_idx` (a negative one counts from
+    the end; None: no such row) begins as zeros and gets no gradient. Raises IndexError for an index outside the rows.
     """
 
     weight: Parameter
@@ -85,17 +85,17 @@ class Embedding(Module):
         dtype: Any = "float32",
     ):
         super().__init__()
-        _sizes("Embedding", 0, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        _check_sizes("Embedding", 0, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = F.row_of("Embedding", padding_idx, num_embeddings)
-        self.weight = _unset((num_embeddings, embedding_dim), dtype, device)
+        self.weight = new_parameter((num_embeddings, embedding_dim), dtype, device)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the weight anew."""
+        """Draw the weight again, and set the row `padding_idx` to zeros."""
         init.normal_(self.weight)
         if self.padding_idx is not None:
-            self.weight.array[self.padding_idx] = 0.0  # the array that normal_ has just made is nobody else's
+            self.weight.array[self.padding_idx] = 0.0  # normal_ has just made this array, so nobody else holds it
 
     def forward(self, index: Any) -> Any:
         return F.embedding(index, self._read("weight"), self.padding_idx)
@@ -106,10 +106,10 @@ class Embedding(Module):
 
 
 class LayerNorm(Module):
-    """y = (x - mean) / sqrt(var + eps) * weight + bias, over the last dimensions, those of `normalized_shape`.
+    """y = (x - mean) / sqrt(var + eps) * weight + bias; x [..., *normalized_shape] -> y of the same shape.
 
-    x [..., *normalized_shape] -> y of the same shape; var is the mean square distance (over n, not n - 1).
-    weight begins as 1 and bias as 0; both are None with elementwise_affine=False, the bias with bias=False.
+    mean and var are taken over the dimensions of normalized_shape; var divides by n, not n - 1. weight begins as 1
+    and bias as 0, both of normalized_shape; elementwise_affine=False makes both None, bias=False the bias alone.
     Ba et al., Layer Normalization (2016), section 3.
     """
 
@@ -130,14 +130,14 @@ class LayerNorm(Module):
         shape = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (normalized_shape,)
         if not shape:
             raise ValueError("LayerNorm: normalized_shape: expected at least one size, got none")
-        _sizes("LayerNorm", **{"normalized_shape" + f"[{i}]" * (len(shape) > 1): n for i, n in enumerate(shape)})
+        _check_sizes("LayerNorm", **{"normalized_shape" + f"[{i}]" * (len(shape) > 1): n for i, n in enumerate(shape)})
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
-        self.register_parameter("weight", _unset(shape, dtype, device) if elementwise_affine else None)
-        self.register_parameter("bias", _unset(shape, dtype, device) if elementwise_affine and bias else None)
+        self.register_parameter("weight", new_parameter(shape, dtype, device) if elementwise_affine else None)
+        self.register_parameter("bias", new_parameter(shape, dtype, device) if elementwise_affine and bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Weight to 1 and bias to 0."""
+        """Set the weight to 1 and the bias to 0."""
         if self.weight is not None:
             init.ones_(self.weight)
         if self.bias is not None:
@@ -154,8 +154,11 @@ class LayerNorm(Module):
 class Conv2d(Module):
     """Two-dimensional convolution; x [N, in_channels, height, width] -> [N, out_channels, height', width'].
 
-    See `functional.conv2d` for the equation. weight [out_channels, in_channels, *kernel_size] and bias [out_channels]
-    are drawn from U(-b, b), b = 1 / sqrt(in_channels * kernel height * kernel width).
+    height' = (height + 2 padding - kernel height) // stride + 1, width' likewise; see `functional.conv2d` for the
+    equation and the errors. kernel_size, stride, padding: one number, or (height, width).
+
+    weight [out_channels, in_channels, *kernel_size] and bias [out_channels] (None with bias=False) are drawn
+    from U(-b, b), b = 1 / sqrt(in_channels * kernel height * kernel width).
     """
 
     weight: Parameter
@@ -175,17 +178,17 @@ class Conv2d(Module):
     ):
         super().__init__()
         kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
-        _sizes("Conv2d", in_channels=in_channels, out_channels=out_channels)
+        _check_sizes("Conv2d", in_channels=in_channels, out_channels=out_channels)
         if len(kernel) != 2 or any(not isinstance(n, int) or n < 1 for n in kernel):
             raise ValueError(f"Conv2d: kernel_size: expected one or two whole numbers from 1 up, got {kernel_size!r}")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.stride, self.padding = kernel, stride, padding
-        self.weight = _unset((out_channels, in_channels, *kernel), dtype, device)
-        self.register_parameter("bias", _unset((out_channels,), dtype, device) if bias else None)
+        self.weight = new_parameter((out_channels, in_channels, *kernel), dtype, device)
+        self.register_parameter("bias", new_parameter((out_channels,), dtype, device) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw weight and bias anew."""
+        """Draw weight and bias again."""
         _reset_affine(self)
 
     def forward(self, x: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Losses as modules; the equations are those of the functions of the same names in `functional`."""
+"""Losses as modules. Each calls the function of the same name in `functional`, which gives shapes and errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .module import Module
 
 
 class MSELoss(Module):
-    """(input - target)^2, averaged or summed; see `functional.mse_loss`."""
+    """The mean of (input - target)^2, or its sum, or each element; reduction: 'mean', 'sum', 'none'. See `mse_loss`."""
 
     def __init__(self, reduction: str = "mean"):
         super().__init__()
@@ -21,7 +21,7 @@ class MSELoss(Module):
 
 
 class CrossEntropyLoss(Module):
-    """-log softmax(input)[target], averaged or summed; see `functional.cross_entropy`.
+    """The mean of -log softmax(input)[target], input [N, C], target [N]; see `functional.cross_entropy`.
 
     weight: a tensor [C], saved with the module's parameters but not trained.
     """
@@ -46,9 +46,9 @@ class CrossEntropyLoss(Module):
 
 
 class BCEWithLogitsLoss(Module):
-    """-target log sigmoid(input) - (1 - target) log(1 - sigmoid(input)), averaged or summed.
+    """The mean of -target log sigmoid(input) - (1 - target) log(1 - sigmoid(input)), input and target [...].
 
-    weight, pos_weight: tensors that broadcast to the input, saved with the parameters but not trained; see
+    weight, pos_weight: tensors that broadcast to the input, saved with the parameters but not trained. See
     `functional.binary_cross_entropy_with_logits`.
     """
 

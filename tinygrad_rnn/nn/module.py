@@ -1,4 +1,4 @@
-"""Module: a layer or a model, as a tree of parameters with names."""
+"""Module: the base of layers and models, a tree of named parameters, buffers and sub-modules."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from ..tensor import Tensor
 from ..tensor.conversion import convert, dtype_and_device
 from ..tensor.creation import tensor
 
-_NOTHING = object()
+_MISSING = object()
 
 
 class Parameter(Tensor):
-    """A leaf that a module owns and an optimiser changes. Assigning one to a module's attribute registers it.
+    """A leaf tensor that an optimiser changes. A module registers the parameters assigned to its attributes.
 
-    data: a tensor, whose numbers it takes over, or what `tensor` makes one of. Floating, if requires_grad.
-    A recurrent layer that has run in inference has made its parameters' arrays read-only, as it keeps them packed.
+    data: a tensor, whose array the parameter shares, or anything that `tensor` accepts; a floating dtype is needed
+    for requires_grad=True. Inference of a recurrent layer makes its parameters' arrays read-only, as the layer keeps
+    a packed copy of them: change a parameter through its own methods (`copy_`), not through the array.
     """
 
     __slots__ = ()
@@ -33,13 +34,13 @@ class Parameter(Tensor):
 
 
 class Module:
-    """Base of layers and models: assign parameters, buffers and modules as attributes, define `forward`.
+    """Base of layers and models: a subclass assigns parameters and sub-modules as attributes, and defines `forward`.
 
-    A `Parameter` or a `Module` that is assigned to an attribute is registered under its name; None keeps the
-    name and empties its place. A tensor that is assigned where a parameter was (a weight computed from others,
-    for weight drop or normalisation) takes its place: it is used, but no longer trained or saved.
+    A `Parameter` or a `Module` that is assigned to an attribute is registered under the attribute's name. None
+    removes the value and keeps the name. A tensor that is assigned in place of a parameter (a weight computed from
+    others, for weight drop or normalisation) is used in calls, but no longer trained or saved.
 
-    `training` says whether dropout and the like are on: see `train` and `eval`.
+    `training` tells whether dropout and the like are on; `train` and `eval` set it.
     """
 
     training: bool
@@ -50,14 +51,17 @@ class Module:
             object.__setattr__(self, name, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What a call of the module computes; each kind of module defines its own."""
+        """Compute the result of a call. Every subclass defines its own; the base raises TypeError."""
         raise TypeError(f"{type(self).__name__}: expected a subclass that defines forward, got none")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles: all attributes, none of them a recorded tensor, whose graph cannot be copied."""
+        """Return all attributes, for a copy or a pickle.
+
+        Raises RuntimeError for an attribute that is a recorded tensor, as its graph cannot be copied.
+        """
         for name, value in self.__dict__.items():
             if isinstance(value, Tensor) and not value.is_leaf:
                 raise RuntimeError(
@@ -69,7 +73,7 @@ class Module:
     # Registration
 
     def _register(self, registry: str, name: str, value: Any) -> None:
-        """Put a value into one registry, in its place if the name is there, and out of all else that has the name."""
+        """Store a value in one registry, and remove everything else that has the name. A known name keeps its place."""
         if "_parameters" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__}.{name}: expected super().__init__() to be called first")
         if not isinstance(name, str) or not name or "." in name:
@@ -117,110 +121,109 @@ class Module:
         object.__delattr__(self, name)
 
     def _read(self, name: str, optional: bool = False) -> Any:
-        """Return the tensor that a call of this module uses under a name: parameter, buffer, or attribute (computed).
+        """Return the tensor of this name: a parameter, a buffer, or an attribute (a computed tensor).
 
-        optional: the module also works where None stands in its place. Raises AttributeError where nothing has the
-        name, TypeError where it is no tensor.
+        optional: also accept None. Raises AttributeError for a name that is missing, TypeError for another value.
         """
         value = self._parameters.get(name)
         if isinstance(value, Tensor):
             return value
-        value = getattr(self, name, _NOTHING)
+        value = getattr(self, name, _MISSING)
         if isinstance(value, Tensor) or value is None and optional:
             return value
-        got = "nothing" if value is _NOTHING else "None" if value is None else type(value).__name__
-        raise (AttributeError if value is _NOTHING else TypeError)(
+        got = "nothing" if value is _MISSING else "None" if value is None else type(value).__name__
+        raise (AttributeError if value is _MISSING else TypeError)(
             f"{type(self).__name__}: {name}: expected a parameter, a buffer or a tensor as attribute, got {got}"
         )
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
-        """Add a parameter under a name; None reserves the name without a parameter."""
-        self._register("_parameters", name, _of("register_parameter", name, Parameter, param))
+        """Add a parameter under a name; None reserves the name. Raises TypeError for any other value."""
+        self._register("_parameters", name, _instance_or_none("register_parameter", name, Parameter, param))
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Add a tensor that is not trained; it is saved with the parameters unless persistent=False."""
-        self._register("_buffers", name, _of("register_buffer", name, Tensor, tensor))
+        """Add a tensor that is not trained. `state_dict` includes it unless persistent=False."""
+        self._register("_buffers", name, _instance_or_none("register_buffer", name, Tensor, tensor))
         if not persistent:
             self._not_saved.add(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
-        """Add a sub-module under a name, which need not be an identifier."""
-        self._register("_modules", name, _of("add_module", name, Module, module))
+        """Add a sub-module under a name, which need not be an identifier but has no dots."""
+        self._register("_modules", name, _instance_or_none("add_module", name, Module, module))
 
-    # The tree
+    # Traversal
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """(name, sub-module), one level deep."""
+        """Yield (name, sub-module) of the direct sub-modules."""
         return ((name, module) for name, module in self._modules.items() if module is not None)
 
     def children(self) -> Iterator[Module]:
-        """The sub-modules, one level deep."""
+        """Yield the direct sub-modules."""
         return (module for _, module in self.named_children())
 
-    def _walk(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all below it with dotted names; a shared one under each of its names."""
+    def _traverse(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """Yield (dotted name, module) of this module and all below it; a shared module comes under each name."""
         yield prefix, self
         for name, module in self.named_children():
-            yield from module._walk(f"{prefix}.{name}" if prefix else name)
+            yield from module._traverse(f"{prefix}.{name}" if prefix else name)
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """(dotted name, module) of this module, under the name `prefix`, and of all below; a shared one comes once."""
-        return _each_once(self._walk(prefix))
+        """Yield (dotted name, module) of this module, named `prefix`, and of all below; a shared one comes once."""
+        return _each_once(self._traverse(prefix))
 
     def modules(self) -> Iterator[Module]:
-        """This module and all below it, each once."""
+        """Yield this module and all below it, each once."""
         return (module for _, module in self.named_modules())
 
     def _named(self, prefix: str, *registries: str) -> Iterator[tuple[str, Any]]:
-        """(dotted name, value) of what is in the registries, here and below; a shared value under each of its names."""
-        for path, module in self._walk(prefix):
+        """Yield (dotted name, value) from the registries, here and below; a shared value comes under each name."""
+        for path, module in self._traverse(prefix):
             for registry in registries:
                 for name, value in module.__dict__[registry].items():
                     if value is not None:
                         yield (f"{path}.{name}" if path else name), value
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
-        """(dotted name, parameter) of this module and all below; a shared parameter comes once."""
+        """Yield (dotted name, parameter) of this module and all below; a shared parameter comes once."""
         return _each_once(self._named(prefix, "_parameters"))
 
     def parameters(self) -> Iterator[Parameter]:
-        """All parameters, each once, for an optimiser."""
+        """Yield all parameters, each once, for an optimiser."""
         return (value for _, value in self.named_parameters())
 
     def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        """(dotted name, buffer) of this module and all below; a shared buffer comes once."""
+        """Yield (dotted name, buffer) of this module and all below; a shared buffer comes once."""
         return _each_once(self._named(prefix, "_buffers"))
 
     def buffers(self) -> Iterator[Tensor]:
-        """All buffers, each once."""
+        """Yield all buffers, each once."""
         return (value for _, value in self.named_buffers())
 
     # Modes
 
     def train(self, mode: bool = True) -> Any:
-        """Turn dropout and the like on (or off), here and below; returns the module."""
+        """Turn dropout and the like on (mode=False: off), here and below. Return the module."""
         for module in self.modules():
             object.__setattr__(module, "training", bool(mode))
         return self
 
     def eval(self) -> Any:
-        """Turn dropout and the like off, here and below; returns the module."""
+        """Turn dropout and the like off, here and below. Return the module."""
         return self.train(False)
 
     def requires_grad_(self, requires_grad: bool = True) -> Any:
-        """Set `requires_grad` of all parameters; returns the module."""
+        """Set `requires_grad` of all parameters. Return the module."""
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of all parameters, or with set_to_none=False make them zeros."""
+        """Set the gradients of all parameters to None, or to zeros with set_to_none=False."""
         for parameter in self.parameters():
             if parameter.grad is not None:
                 parameter.grad = None if set_to_none else Tensor(np.zeros_like(parameter.array))
 
     def apply(self, fn: Callable[[Module], Any]) -> Any:
-        """Call fn on every module below and on this one; returns the module."""
+        """Call fn on every module below, then on this one. Return the module."""
         for module in self.children():
             module.apply(fn)
         fn(self)
@@ -229,7 +232,8 @@ class Module:
     def to(self, *targets: Any, dtype: Any = None, device: Any = None) -> Any:
         """Convert floating parameters, their gradients and buffers to float32 or float64, or move all to a device.
 
-        Done in place: parameters stay the tensors that an optimiser knows. Returns the module.
+        The change is in place, so an optimiser keeps its parameters. Return the module. Raises TypeError for a dtype
+        that is not floating.
         """
         dtype, device = dtype_and_device(targets, dtype, device)
         if dtype is not None and dtype.kind != "f":
@@ -239,44 +243,45 @@ class Module:
         return self
 
     def cpu(self) -> Any:
-        """Move to the CPU, in place."""
+        """Move to the CPU, in place. Return the module."""
         return self.to("cpu")
 
     def cuda(self, device: Any = "cuda") -> Any:
-        """Move to a GPU, by its name or number, in place; the current one by default."""
+        """Move to a GPU, given by name or number (default: the current one), in place. Return the module."""
         return self.to(device=gpu_name(device))
 
     def double(self) -> Any:
-        """Convert to float64, in place."""
+        """Convert to float64, in place. Return the module."""
         return self.to("float64")
 
     def float(self) -> Any:
-        """Convert to float32, in place."""
+        """Convert to float32, in place. Return the module."""
         return self.to("float32")
 
     # Saving
 
     def _saved(self) -> Iterator[tuple[str, Any]]:
-        for path, module in self._walk():
+        """Yield (dotted name, tensor) of all parameters and persistent buffers, in the order of `state_dict`."""
+        for path, module in self._traverse():
             for registry in (module._parameters, module._buffers):
                 for name, value in registry.items():
                     if value is not None and name not in module._not_saved:
                         yield (f"{path}.{name}" if path else name), value
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Name -> tensor of all parameters and buffers: copies, without gradients; a shared one under each name.
+        """Return copies of all parameters and persistent buffers by dotted name, without gradients.
 
-        `safetensors.numpy.save` takes it as it is, for a model on the CPU.
+        A shared tensor comes under each of its names. `safetensors.numpy.save` accepts the result of a model on the
+        CPU.
         """
         return OrderedDict((name, value.detach().clone()) for name, value in self._saved())
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
-        """Take over parameters and buffers by name: tensors or arrays, PyTorch's among them, in this module's dtype.
+        """Copy values into parameters and buffers by dotted name, converted to the dtype of each.
 
-        bfloat16 and float16 among them; `nn.utils.load_file` reads a safetensors file that holds such numbers.
-
-        Everything is checked before anything changes. Raises KeyError for names that are missing or unknown (not
-        with strict=False), ValueError for shapes that do not fit, TypeError for what is not numbers.
+        state_dict: tensors or arrays, also PyTorch's, also bfloat16 and float16; `nn.utils.load_file` reads such
+        files. Everything is checked before anything changes. Raises KeyError for a missing or unknown name (not with
+        strict=False), ValueError for a shape that does not fit, TypeError for a value that is not numeric.
         """
         own = dict(self._saved())
         missing, unknown = [n for n in own if n not in state_dict], [n for n in state_dict if n not in own]
@@ -284,8 +289,8 @@ class Module:
             name = type(self).__name__
             raise KeyError(f"load_state_dict: expected the names of {name}, got missing {missing}, unknown {unknown}")
         given = {name: half_as_float32(value) for name, value in state_dict.items() if name in own}
-        taken = {name: to_numpy(value, f"load_state_dict: {name}", any_dtype=True) for name, value in given.items()}
-        arrays = {name: np.asarray(array, order="C") for name, array in taken.items()}
+        on_host = {name: to_numpy(value, f"load_state_dict: {name}", any_dtype=True) for name, value in given.items()}
+        arrays = {name: np.asarray(array, order="C") for name, array in on_host.items()}
         for name, array in arrays.items():
             if array.dtype.kind not in "fiub":
                 raise TypeError(f"load_state_dict: {name}: expected numbers, got {array.dtype}")
@@ -300,10 +305,10 @@ class Module:
             for name, array in arrays.items():
                 own[name].copy_(array)
 
-    # Reading
+    # Printing
 
     def extra_repr(self) -> str:
-        """What stands in the brackets of this module's line."""
+        """Return the text between the brackets of this module's line in `repr`."""
         return ""
 
     def __repr__(self) -> str:
@@ -312,7 +317,7 @@ class Module:
 
 
 def _each_once(named: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """The pairs whose value has not come before."""
+    """Yield the pairs whose value has not come before."""
     seen: set[int] = set()
     for name, value in named:
         if id(value) not in seen:
@@ -320,8 +325,8 @@ def _each_once(named: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _of(caller: str, name: str, kind: type, value: Any) -> Any:
-    """value, or an error unless it is of this kind or None."""
+def _instance_or_none(caller: str, name: str, kind: type, value: Any) -> Any:
+    """Return value; raise TypeError unless it is None or an instance of `kind`."""
     if value is not None and not isinstance(value, kind):
         raise TypeError(f"{caller}: {name}: expected a {kind.__name__} or None, got {type(value).__name__}")
     return value

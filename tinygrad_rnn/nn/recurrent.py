@@ -1,4 +1,4 @@
-"""Recurrent layers: a cell run over sequences, in layers and directions."""
+"""Recurrent layers: a cell over sequences, stacked in layers, in one direction or both."""
 
 from __future__ import annotations
 
@@ -18,29 +18,31 @@ from ..sequence import fused
 from ..tensor import Tensor
 from ..tensor.conversion import as_dtype
 from .functional import dropout as drop
-from .recurrent_call import Call
-from .recurrent_parameters import Parametrised, Place, plain_states
+from .recurrent_call import LayerCall, numpy_states
+from .recurrent_parameters import ParameterSpec, RecurrentBase
 
 
-class Recurrent(Parametrised):
+class Recurrent(RecurrentBase):
     """Any cell over sequences, stacked in layers, in one direction or both.
 
-    For each layer and direction and t = 1..T: state_t = cell(W x_t + b_ih, U h_(t-1) + b_hh, state_(t-1)); a layer's
-    outputs h are the next layer's x, those of both directions side by side.
+    Each layer and direction computes, for t = 1..T: state_t = cell(W x_t + b_ih, U h_(t-1) + b_hh, state_(t-1)).
+    The next layer's x are the outputs h, those of both directions concatenated. See `forward` for shapes and errors.
 
     cell: a function under `@cell`, or a built-in's name: rnn_tanh, rnn_relu, lstm, gru, gru_reset_before,
         peephole_lstm, cifg_lstm.
-    bias: with b_ih and b_hh. batch_first: x and output are [N, T, ...]. dropout: probability that an output of any
-        layer but the last is dropped in training. bidirectional: a second run from each sequence's end, its
-        output beside the first's. proj_size: h is multiplied by weight_hr and has that size (0: not).
-    learn_initial_state: the initial states are parameters (h_0_l0, ...) where none are given.
-    return_states: also return the sequences of all states.
-    recompute_every: for very long sequences: between forward and backward keep the states of every so many steps
-        only, and in the backward compute the rest again: a third more arithmetic (0: keep everything).
+    bias: with b_ih and b_hh. batch_first: x and output are [N, T, ...]. dropout: the probability with which training
+        sets an output of a layer to 0 before the next layer reads it. bidirectional: add a second direction, which
+        reads each sequence from its end. proj_size: P, the size of h = weight_hr h' (0: no projection, P = H).
+    learn_initial_state: a call without `state` starts from the parameters h_0_l0, ... (zeros at first).
+    return_states: a call also returns the sequences of all states.
+    recompute_every: n saves the states of every n-th step only, for very long sequences; the backward pass computes
+        the steps between again, about a third more arithmetic (0: save every step).
+    dtype: float32 or float64, of the parameters, and expected of x and the states. device: "cpu" (None) or a GPU.
 
     Parameters, for layer l and G gates (suffix _reverse for the second direction): weight_ih_l [G H, I],
     weight_hh_l [G H, P], bias_ih_l, bias_hh_l [G H], weight_hr_l [P, H], p_<name>_l [H] for a cell's params; all
     drawn from U(-1/sqrt(H), 1/sqrt(H)). A gate has rows only in those weights that the cell's equations use.
+    Raises ValueError or TypeError for a setting that is not allowed, AttributeError where one is changed later.
     """
 
     def __init__(
@@ -74,24 +76,29 @@ class Recurrent(Parametrised):
                 f"got {proj_size}"
             )
         self.output_size = self.proj_size or self.hidden_size
-        self._ways = ("", "_reverse") if self.bidirectional else ("",)
-        self.suffixes = [f"_l{k}{way}" for k in range(self.num_layers) for way in self._ways]
+        directions = ("", "_reverse") if self.bidirectional else ("",)
+        self.suffixes = [f"_l{k}{direction}" for k in range(self.num_layers) for direction in directions]
         names = (*fused.WEIGHT_NAMES, *(f"p_{name}" for name in self.step.params))
         self._weight_names = [[name + suffix for name in names] for suffix in self.suffixes]
         self._widths = [self.state_size(i) for i in range(len(self.step.states))]
         self._make_parameters(dtype, device)
 
     def state_size(self, i: int) -> int:
-        """Numbers of the i-th state of each sequence."""
+        """Return the size of the i-th state: P for h, H for the others."""
         return self.output_size if i == 0 else self.hidden_size
 
-    def _places(self) -> Iterator[Place]:
+    @property
+    def _num_directions(self) -> int:
+        """2 for a bidirectional layer, else 1."""
+        return 2 if self.bidirectional else 1
+
+    def _parameter_specs(self) -> Iterator[ParameterSpec]:
         for suffix in self.suffixes:
-            below = self.input_size if suffix.startswith("_l0") else self.output_size * len(self._ways)
-            yield from self._places_of(suffix, below, self.proj_size)
+            features = self.input_size if suffix.startswith("_l0") else self.output_size * self._num_directions
+            yield from self._specs_with_suffix(suffix, features, self.proj_size)
             if self.learn_initial_state:
                 for i, state in enumerate(self.step.states):
-                    yield Place(f"{state}_0{suffix}", (self.state_size(i),), 0.0)
+                    yield ParameterSpec(f"{state}_0{suffix}", (self.state_size(i),), 0.0)
 
     def extra_repr(self) -> str:
         parts = [] if type(self) is not Recurrent else [self.cell.name]
@@ -110,91 +117,95 @@ class Recurrent(Parametrised):
         lengths: Any = None,
         inputs: Mapping[str, Any] | None = None,
     ) -> tuple[Any, ...]:
-        """Run over sequences.
+        """Compute the outputs and last states of sequences.
 
-        x [T, N, I], or [N, T, I] with batch_first, or one sequence [T, I].
-        state: the initial states [layers * directions, N, size], one tensor, or a tuple for a cell of several;
-            None: 0.
+        x: [T, N, I], or [N, T, I] with batch_first, or one sequence [T, I].
+        state: the initial states, each [layers * directions, N, size]: one tensor, or a tuple for a cell with several
+            states; None: zeros, or the learned ones.
         lengths: the real length of each sequence, N whole numbers from 0 to T in any order. Outputs past the end are
             0, and the last state is that of the last real step, in both directions.
-        inputs: what the cell asks for by name, [T, N, H] (or [N, T, H]) for each step, [N, H] for each sequence or
-            [H]; a list holds one for each layer and direction.
+        inputs: the cell's own inputs by name, each [T, N, H] (or [N, T, H]) per step, [N, H] per sequence or [H]; a
+            list holds one for each layer and direction.
 
         Returns (output, state): output [T, N, P * directions], state shaped as the argument; with return_states a
         third, a tuple with the sequence of each state, [layers * directions, T, N, size], T and N as in x.
+        Raises ValueError for a shape or length, TypeError for a dtype that does not fit, naming the argument.
         """
         if not is_grad_enabled() and lengths is None and inputs is None:
-            found = self._infer(x, state)
+            found = self._fast_inference(x, state)
             if found is not None:
                 return found
-        call = Call(self, x, lengths)
+        call = LayerCall(self, x, lengths)
         initial = call.initial(state)
-        runs = self._runs(call, initial, self._side_inputs(inputs, call))
-        sequences, finals = zip(*runs)
-        output = _side_by_side(runs[-len(self._ways) :])
+        runs = self._run_layers(call, initial, self._side_inputs(inputs, call))
+        outputs, finals = zip(*runs)
+        output = _concatenated_h(runs[-self._num_directions :])
         last = tuple(map(_stacked, zip(*finals)))
-        every = tuple(map(_stacked, zip(*sequences))) if self.return_states else None
-        return call.results(output, last, every)
+        sequences = tuple(map(_stacked, zip(*outputs))) if self.return_states else None
+        return call.results(output, last, sequences)
 
-    def _runs(self, call: Call, initial: Sequence[Any], inputs: Sequence[Any]) -> list[fused.Run]:
-        """For each layer and direction the sequences and the last states, as `fused.run` returns them."""
-        ways, options = len(self._ways), (self.return_states, self.recompute_every)
+    def _run_layers(self, call: LayerCall, initial: Sequence[Any], inputs: Sequence[Any]) -> list[fused.Run]:
+        """Return, for each layer and direction, the sequences and the last states as `fused.run` returns them."""
+        directions, options = self._num_directions, (self.return_states, self.recompute_every)
 
         def arguments(k: int, x: Any) -> SequenceArgs:
-            return self._arguments(k, x, initial[k], inputs[k], call.lengths, k % ways == 1)
+            return self._sequence_args(k, x, initial[k], inputs[k], call.lengths, k % directions == 1)
 
-        if self.num_layers > 1 and ways == 1 and not (self.dropout and self.training):
+        if self.num_layers > 1 and directions == 1 and not (self.dropout and self.training):
             stack = [arguments(k, None if k else call.x) for k in range(self.num_layers)]
             return fused.run_stack(self.cell, stack, *options)
-        found, below = list[fused.Run](), call.x
-        for first in range(0, len(self.suffixes), ways):
+        runs, x = list[fused.Run](), call.x
+        for first in range(0, len(self.suffixes), directions):
             if first:
-                below = drop(_side_by_side(found[-ways:]), self.dropout, self.training)
-            found += fused.run_directions(self.cell, [arguments(first + way, below) for way in range(ways)], *options)
-        return found
+                x = drop(_concatenated_h(runs[-directions:]), self.dropout, self.training)
+            runs += fused.run_directions(self.cell, [arguments(first + i, x) for i in range(directions)], *options)
+        return runs
 
-    def _infer(self, x: Any, state: Any) -> tuple[Any, ...] | None:
-        """`forward` in the plain case, by the short way; None in any other, for errors too."""
+    def _fast_inference(self, x: Any, state: Any) -> tuple[Any, ...] | None:
+        """Return what `forward` returns, with few checks, for a tensor [T, N, I] on the CPU and NumPy states.
+
+        Return None in any other case, also for wrong arguments: `forward` then computes, or raises the error.
+        """
         step, runs = self.step, len(self.suffixes)
         if type(x) is not Tensor or self.batch_first or self.return_states or step.inputs or self.learn_initial_state:
             return None
-        below = x.array
-        if type(below) is not np.ndarray or self.dropout and self.training and self.num_layers > 1:
+        features = x.array  # of the current layer's input
+        if type(features) is not np.ndarray or self.dropout and self.training and self.num_layers > 1:
             return None
         weights = self._weights(0)
-        shape, dtype, first = below.shape, below.dtype, weights[0].array
+        shape, dtype, first = features.shape, features.dtype, weights[0].array
         if len(shape) != 3 or shape[2] != self.input_size or dtype != first.dtype or type(first) is not np.ndarray:
             return None
-        batch, finals, ways, given = shape[1], [], len(self._ways), None
+        batch, finals, directions, given = shape[1], [], self._num_directions, None
         if state is None:
-            starts = [np.zeros((batch, width), dtype) for width in self._widths]
+            starts = [np.zeros((batch, size), dtype) for size in self._widths]
         else:
-            given = plain_states(state, (runs, batch), self._widths, dtype)
+            given = numpy_states(state, (runs, batch), self._widths, dtype)
             if given is None:
                 return None
         for layer in range(self.num_layers):
-            outs = []
-            for k in range(layer * ways, (layer + 1) * ways):
+            outputs = []
+            for k in range(layer * directions, (layer + 1) * directions):
                 if given:
                     starts = [np.ascontiguousarray(start[k]) for start in given]
                 weights = self._weights(k) if k else weights
-                found = fused.infer(step, weights, np.ascontiguousarray(below), starts, k % ways == 1)
+                found = fused.infer(step, weights, np.ascontiguousarray(features), starts, k % directions == 1)
                 if found is None:
                     return None
-                outs.append(found[0])
+                outputs.append(found[0])
                 finals.append(found[1])
-            below = outs[0] if ways == 1 else np.concatenate(outs, 2)
+            features = outputs[0] if directions == 1 else np.concatenate(outputs, 2)
         if runs == 1:
             last = [boxed(s[None]) for s in finals[0]]
         else:
             last = [boxed(np.stack(s)) for s in zip(*finals)]
-        return boxed(below), last[0] if len(last) == 1 else tuple(last)
+        return boxed(features), last[0] if len(last) == 1 else tuple(last)
 
     def _weights(self, k: int) -> list[Any]:
-        """The weights of a layer and direction, then the cell's parameters; None for one that it does not have."""
+        """Return the weights of the k-th layer and direction, then the cell's parameters; None for an omitted one."""
         return self._weights_named(self._weight_names[k])
 
-    def _arguments(self, k: int, x: Any, initial: Any, inputs: Any, lengths: Any, reverse: bool) -> SequenceArgs:
+    def _sequence_args(self, k: int, x: Any, initial: Any, inputs: Any, lengths: Any, reverse: bool) -> SequenceArgs:
         found = self._weights(k)
         weights = dict(zip(fused.WEIGHT_NAMES, found))
         params = dict(zip(self.step.params, found[len(weights) :]))
@@ -202,8 +213,8 @@ class Recurrent(Parametrised):
             x, **weights, params=params, inputs=inputs, initial=initial, lengths=lengths, reverse=reverse
         )
 
-    def _side_inputs(self, given: Mapping[str, Any] | None, call: Call) -> list[dict[str, Any]]:
-        """For each layer and direction, the cell's own inputs as [T, N, H]."""
+    def _side_inputs(self, given: Mapping[str, Any] | None, call: LayerCall) -> list[dict[str, Any]]:
+        """Return, for each layer and direction, the cell's own inputs by name, each [T, N, H]."""
         name, runs = type(self).__name__, len(self.suffixes)
         given = given or {}
         if set(given) != set(self.step.inputs):
@@ -217,21 +228,24 @@ class Recurrent(Parametrised):
         return [{key: values[k] for key, values in each.items()} for k in range(runs)]
 
 
-_alone = primitive("stack", lambda x: x[None], lambda g: g[0])  # `stack` of one, which comes often: no copy
+_stack_of_one = primitive("stack", lambda x: x[None], lambda g: g[0])  # a view, where `stack` would copy
 
 
-def _side_by_side(runs: Sequence[fused.Run]) -> Any:
-    """The h of all directions of a layer."""
+def _concatenated_h(runs: Sequence[fused.Run]) -> Any:
+    """Return the h of all directions of a layer, concatenated: [T, N, P * directions]."""
     return runs[0][0][0] if len(runs) == 1 else concat([outputs[0] for outputs, _ in runs], 2)
 
 
 def _stacked(tensors: tuple[Tensor, ...]) -> Any:
-    """A state of each layer and direction, as one tensor."""
-    return stack(tensors) if len(tensors) > 1 else _alone(tensors[0])
+    """Return one state of every layer and direction as one tensor [layers * directions, ...]."""
+    return stack(tensors) if len(tensors) > 1 else _stack_of_one(tensors[0])
 
 
 class RNN(Recurrent):
-    """Elman network, h_t = tanh(W x_t + b_ih + U h_(t-1) + b_hh), or with ReLU; see `Recurrent` for the arguments."""
+    """Elman network: h_t = tanh(W x_t + b_ih + U h_(t-1) + b_hh), or with ReLU for nonlinearity="relu".
+
+    See `Recurrent` for the other arguments, shapes and errors. Elman, Finding structure in time (1990).
+    """
 
     def __init__(
         self,
@@ -255,9 +269,11 @@ class RNN(Recurrent):
 
 
 class LSTM(Recurrent):
-    """Long short-term memory, gates in the order i, f, g, o; see `cells.lstm` and, for the arguments, `Recurrent`.
+    """Long short-term memory: c_t = f * c_(t-1) + i * g and h_t = o * tanh(c_t), state (h, c).
 
-    The state is (h, c). With proj_size, h_t = weight_hr (o * tanh c_t): Sak, Senior and Beaufays (2014), section 3.
+    i, f, o = sigmoid and g = tanh of their pre-activations W x_t + b_ih + U h_(t-1) + b_hh, rows in the order
+    i, f, g, o. With proj_size, h_t = weight_hr (o * tanh(c_t)): Sak, Senior and Beaufays (2014), section 3.
+    See `Recurrent` for the arguments, shapes and errors. Gers, Schmidhuber and Cummins, Learning to forget (2000).
     """
 
     def __init__(self, input_size: int, hidden_size: int, *args: Any, **options: Any):
@@ -265,10 +281,12 @@ class LSTM(Recurrent):
 
 
 class GRU(Recurrent):
-    """Gated recurrent unit, gates in the order r, z, n; see `cells.gru` and, for the arguments, `Recurrent`.
+    """Gated recurrent unit: h_t = (1 - z) * n + z * h_(t-1), rows in the order r, z, n.
 
-    reset_after: the reset gate multiplies the recurrent product, as in PyTorch; False: it multiplies h before
-    the product, as in the paper of Cho et al.
+    r, z = sigmoid(W x_t + b_ih + U h_(t-1) + b_hh) and n = tanh(W x_t + b_ih + r * (U h_(t-1) + b_hh)), each with its
+    own rows. With reset_after=False the reset gate r multiplies h_(t-1) before the product instead, as in the paper.
+    See `Recurrent` for the other arguments, shapes and errors. Cho et al., Learning phrase representations using RNN
+    encoder-decoder (2014), eq. 5-8.
     """
 
     def __init__(self, input_size: int, hidden_size: int, *args: Any, reset_after: bool = True, **options: Any):

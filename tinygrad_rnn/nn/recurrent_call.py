@@ -1,25 +1,28 @@
-"""What a recurrent layer is called with: checked, brought to [T, N, ...], and its results brought back."""
+"""One call of a recurrent layer: it checks the arguments, brings them to [T, N, ...], and shapes the results.
+
+The layer computes in [T, N, ...] alone; `batch_first` and unbatched sequences are known only here.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..arrays.box import boxed
 from ..arrays.device import same_device, to_numpy
-from ..autograd.primitives.shape import (
-    broadcast_to,
-    reshape,
-    transpose,
-    unbind,
-)
+from ..autograd.primitives.shape import broadcast_to, reshape, transpose, unbind
+from ..cells.trace import Step
 from ..tensor import Tensor
 from ..tensor.creation import own_tensor
 
 
 def states_of(state: Any, count: int) -> tuple[Any, ...]:
-    """The initial states as they were given: a tuple or list of them, or one, which may be nested lists of numbers."""
+    """Split the argument `state` of a cell with `count` states into a tuple with one entry for each given state.
+
+    A lone state may be a tensor, an array or nested lists of numbers.
+    """
     if not isinstance(state, (tuple, list)):
         return (state,)
     numbers = count == 1 and not (len(state) == 1 and hasattr(state[0], "shape"))
@@ -28,10 +31,44 @@ def states_of(state: Any, count: int) -> tuple[Any, ...]:
     return tuple(state)
 
 
-class Call:
-    """One call of a layer: its arguments checked and brought to [T, N, ...], and its results brought back."""
+def numpy_states(state: Any, lead: tuple[int, ...], sizes: Sequence[int], dtype: np.dtype) -> list[np.ndarray] | None:
+    """Return the arrays of the given states, where all are NumPy arrays of shape [*lead, size] and of the dtype.
 
-    def __init__(self, layer: Any, x: Any, lengths: Any):
+    Return None in any other case, also for wrong arguments: the caller's slower path then raises the error.
+    """
+    states = state if isinstance(state, (tuple, list)) else (state,)
+    if len(states) != len(sizes):
+        return None
+    found = []
+    for start, size in zip(states, sizes):
+        a = start.array if type(start) is Tensor else start
+        if type(a) is not np.ndarray or a.shape != (*lead, size) or a.dtype != dtype:
+            return None
+        found.append(a)
+    return found
+
+
+class RecurrentLayer(Protocol):
+    """The part of `Recurrent` that a call of it reads."""
+
+    input_size: int
+    hidden_size: int
+    batch_first: bool
+    learn_initial_state: bool
+    suffixes: list[str]
+
+    @property
+    def step(self) -> Step: ...
+
+    def state_size(self, i: int) -> int: ...
+
+    def _read(self, name: str, optional: bool = False) -> Any: ...
+
+
+class LayerCall:
+    """One call of a layer: `x` [T, N, I] and `lengths`, checked, and methods for the other arguments and results."""
+
+    def __init__(self, layer: RecurrentLayer, x: Any, lengths: Any):
         self.layer, self.name = layer, type(layer).__name__
         self.weight = layer._read("weight_ih_l0")
         self.dtype = self.weight.dtype
@@ -53,7 +90,7 @@ class Call:
         same_device(f"{self.name}: {name}", x, self.weight, "the weights are")
 
     def time_first(self, x: Any) -> Any:
-        """[T, N, ...] of what came as [N, T, ...] or as one sequence."""
+        """Return x as [T, N, ...]; it came as [N, T, ...] with batch_first, or as one sequence [T, ...]."""
         if not self.batched:
             return reshape(x, (x.shape[0], 1, x.shape[1]))
         return transpose(x, 0, 1) if self.layer.batch_first else x
@@ -75,11 +112,11 @@ class Call:
         return None if (found == self.time).all() else found.astype(np.int64)
 
     def initial(self, state: Any) -> list[tuple[Any, ...]]:
-        """For each layer and direction its initial states, [N, size] each."""
+        """Return, for each layer and direction, the tuple of its initial states, each [N, size]."""
         layer = self.layer
         names = layer.step.states
         if state is None:
-            return [tuple(self._default(i, suffix) for i in range(len(names))) for suffix in layer.suffixes]
+            return [tuple(self._default_state(i, suffix) for i in range(len(names))) for suffix in layer.suffixes]
         given = states_of(state, len(names))
         if len(given) != len(names):
             raise ValueError(f"{self.name}: state: expected {', '.join(names)}, got {len(given)} tensors")
@@ -96,38 +133,39 @@ class Call:
             rows.append(unbind(reshape(value, (shape[0], self.batch, shape[-1]))))
         return list(zip(*rows))
 
-    def _default(self, i: int, suffix: str) -> Any:
+    def _default_state(self, i: int, suffix: str) -> Any:
+        """Return the i-th initial state where the caller gives none: the learned one, or zeros."""
         shape = (self.batch, self.layer.state_size(i))
         if self.layer.learn_initial_state:
             return broadcast_to(self.layer._read(f"{self.layer.step.states[i]}_0{suffix}"), shape)
         return boxed(np.zeros(shape, self.dtype, like=self.weight.array))
 
     def side_input(self, key: str, value: Any) -> Any:
-        """A cell's own input as [T, N, H]."""
+        """Return a cell's own input, which may be given per step, per sequence or per unit, as [T, N, H]."""
         value = own_tensor(value, f"{self.name}: inputs[{key!r}]")
         self._check_device(f"inputs[{key!r}]", value)
         hidden = self.layer.hidden_size
         batch = (self.batch,) if self.batched else ()
-        each_step = (*batch, self.time, hidden) if self.layer.batch_first else (self.time, *batch, hidden)
-        shapes = (each_step, (*batch, hidden), (hidden,))[: 2 + self.batched]
+        per_step = (*batch, self.time, hidden) if self.layer.batch_first else (self.time, *batch, hidden)
+        shapes = (per_step, (*batch, hidden), (hidden,))[: 2 + self.batched]
         fitting = [s for s in shapes if len(s) == value.ndim and all(n in (1, m) for n, m in zip(value.shape, s))]
         if not fitting or value.dtype != self.dtype:
             raise ValueError(
                 f"{self.name}: inputs[{key!r}]: expected {self.dtype} of shape {' or '.join(map(str, shapes))}, "
                 f"got {value.dtype} of shape {value.shape}"
             )
-        if fitting[0] is each_step:
+        if fitting[0] is per_step:
             value = self.time_first(value)
         return broadcast_to(value, (self.time, self.batch, hidden))
 
-    def results(self, output: Any, last: tuple, every: tuple | None) -> tuple[Any, ...]:
-        """(output, state) and, where asked for, the sequences of all states, in the shapes that the caller uses."""
+    def results(self, output: Any, last: tuple, sequences: tuple | None) -> tuple[Any, ...]:
+        """Return (output, state), and the sequences of all states where given, in the layout that the caller uses."""
         if not self.batched:
             output = reshape(output, (self.time, output.shape[2]))
             last = tuple(reshape(s, (s.shape[0], s.shape[2])) for s in last)
-            every = every and tuple(reshape(s, (s.shape[0], self.time, s.shape[3])) for s in every)
+            sequences = sequences and tuple(reshape(s, (s.shape[0], self.time, s.shape[3])) for s in sequences)
         elif self.layer.batch_first:
             output = transpose(output, 0, 1)
-            every = every and tuple(transpose(s, 1, 2) for s in every)
+            sequences = sequences and tuple(transpose(s, 1, 2) for s in sequences)
         state = last[0] if len(last) == 1 else last
-        return (output, state) if every is None else (output, state, every)
+        return (output, state) if sequences is None else (output, state, sequences)

@@ -1,4 +1,4 @@
-"""Single steps of recurrent layers, for loops that need the state at hand."""
+"""Single steps of recurrent layers, for a loop that reads or changes the state between steps."""
 
 from __future__ import annotations
 
@@ -18,15 +18,20 @@ from ..sequence import fused
 from ..tensor import Tensor
 from ..tensor.conversion import as_dtype
 from ..tensor.creation import own_tensor, zeros
-from .recurrent_call import states_of
-from .recurrent_parameters import Parametrised, Place, plain_states
+from .recurrent_call import numpy_states, states_of
+from .recurrent_parameters import ParameterSpec, RecurrentBase
 
 
-class RecurrentCell(Parametrised):
-    """One step of any cell: `cell(x, state) -> state`, x [N, I] or [I], states [N, H] or [H].
+class RecurrentCell(RecurrentBase):
+    """One step of any cell: state_t = cell(W x_t + b_ih, U h_(t-1) + b_hh, state_(t-1)).
 
-    inputs, in a call: what the cell asks for by name, [N, H] or [H].
-    Parameters are those of a layer without its suffix: weight_ih, weight_hh, bias_ih, bias_hh.
+    A call is `cell(x, state=None, inputs=None) -> state`: x [N, I] or [I], each state [N, H] or [H] (None: zeros),
+    inputs: the cell's own inputs by name, each [N, H] or [H]; all in the dtype of the weights. The result is one
+    tensor, or a tuple for a cell with several states. A call raises TypeError or ValueError, naming the argument.
+
+    cell: a function under `@cell`, or the name of a built-in one; bias: with b_ih and b_hh; see `Recurrent`.
+    The parameters have the names and first values of a layer's, without its suffix: weight_ih [G H, I],
+    weight_hh [G H, H], bias_ih and bias_hh [G H], and p_<name> [H] for each of the cell's params.
     """
 
     def __init__(
@@ -45,20 +50,20 @@ class RecurrentCell(Parametrised):
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
         self._make_parameters(dtype, device)
 
-    def _places(self) -> Iterator[Place]:
-        return (place for place in self._places_of("", self.input_size) if place.name != "weight_hr")
+    def _parameter_specs(self) -> Iterator[ParameterSpec]:
+        return (spec for spec in self._specs_with_suffix("", self.input_size) if spec.name != "weight_hr")
 
     @functools.cached_property
     def _weight_names(self) -> list[str]:
-        return [place.name for place in self._places()]
+        return [spec.name for spec in self._parameter_specs()]
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
 
     def forward(self, x: Any, state: Any = None, inputs: Mapping[str, Any] | None = None) -> Any:
-        """The state after the step: one tensor, or a tuple for a cell of several states."""
+        """Return the state after the step: one tensor, or a tuple for a cell with several states."""
         if not is_grad_enabled() and inputs is None:
-            found = self._infer(x, state)
+            found = self._fast_inference(x, state)
             if found is not None:
                 return found
         x = self._checked_x(x)
@@ -79,8 +84,11 @@ class RecurrentCell(Parametrised):
         new = tuple(reshape(s, shape) for s in final)
         return new[0] if len(new) == 1 else new
 
-    def _infer(self, x: Any, state: Any) -> Any:
-        """`forward` in the plain case, by the short way; None in any other, for errors too."""
+    def _fast_inference(self, x: Any, state: Any) -> Any:
+        """Return what `forward` returns, with few checks, for a tensor on the CPU and NumPy states.
+
+        Return None in any other case, also for wrong arguments: `forward` then computes, or raises the error.
+        """
         step, size = self.step, self.hidden_size
         if type(x) is not Tensor or step.inputs:
             return None
@@ -93,7 +101,7 @@ class RecurrentCell(Parametrised):
         if state is None:
             starts = [np.zeros((len(a), size), a.dtype) for _ in step.states]
         else:
-            given = plain_states(state, (len(a),), [size] * len(step.states), a.dtype)
+            given = numpy_states(state, (len(a),), [size] * len(step.states), a.dtype)
             if given is None:
                 return None
             starts = list(map(np.ascontiguousarray, given))
@@ -145,7 +153,7 @@ class RecurrentCell(Parametrised):
 
 
 class RNNCell(RecurrentCell):
-    """One step of `RNN`."""
+    """One step of `RNN`: h_t = tanh(W x_t + b_ih + U h_(t-1) + b_hh), or with ReLU; see `RecurrentCell`."""
 
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", **options: Any
@@ -156,14 +164,14 @@ class RNNCell(RecurrentCell):
 
 
 class LSTMCell(RecurrentCell):
-    """One step of `LSTM`: `(h, c) = cell(x, (h, c))`."""
+    """One step of `LSTM`: `(h, c) = cell(x, (h, c))`; see `cells.lstm` for the equations and the paper."""
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, **options: Any):
         super().__init__("lstm", input_size, hidden_size, bias, **options)
 
 
 class GRUCell(RecurrentCell):
-    """One step of `GRU`."""
+    """One step of `GRU`: `h = cell(x, h)`; see `cells.gru` for the equations and the paper."""
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, reset_after: bool = True, **options: Any):
         super().__init__("gru" if reset_after else "gru_reset_before", input_size, hidden_size, bias, **options)

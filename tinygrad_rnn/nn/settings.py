@@ -1,4 +1,4 @@
-"""Settings of recurrent layers and cells: what each may be, and which stay as they were when the layer was made."""
+"""Settings of recurrent layers and cells: the check of each value, and the settings that may not change later."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FIXED = frozenset(
     {"cell", "nonlinearity", "reset_after", "input_size", "hidden_size", "num_layers", "bias", "bidirectional"}
     | {"proj_size", "learn_initial_state", "output_size", "suffixes"}
 )
-"""Settings that say which parameters there are, of which shapes, and which equations they belong to."""
+"""Settings that fix the set of parameters, their shapes or the equations. Assigning another value raises."""
 
 
-class Configured(Module):
-    """A module whose settings are checked wherever they are assigned, and that keeps those its parameters fit."""
+class SettingsModule(Module):
+    """A module that checks each setting where it is assigned, and refuses a change of a setting in `FIXED`."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _CHECKS:
@@ -29,15 +29,15 @@ class Configured(Module):
             old = self.__dict__[name]
             if value is old or type(value) is type(old) and value == old:
                 return
-            raise self._stays(name, f"got {_shown(value)}")
+            raise self._fixed_error(name, f"got {_shown(value)}")
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
         if name in FIXED and name in self.__dict__:
-            raise self._stays(name, "got it deleted")
+            raise self._fixed_error(name, "got it deleted")
         super().__delattr__(name)
 
-    def _stays(self, name: str, got: str) -> AttributeError:
+    def _fixed_error(self, name: str, got: str) -> AttributeError:
         kind, old = type(self).__name__, _shown(self.__dict__[name])
         return AttributeError(
             f"{kind}.{name}: expected it to stay {old}, as the layer was made with it, {got}: make a new layer"
@@ -48,7 +48,7 @@ def _shown(value: Any) -> str:
     return getattr(value, "name", None) or repr(value)
 
 
-def _whole(least: int) -> Callable[[Module, str, Any], int]:
+def _whole_number(least: int) -> Callable[[Module, str, Any], int]:
     def check(module: Module, name: str, value: Any) -> int:
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
             kind = type(module).__name__
@@ -72,7 +72,7 @@ def _proj_size(module: Any, name: str, value: Any) -> int:
 
 
 def _dropout(module: Any, name: str, value: Any) -> float:
-    """The probability, with a warning where there is no output that it could drop."""
+    """Return the probability; warn where it has no effect, as there is one layer only."""
     value = probability(type(module).__name__, value, name)
     if value and module.num_layers == 1:
         warnings.warn(
@@ -85,7 +85,7 @@ def _dropout(module: Any, name: str, value: Any) -> float:
 
 
 def _callers_level() -> int:
-    """The `stacklevel` of the first caller outside this package, seen from the caller of this function."""
+    """Return the `stacklevel` that blames the first caller outside this package, for a warning of our own caller."""
     package, level = __name__.partition(".")[0], 1
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
@@ -94,8 +94,8 @@ def _callers_level() -> int:
 
 
 _CHECKS: dict[str, Callable[[Any, str, Any], Any]] = {
-    **dict.fromkeys(("input_size", "hidden_size", "num_layers"), _whole(1)),
-    "recompute_every": _whole(0),
+    **dict.fromkeys(("input_size", "hidden_size", "num_layers"), _whole_number(1)),
+    "recompute_every": _whole_number(0),
     **dict.fromkeys(("bias", "batch_first", "bidirectional", "learn_initial_state", "return_states"), _flag),
     "proj_size": _proj_size,
     "dropout": _dropout,

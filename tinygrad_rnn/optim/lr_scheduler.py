@@ -1,4 +1,4 @@
-"""Learning rate schedules: what `lr` each group of an optimiser has after so many steps of the schedule."""
+"""Learning rate schedules: each sets the `lr` of every group of an optimiser as a function of the epoch."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from .optimizer import Optimizer
 
 
 class _Schedule:
-    """What all schedules share: an optimiser, and a state of plain numbers and lists."""
+    """Base of all schedules: an optimiser, and a state of plain numbers and lists."""
 
     optimizer: Optimizer
 
     def get_last_lr(self) -> list[float]:
-        """The learning rate of each group."""
+        """Return the present learning rate of each group."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the schedule stands: numbers and lists only. The learning rates are in the optimiser's."""
+        """Return the state of the schedule, as numbers, texts and lists. The optimiser's state has the rates."""
         found = {name: _plain(value) for name, value in vars(self).items()}
         return {name: value for name, value in found.items() if _is_plain(value)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Load the result of `state_dict`. Raises KeyError for a name that this schedule does not have."""
         unknown = sorted(state_dict.keys() - self.state_dict().keys())
         if unknown:
             raise KeyError(f"{type(self).__name__}: load_state_dict: expected its own names, got {unknown}")
@@ -34,72 +34,71 @@ class _Schedule:
 
 
 class LRScheduler(_Schedule):
-    """Base of schedules: `lr_at(base, epoch, group)` gives the learning rate after `epoch` calls of `step`.
+    """Base of schedules of the epoch: `lr_at(base, epoch, group)` is the learning rate after `epoch` calls of `step`.
 
-    Call `step()` after the optimiser's, once an epoch or once a batch, as the schedule is meant. Each step multiplies
-    the rate of a group by the ratio of the schedule's factors, as in PyTorch: so several schedules on one optimiser
-    multiply, and a rate that is set by hand is where the schedule goes on from. Where nobody else has changed a rate
-    since the last step, it is computed from the base and the epoch alone, without rounding errors that add up. The
-    state holds all that the next rates depend on, so a run that is resumed goes on with the same rates to the bit.
-    To follow one schedule by another, use SequentialLR.
+    Call `step()` after the optimiser's, once per epoch or once per batch. As in PyTorch, each step multiplies the
+    rate of a group by the ratio of the schedule's factors: several schedules on one optimiser multiply, and a schedule
+    continues from a rate that was set by hand. If nobody else has changed a rate since the last step, `step` computes
+    it from the base and the epoch alone, so that rounding errors do not add up. The state holds everything that the
+    next rates depend on: a resumed run has the same rates to the bit. SequentialLR runs one schedule after another.
 
-    last_epoch: the epoch before the one to begin with; -1 begins anew.
-    base_lrs: for each group the rate that the schedule's factors are applied to: at first the group's, later with what
-        others have done to it.
+    last_epoch: the number of the last epoch that is done; -1 starts from the beginning.
+    base_lrs: for each group the rate that the schedule's factors multiply: at first the group's own rate, later
+        scaled by the changes that others have made.
     """
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"{type(self).__name__}: optimizer: expected an Optimizer, got {type(optimizer).__name__}")
         self.optimizer = optimizer
-        last_epoch = _whole(f"{type(self).__name__}: last_epoch", last_epoch, -1)
+        last_epoch = _whole_number(f"{type(self).__name__}: last_epoch", last_epoch, -1)
         for i, group in enumerate(optimizer.param_groups):
             if last_epoch >= 0 and "initial_lr" not in group:
                 raise KeyError(f"{type(self).__name__}: expected 'initial_lr' in group {i} to resume from, got none")
             group.setdefault("initial_lr", group["lr"])
-        self.base_lrs = self._first_bases(last_epoch)
+        self.base_lrs = self._initial_bases(last_epoch)
         self.last_epoch = last_epoch
         if last_epoch >= 0:
-            self._take_in()
-        self._go_on()
+            self._absorb_changes()
+        self._advance()
 
-    def _first_bases(self, last_epoch: int) -> list[float]:
-        """The rates to begin with: those of the groups now, or, in a run that goes on, those that they began with."""
+    def _initial_bases(self, last_epoch: int) -> list[float]:
+        """Return the first `base_lrs`: the present rates, or in a resumed run the rates that the groups began with."""
         return [group["initial_lr" if last_epoch >= 0 else "lr"] for group in self.optimizer.param_groups]
 
     def lr_at(self, base: float, epoch: int, group: int) -> float:
-        """The learning rate of the group-th group, which began with `base`, after `epoch` steps."""
+        """Return the learning rate of group number `group`, whose base is `base`, after `epoch` steps."""
         raise NotImplementedError
 
     def floor_at(self, epoch: int) -> float:
-        """The rate that the factors do not scale: rates are floor + (base - floor) times a factor."""
+        """Return the part of the rate that the factors do not scale: rate = floor + (base - floor) * factor."""
         return 0.0
 
     def step(self) -> None:
-        """Go on by one epoch, and set the learning rate of every group that was there when the schedule was made."""
-        self._take_in()
-        self._go_on()
+        """Advance by one epoch: set the learning rate of every group that existed when the schedule was made."""
+        self._absorb_changes()
+        self._advance()
 
-    def _take_in(self) -> None:
-        """Make part of the bases what others have done to the rates since the last step."""
+    def _absorb_changes(self) -> None:
+        """Scale the bases by the changes that others have made to the rates since the last step."""
         floor = self.floor_at(self.last_epoch)
         for i, (group, base) in enumerate(zip(self.optimizer.param_groups, self.base_lrs)):
-            left = self.lr_at(base, self.last_epoch, i)
-            if group["lr"] != left and left != floor:  # at the floor no base is better than another
-                self.base_lrs[i] = floor + (base - floor) * ((group["lr"] - floor) / (left - floor))
+            own = self.lr_at(base, self.last_epoch, i)  # the rate that the last step set
+            if group["lr"] != own and own != floor:  # a rate at the floor does not depend on the base
+                self.base_lrs[i] = floor + (base - floor) * ((group["lr"] - floor) / (own - floor))
 
-    def _go_on(self) -> None:
+    def _advance(self) -> None:
         self.last_epoch += 1
         for i, (group, base) in enumerate(zip(self.optimizer.param_groups, self.base_lrs)):
             group["lr"] = self.lr_at(base, self.last_epoch, i)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave. The learning rates are in the optimiser's state: load that too."""
+        """Load the result of `state_dict`. The optimiser's state has the learning rates: load that too."""
         super().load_state_dict(state_dict)
 
 
 def _plain(value: Any) -> Any:
-    """A copy of numbers and lists, NumPy's as Python's."""
+    """Return numbers and lists with NumPy's numbers as Python's, lists copied; any other value unchanged."""
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()
     return [_plain(part) for part in value] if isinstance(value, list) else value
@@ -110,7 +109,7 @@ def _is_plain(value: Any) -> bool:
 
 
 class LambdaLR(LRScheduler):
-    """base lr_lambda(epoch); lr_lambda is one function, or a list with one for each group."""
+    """lr = base lr_lambda(epoch). lr_lambda: one function, or a list with one for each group, else ValueError."""
 
     def __init__(
         self,
@@ -129,10 +128,10 @@ class LambdaLR(LRScheduler):
 
 
 class StepLR(LRScheduler):
-    """base gamma^floor(epoch / step_size)."""
+    """lr = base gamma^floor(epoch / step_size), step_size a whole number from 1 up, else ValueError."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1):
-        self.step_size, self.gamma = _whole("StepLR: step_size", step_size), gamma
+        self.step_size, self.gamma = _whole_number("StepLR: step_size", step_size), gamma
         super().__init__(optimizer, last_epoch)
 
     def lr_at(self, base: float, epoch: int, group: int) -> float:
@@ -140,7 +139,7 @@ class StepLR(LRScheduler):
 
 
 class MultiStepLR(LRScheduler):
-    """base gamma^n, n the number of milestones that were reached; one named twice counts twice."""
+    """lr = base gamma^n, n the number of milestones (epochs) up to now; one that is given twice counts twice."""
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1):
         self.milestones, self.gamma = _milestones("MultiStepLR", sorted(milestones)), gamma
@@ -151,7 +150,7 @@ class MultiStepLR(LRScheduler):
 
 
 class ExponentialLR(LRScheduler):
-    """base gamma^epoch."""
+    """lr = base gamma^epoch."""
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1):
         self.gamma = gamma
@@ -162,13 +161,13 @@ class ExponentialLR(LRScheduler):
 
 
 class CosineAnnealingLR(LRScheduler):
-    """eta_min + (base - eta_min) (1 + cos(pi epoch / T_max)) / 2: down to eta_min in T_max epochs, then up again.
+    """lr = eta_min + (base - eta_min) (1 + cos(pi epoch / T_max)) / 2: down to eta_min in T_max epochs, then up again.
 
     Loshchilov and Hutter, SGDR: stochastic gradient descent with warm restarts (2017), eq. 5.
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1):
-        self.T_max, self.eta_min = _whole("CosineAnnealingLR: T_max", T_max), eta_min
+        self.T_max, self.eta_min = _whole_number("CosineAnnealingLR: T_max", T_max), eta_min
         super().__init__(optimizer, last_epoch)
 
     def floor_at(self, epoch: int) -> float:
@@ -179,7 +178,10 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class LinearLR(LRScheduler):
-    """A warm-up: base times a factor that goes evenly from start_factor to end_factor in total_iters epochs."""
+    """lr = base (start_factor + (end_factor - start_factor) min(epoch / total_iters, 1)): a linear warm-up.
+
+    Raises ValueError for a start_factor outside (0, 1], an end_factor outside [0, 1].
+    """
 
     def __init__(
         self,
@@ -194,16 +196,20 @@ class LinearLR(LRScheduler):
         if not 0.0 <= end_factor <= 1.0:
             raise ValueError(f"LinearLR: end_factor: expected a number from 0 to 1, got {end_factor}")
         self.start_factor, self.end_factor = start_factor, end_factor
-        self.total_iters = _whole("LinearLR: total_iters", total_iters)
+        self.total_iters = _whole_number("LinearLR: total_iters", total_iters)
         super().__init__(optimizer, last_epoch)
 
     def lr_at(self, base: float, epoch: int, group: int) -> float:
-        passed = min(epoch, self.total_iters) / self.total_iters
-        return base * (self.start_factor + (self.end_factor - self.start_factor) * passed)
+        progress = min(epoch, self.total_iters) / self.total_iters
+        return base * (self.start_factor + (self.end_factor - self.start_factor) * progress)
 
 
 class SequentialLR(LRScheduler):
-    """One schedule after another: the i-th up to milestones[i], then the next, which counts its epochs from there."""
+    """One schedule after another: schedulers[i] up to milestones[i], then the next, which counts epochs from there.
+
+    Raises ValueError unless there is one milestone between each two schedulers, in rising order, and every scheduler
+    is an LRScheduler of this optimiser.
+    """
 
     def __init__(
         self,
@@ -224,8 +230,8 @@ class SequentialLR(LRScheduler):
                 raise ValueError(f"SequentialLR: schedulers[{i}]: expected an LRScheduler of this optimizer, got {got}")
         super().__init__(optimizer, last_epoch)
 
-    def _first_bases(self, last_epoch: int) -> list[float]:
-        """Those that the groups began with: its schedules have each set the rates already, as they were made."""
+    def _initial_bases(self, last_epoch: int) -> list[float]:
+        """Return the rates that the groups began with, as each of the schedules has changed the present ones."""
         return [group["initial_lr"] for group in self.optimizer.param_groups]
 
     def floor_at(self, epoch: int) -> float:
@@ -241,10 +247,12 @@ class ReduceLROnPlateau(_Schedule):
     """Multiply the learning rates by `factor` when a metric has not improved for more than `patience` epochs.
 
     Call `step(metric)` after each epoch's evaluation. mode: whether the metric should fall ('min') or rise ('max').
-    threshold: how much better than the best counts, as a share of the best (threshold_mode 'rel', for metrics above 0)
-        or as such ('abs').
-    cooldown: epochs after a reduction in which nothing is counted. min_lr: a lower bound, or one for each group.
-    eps: a smaller reduction is not made.
+    threshold: the smallest difference to the best metric that counts as better, a fraction of the best
+        (threshold_mode 'rel', for metrics above 0) or a plain difference ('abs').
+    cooldown: the number of epochs after a reduction that do not count. min_lr: a lower bound, or one for each group.
+    eps: a reduction of a rate by eps or less is left out.
+
+    Raises ValueError for a setting outside its range.
     """
 
     def __init__(
@@ -272,8 +280,8 @@ class ReduceLROnPlateau(_Schedule):
             raise ValueError(f"ReduceLROnPlateau: min_lr: expected {groups}, one for each group, got {got}")
         self.optimizer = optimizer
         self.mode, self.factor, self.eps = mode, factor, eps
-        self.patience = _whole("ReduceLROnPlateau: patience", patience, 0)
-        self.cooldown = _whole("ReduceLROnPlateau: cooldown", cooldown, 0)
+        self.patience = _whole_number("ReduceLROnPlateau: patience", patience, 0)
+        self.cooldown = _whole_number("ReduceLROnPlateau: cooldown", cooldown, 0)
         self.threshold, self.threshold_mode = threshold, threshold_mode
         self.best = math.inf if mode == "min" else -math.inf
         self.num_bad_epochs = self.cooldown_counter = self.last_epoch = 0
@@ -285,7 +293,7 @@ class ReduceLROnPlateau(_Schedule):
         return sign * metric > sign * self.best + self.threshold
 
     def step(self, metrics: Any) -> None:
-        """Count an epoch with this metric, and reduce the learning rates if it is time to."""
+        """Count an epoch with this metric; reduce the learning rates after more than `patience` epochs without gain."""
         metric = float(metrics)
         self.last_epoch += 1
         if self._is_better(metric):
@@ -303,8 +311,8 @@ class ReduceLROnPlateau(_Schedule):
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
 
 
-def _whole(name: str, value: Any, least: int = 1) -> int:
-    """The whole number that a value is, of NumPy's kinds too, and 5.0 for 5; ValueError where it is none."""
+def _whole_number(name: str, value: Any, least: int = 1) -> int:
+    """Return a value as an int, also NumPy's numbers and 5.0. Raise ValueError unless it is whole and >= least."""
     fits = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
     if not fits or not math.isfinite(value) or value != int(value) or value < least:
         raise ValueError(f"{name}: expected a whole number from {least} up, got {value!r}")
@@ -312,4 +320,4 @@ def _whole(name: str, value: Any, least: int = 1) -> int:
 
 
 def _milestones(name: str, values: Sequence[Any]) -> list[int]:
-    return [_whole(f"{name}: milestones[{i}]", value, 0) for i, value in enumerate(values)]
+    return [_whole_number(f"{name}: milestones[{i}]", value, 0) for i, value in enumerate(values)]

@@ -1,4 +1,4 @@
-"""What all optimisers share: groups of parameters, their state, the step and its saving."""
+"""Optimizer: the base of all optimisers, with groups of parameters, their state, the step, saving and loading."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from ..tensor.conversion import convert, dtype_and_device
 
 
 class Optimizer:
-    """Base of optimisers: `rule` says how a parameter changes, `slots` and `numbers` what it asks for.
+    """Base of optimisers. A subclass defines `rule`, the update of one number, and `slots`, the state it needs.
 
     params: parameters, or groups of them: dicts with "params" and options of their own.
     defaults: the options, for groups that do not set them.
 
-    param_groups: a list of dicts, open to change between steps (`optimizer.param_groups[0]["lr"] = 0.1`).
-    state: for each parameter that has been updated its arrays, and under "step" how often it was.
+    param_groups: a list of dicts, which may change between steps (`optimizer.param_groups[0]["lr"] = 0.1`).
+    state: for each updated parameter, its state arrays by name, and the number of its updates under "step".
     """
 
-    flags: frozenset[str] = frozenset()  # the options that are True or False; the others are numbers from 0 up
+    flags: frozenset[str] = frozenset()  # the options that are True or False; all others are numbers from 0 up
 
     def __init__(self, params: Iterable[Any], **defaults: Any):
         self.defaults = defaults
@@ -48,26 +48,27 @@ class Optimizer:
         for group in found if isinstance(found[0], Mapping) else [{"params": found}]:
             self.add_param_group(group)
 
-    # To be defined by each optimiser
+    # A subclass defines these
 
     def slots(self, group: dict[str, Any]) -> dict[str, float]:
-        """The names of the arrays that the rule keeps for a parameter, and what they are filled with at first."""
+        """Return the name of each state array that the rule reads and writes, with its first value."""
         raise NotImplementedError
 
     def numbers(self, group: dict[str, Any], step: int) -> dict[str, float]:
-        """What the rule asks for beside the group's options: numbers that depend on how often it has been applied."""
+        """Return further numbers for the rule, by name; they may depend on `step`, the number of the update from 1."""
         return {}
 
     def rule(self, x: Any, g: Any, o: SimpleNamespace, *args: Any, **slots: Any) -> dict[str, Any]:
-        """The new values {"x": ..., slot: ...} from a parameter's element x, its gradient g and its slots.
+        """Return the new values {"x": ..., slot: ...} from one number x of a parameter, its gradient g and its slots.
 
-        Equations for one element, with operators and primitives: they are traced once and compiled, as a cell's are.
-        o: the options and `numbers`; one that is 0 is 0.0, so that a rule may leave out what it multiplies.
+        The equations use operators and primitives; they are traced once and compiled, as a cell's are.
+        o: the options and `numbers` as attributes. A zero is the number 0.0, so that the rule can test for it and
+        leave out a term.
         """
         raise NotImplementedError
 
     def check(self, group: dict[str, Any]) -> None:
-        """Raise ValueError unless the options of a group, all of which it has, are known and fit."""
+        """Raise ValueError for an unknown option of a complete group, or one with a value that is not allowed."""
         for name, value in group.items():
             if name in ("params", "initial_lr"):
                 continue
@@ -93,7 +94,8 @@ class Optimizer:
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters, with options of their own: {"params": [...], "lr": 0.1}.
 
-        Raises ValueError for a parameter that is there already, and for an option that does not fit.
+        Raises TypeError for another kind of group or parameter, ValueError for a parameter that is in a group
+        already, is not a leaf or has no floating dtype, and for a wrong option.
         """
         if not isinstance(group, Mapping) or "params" not in group:
             raise TypeError(f"{self._name}: params: expected groups that are dicts with 'params', got {group!r}")
@@ -115,7 +117,7 @@ class Optimizer:
     # The step
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of all parameters, or with set_to_none=False make them zeros."""
+        """Set the gradients of all parameters to None, or to zeros with set_to_none=False."""
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
@@ -124,40 +126,41 @@ class Optimizer:
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient.
 
-        A parameter gets a new array where anybody else holds the old one: a graph that was recorded before keeps the
+        A parameter gets a new array if anybody else holds the old one, so a graph that was recorded before keeps the
         old numbers and stays right.
-        closure: computes the loss and its gradients anew; called first, and what it returns is returned.
+        closure: a function that computes the loss and its gradients; `step` calls it first and returns its result.
         """
         loss = None
         if closure is not None:
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            alike: dict[tuple[int, np.dtype, type], list[Tensor]] = {}
+            together: dict[tuple[int, np.dtype, type], list[Tensor]] = {}  # parameters that one kernel call updates
             slots = self.slots(group)
             for p in group["params"]:
                 if p.grad is not None:
-                    alike.setdefault((self._prepared(p, slots) + 1, p.array.dtype, type(p.array)), []).append(p)
-            for (step, _, _), parameters in alike.items():
+                    together.setdefault((self._prepared(p, slots) + 1, p.array.dtype, type(p.array)), []).append(p)
+            for (step, _, _), parameters in together.items():
                 self._update(parameters, group, slots, step)
         return loss
 
     def _prepared(self, p: Tensor, slots: dict[str, float]) -> int:
-        """How often a parameter has been updated; its state has all slots afterwards."""
+        """Give a parameter's state all slots. Return the number of its updates so far."""
         if not slots:
             return 0
         state, x = self.state.setdefault(p, {"step": 0}), p.array
         kind, dtype, shape = type(x), x.dtype, x.shape
         for name, first in slots.items():
             a: Any = state.get(name)
-            if type(a) is not kind or a.dtype is not dtype or a.shape != shape or not _in_order(a.flags):
+            if type(a) is not kind or a.dtype is not dtype or a.shape != shape or not _is_writable_c(a.flags):
                 state[name] = self._fitted(name, a, p, first)
         return int(state["step"])
 
     def _fitted(self, name: str, found: Any, p: Tensor, first: float) -> Any:
-        """An array of the state as the kernels take it: in the parameter's dtype, where it is, in one piece, writable.
+        """Return a state array as the kernels need it: the parameter's dtype and device, C-contiguous, writable.
 
-        found: what is there, None for nothing yet. ValueError where it is not of the parameter's shape.
+        found: the array so far; None makes one filled with `first`. Raises ValueError for a shape that is not the
+        parameter's.
         """
         if found is None:
             made = np.empty(p.shape, p.dtype, like=p.array)
@@ -171,17 +174,17 @@ class Optimizer:
 
     @isolate_error_state
     def _update(self, parameters: list[Tensor], group: dict[str, Any], slots: dict[str, float], step: int) -> None:
-        """Apply the rule to parameters of one group, dtype and kind of array that are all at their step-th update."""
+        """Apply the rule to parameters of one group, dtype and array type, all at their update number `step`."""
         single = [name for name in self.defaults if name != "betas"]
         options = {name: group[name] if name in self.flags else float(group[name]) for name in single}
         options |= self.numbers(group, step)
         jobs, new = [], []
         for p in parameters:
-            kept = {name: self.state[p][name] for name in slots}
+            state = {name: self.state[p][name] for name in slots}
             new.append(p.array if solely_owned(p) else np.empty(p.shape, p.dtype, like=p.array))
             x, g = p.array, self._gradient(p)
             given = {"x": np.ascontiguousarray(x, like=x), "g": np.ascontiguousarray(g, like=g)}
-            jobs.append((given | kept, {"x": new[-1]} | kept))
+            jobs.append((given | state, {"x": new[-1]} | state))
         fixed = {name: v for name, v in options.items() if not isinstance(v, float) or v == 0.0}
         program = self._program(tuple(slots), fixed, tuple(sorted(options.keys() - fixed.keys())))
         kernels.elementwise(program, jobs, {name: v for name, v in options.items() if name in program.inputs})
@@ -195,7 +198,7 @@ class Optimizer:
                 self.state[p]["step"] = step
 
     def _gradient(self, p: Tensor) -> Any:
-        """The gradient's array; ValueError where it has not the shape and dtype of the parameter."""
+        """Return the gradient's array. Raise ValueError unless it has the shape and dtype of the parameter."""
         g = p.grad.array  # type: ignore[union-attr]
         if g.shape != p.array.shape or g.dtype != p.array.dtype:
             expected, got = f"{p.dtype} of shape {p.shape}", f"{g.dtype} of shape {g.shape}"
@@ -203,7 +206,7 @@ class Optimizer:
         return g
 
     def _program(self, slots: tuple[str, ...], fixed: dict[str, Any], numbers: tuple[str, ...]) -> Program:
-        """The rule traced, for these slots, with these options, and with numbers that change from step to step."""
+        """Return the traced rule: `fixed` options become constants, `numbers` arguments that change between steps."""
 
         def equations(given: dict[str, Any]) -> dict[str, Any]:
             options = SimpleNamespace(**fixed, **{name: given[name] for name in numbers})
@@ -217,9 +220,9 @@ class Optimizer:
     # Moving and saving
 
     def to(self, *targets: Any, dtype: Any = None, device: Any = None) -> Any:
-        """Move the parameters, their gradients and the state to a device, in place; returns the optimiser.
+        """Move the parameters, their gradients and the state to a device, in place. Return the optimiser.
 
-        The state follows parameters anyway, where a module that owns them has moved them.
+        A call is not needed after `Module.to`: the next step moves the state to its parameters.
         """
         dtype, device = dtype_and_device(targets, dtype, device)
         if dtype is not None:
@@ -231,9 +234,9 @@ class Optimizer:
         return self
 
     def state_dict(self) -> dict[str, Any]:
-        """{"state": {i: {"step": n, name: array}}, "param_groups": [{option: value, "params": [i, ...]}]}.
+        """Return {"state": {i: {"step": n, name: array}}, "param_groups": [{option: value, "params": [i, ...]}]}.
 
-        i counts the parameters over all groups. Copies, of numbers and arrays only.
+        i counts the parameters over all groups. All arrays are copies.
         """
         index = {p: i for i, p in enumerate(self._all())}
         return {
@@ -242,9 +245,9 @@ class Optimizer:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave, to the bit; one of PyTorch's optimiser of this name will do as well.
+        """Load the result of `state_dict`, also of PyTorch's optimiser of the same name; the next steps are bit-equal.
 
-        Everything is checked before anything changes: ValueError if groups, parameters or shapes do not fit.
+        Everything is checked before anything changes. Raises ValueError for groups, options or shapes that do not fit.
         """
         groups, saved = state_dict["param_groups"], state_dict["state"]
         sizes, expected = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
@@ -266,8 +269,8 @@ class Optimizer:
         self.state = state
 
     def _loaded(self, p: Tensor, slots: Iterable[str], saved: Mapping[str, Any]) -> dict[str, Any]:
-        """The state of one parameter, as arrays of our own in its dtype."""
-        state: dict[str, Any] = {"step": int(saved.get("step", 1))}  # PyTorch's SGD does not count, only begins
+        """Return the state of one parameter, as new arrays in its dtype."""
+        state: dict[str, Any] = {"step": int(saved.get("step", 1))}  # PyTorch's SGD saves no step; 1: it has begun
         for name in {*slots, *saved} - {"step"}:
             if saved.get(name) is None:
                 raise ValueError(f"{self._name}: load_state_dict: {name}: expected shape {p.shape}, got none")
@@ -289,8 +292,8 @@ class Optimizer:
         return "\n".join([f"{self._name}(", *lines, ")"])
 
 
-def _in_order(flags: Any) -> bool:
-    """Whether an array lies in one piece, row by row, and may be written to, as its flags say."""
+def _is_writable_c(flags: Any) -> bool:
+    """Return whether an array with these flags is C-contiguous, writable and aligned."""
     return flags.c_contiguous and getattr(flags, "writeable", True) and getattr(flags, "aligned", True)
 
 

@@ -1,7 +1,9 @@
 """The update rules: SGD, Adagrad, RMSprop, Adam and AdamW, with PyTorch's formulas, names and defaults.
 
-In the equations x is a parameter, g its gradient, t the number of the update, from 1. With weight_decay w, g is
-first replaced by g + w x (but for AdamW, see there). A parameter whose `grad` is None is left alone.
+In the equations x is a number of a parameter, g its gradient, t the number of the update, from 1. With weight_decay
+w, g + w x first replaces g (AdamW differs, see there). A parameter whose `grad` is None stays unchanged. params:
+leaf tensors of any shape, float32 or float64, or groups of them. Every option is a number from 0 up, True or False,
+else ValueError.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ Group = dict[str, Any]
 
 
 def _decayed(x: Any, g: Any, o: SimpleNamespace) -> Any:
-    """The gradient of the loss with weight_decay / 2 * |x|^2 added."""
+    """Return the gradient of the loss + weight_decay / 2 * |x|^2."""
     return g + o.weight_decay * x if o.weight_decay else g
 
 
@@ -29,7 +31,7 @@ class SGD(Optimizer):
         x  <- x - lr v_t                                (nesterov: x - lr (g + momentum v_t))
 
     Robbins and Monro, A stochastic approximation method (1951); Sutskever et al., On the importance of
-    initialization and momentum in deep learning (2013), section 2. Without momentum nothing is kept.
+    initialization and momentum in deep learning (2013), section 2. Without momentum there is no state.
     """
 
     flags = frozenset({"nesterov"})
@@ -56,18 +58,18 @@ class SGD(Optimizer):
         return {"momentum_buffer": 0.0} if group["momentum"] else {}
 
     def numbers(self, group: Group, step: int) -> dict[str, float]:
-        return {"share": 1.0 if step == 1 else 1.0 - group["dampening"]}
+        return {"g_factor": 1.0 if step == 1 else 1.0 - group["dampening"]}
 
     def rule(self, x: Any, g: Any, o: SimpleNamespace, momentum_buffer: Any = None) -> dict[str, Any]:
         g = _decayed(x, g, o)
         if momentum_buffer is None:
             return {"x": x - o.lr * g}
-        v = o.momentum * momentum_buffer + o.share * g
+        v = o.momentum * momentum_buffer + o.g_factor * g
         return {"x": x - o.lr * (g + o.momentum * v if o.nesterov else v), "momentum_buffer": v}
 
 
 class Adagrad(Optimizer):
-    """A step that shrinks where gradients have been large:
+    """Gradient descent, with a step that shrinks for each number as its squared gradients add up:
 
         s  <- s + g^2                                   (s_0 = initial_accumulator_value)
         x  <- x - lr / (1 + (t - 1) lr_decay) g / (sqrt(s) + eps)
@@ -100,7 +102,7 @@ class Adagrad(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """The gradient over its recent magnitude:
+    """The gradient divided by its recent magnitude:
 
         s  <- alpha s + (1 - alpha) g^2
         m  <- alpha m + (1 - alpha) g                   (centered; otherwise m = 0)
@@ -109,7 +111,7 @@ class RMSprop(Optimizer):
         x  <- x - lr v
 
     Tieleman and Hinton, Neural networks for machine learning, lecture 6.5 (2012); with `centered`, Graves,
-    Generating sequences with recurrent neural networks (2013), eq. 38 to 42, but for where eps stands.
+    Generating sequences with recurrent neural networks (2013), eq. 38 to 42, which add eps inside of the root.
     """
 
     flags = frozenset({"centered"})
@@ -132,16 +134,16 @@ class RMSprop(Optimizer):
         return dict.fromkeys(names, 0.0)
 
     def numbers(self, group: Group, step: int) -> dict[str, float]:
-        return {"rest": 1.0 - group["alpha"]}
+        return {"one_minus_alpha": 1.0 - group["alpha"]}
 
     def rule(
         self, x: Any, g: Any, o: SimpleNamespace, square_avg: Any, momentum_buffer: Any = None, grad_avg: Any = None
     ) -> dict[str, Any]:
         g = _decayed(x, g, o)
-        new = {"square_avg": o.alpha * square_avg + o.rest * (g * g)}
+        new = {"square_avg": o.alpha * square_avg + o.one_minus_alpha * (g * g)}
         variance = new["square_avg"]
         if grad_avg is not None:
-            m = new["grad_avg"] = o.alpha * grad_avg + o.rest * g
+            m = new["grad_avg"] = o.alpha * grad_avg + o.one_minus_alpha * g
             variance = maximum(variance - m * m, 0.0)  # rounding can take it below 0
         u = g / (sqrt(variance) + o.eps)
         if momentum_buffer is not None:
@@ -150,18 +152,18 @@ class RMSprop(Optimizer):
 
 
 class Adam(Optimizer):
-    """The mean of recent gradients over their recent magnitude:
+    """The mean of recent gradients divided by their recent magnitude:
 
         m  <- b1 m + (1 - b1) g
         v  <- b2 v + (1 - b2) g^2                       (b1, b2 = betas)
         x  <- x - lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
 
-    With amsgrad the largest v so far stands in place of v. Kingma and Ba, Adam: a method for stochastic
+    With amsgrad the largest v so far replaces v. Kingma and Ba, Adam: a method for stochastic
     optimization (2015), algorithm 1; Reddi et al., On the convergence of Adam and beyond (2018), algorithm 2.
     """
 
     flags = frozenset({"amsgrad"})
-    decoupled = False  # whether weight decay acts on x itself, beside the gradient
+    decoupled = False  # True: weight decay multiplies x itself and does not enter g
 
     def __init__(
         self,
@@ -179,8 +181,8 @@ class Adam(Optimizer):
 
     def numbers(self, group: Group, step: int) -> dict[str, float]:
         (b1, b2), lr = group["betas"], group["lr"]
-        found = {"b1": b1, "b2": b2, "rest1": 1.0 - b1, "rest2": 1.0 - b2, "rate": lr / (1.0 - b1**step)}
-        return found | {"root": math.sqrt(1.0 - b2**step), "shrunk": 1.0 - lr * group["weight_decay"]}
+        found = {"b1": b1, "b2": b2, "one_minus_b1": 1.0 - b1, "one_minus_b2": 1.0 - b2, "rate": lr / (1.0 - b1**step)}
+        return found | {"root": math.sqrt(1.0 - b2**step), "decay_factor": 1.0 - lr * group["weight_decay"]}
 
     def rule(
         self, x: Any, g: Any, o: SimpleNamespace, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any = None
@@ -188,9 +190,9 @@ class Adam(Optimizer):
         if not self.decoupled:
             g = _decayed(x, g, o)
         elif o.weight_decay:
-            x = o.shrunk * x
-        m = o.b1 * exp_avg + o.rest1 * g
-        v = o.b2 * exp_avg_sq + o.rest2 * (g * g)
+            x = o.decay_factor * x
+        m = o.b1 * exp_avg + o.one_minus_b1 * g
+        v = o.b2 * exp_avg_sq + o.one_minus_b2 * (g * g)
         new = {"exp_avg": m, "exp_avg_sq": v}
         if max_exp_avg_sq is not None:
             v = new["max_exp_avg_sq"] = maximum(max_exp_avg_sq, v)
@@ -198,7 +200,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam, with weight decay beside the gradient: x <- (1 - lr weight_decay) x first, then Adam's step for g alone.
+    """Adam with decoupled weight decay: x <- (1 - lr weight_decay) x first, then Adam's step for g alone.
 
     Loshchilov and Hutter, Decoupled weight decay regularization (2019), algorithm 2.
     """

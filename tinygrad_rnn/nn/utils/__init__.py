@@ -1,4 +1,4 @@
-"""Helpers for training, and for weights from files."""
+"""Gradient clipping, and the reading of weights from safetensors files; PyTorch's name for this place."""
 
 from ...arrays.storage import load_file
 from .clip_grad import clip_grad_norm_, clip_grad_value_

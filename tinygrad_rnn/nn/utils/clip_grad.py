@@ -1,4 +1,4 @@
-"""Limits on gradients, against the explosions that back-propagation through time is prone to."""
+"""Gradient clipping: limits on the gradients, which back-propagation through time can make very large."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from ...tensor import Tensor
 
 
 def _with_grad(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    """Return the parameters that have a gradient. Raise TypeError for one that is not a tensor."""
     found = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     if not found and isinstance(parameters, Iterator):
-        text = f"{name}: parameters: expected some, got an iterator that is used up: nothing is limited; call it anew"
+        text = f"{name}: parameters: expected some, got an iterator that is used up: nothing is clipped; pass a new one"
         warnings.warn(text, UserWarning, stacklevel=4)
     for i, p in enumerate(found):
         if not isinstance(p, Tensor):
@@ -27,11 +28,11 @@ def _with_grad(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]
 
 
 def _norm(arrays: list[np.ndarray], order: float) -> tuple[float, float]:
-    """The norm of all numbers together as a product of two, which may lie beyond the largest float.
+    """Return the norm of all numbers as two factors, as their product may be beyond the largest float.
 
-    A gradient that is not finite makes it inf or NaN.
+    A gradient that is not finite makes the second factor inf or NaN.
     """
-    if order == 2.0:  # the usual one, in the least time; if squares neither overflow nor underflow
+    if order == 2.0:  # the usual norm, in one pass; valid if no square overflows or underflows
         total = math.sqrt(sum_of_squares(arrays))
         if all(_SQUARED[a.dtype.itemsize] < total for a in arrays) and math.isfinite(total):
             return 1.0, total
@@ -45,11 +46,11 @@ def _norm(arrays: list[np.ndarray], order: float) -> tuple[float, float]:
 
 
 _SQUARED = {4: 1e-15, 8: 1e-140}
-"""For each size of float a norm above which squares that underflow do not count."""
+"""For each size of float in bytes, a norm so large that underflown squares do not change it."""
 
 
 def _nan_last(number: float) -> float:
-    """A key by which NaN is the largest."""
+    """Return a sort key that makes NaN the largest."""
     return math.inf if math.isnan(number) else number
 
 
@@ -62,9 +63,10 @@ def clip_grad_norm_(
 ) -> Tensor:
     """Scale the gradients of the parameters so that their norm, taken as one long vector, is at most max_norm.
 
-    g <- g min(1, max_norm / (norm + 1e-6)). norm_type: the p of the norm, or inf for the largest magnitude.
-    Returns the norm before, a scalar, on the CPU. A gradient that is not finite makes every gradient 0 or NaN, or with
-    error_if_nonfinite raises RuntimeError and changes nothing. A used-up iterator of parameters is a warning.
+    g <- g min(1, max_norm / (norm + 1e-6)). parameters: tensors of any shape; one without a gradient is skipped.
+    norm_type: the p of the norm, or inf for the largest magnitude. Returns the norm before clipping, a scalar on the
+    CPU. A gradient that is not finite makes every gradient 0 or NaN, or with error_if_nonfinite raises RuntimeError
+    and changes nothing. Raises ValueError for a negative max_norm; warns of a used-up iterator of parameters.
     Pascanu et al., On the difficulty of training recurrent neural networks (2013), algorithm 1.
     """
     if not (isinstance(max_norm, (int, float, np.number)) and max_norm >= 0):
@@ -80,7 +82,7 @@ def clip_grad_norm_(
         raise RuntimeError(f"clip_grad_norm_: expected gradients with a finite norm, got {total}")
     scale = max_norm / largest / (share + 1e-6 / largest)
     if not scale >= 1.0:
-        # A factor below the smallest normal number of float32 would lose digits: in two steps then.
+        # A factor below the smallest normal number of float32 would lose digits: apply its square root twice.
         for factor in (scale,) if not 0.0 < scale < 1e-37 else (math.sqrt(scale), math.sqrt(scale)):
             gradients = scaled(gradients, factor)
         for p, g in zip(clipped, gradients):
@@ -91,7 +93,10 @@ def clip_grad_norm_(
 
 @isolate_error_state
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
-    """Limit every element of the gradients to [-clip_value, clip_value]."""
+    """Limit every element of the gradients: g <- min(max(g, -clip_value), clip_value).
+
+    parameters: tensors of any shape; one without a gradient is skipped. Raises ValueError for a negative clip_value.
+    """
     if not (isinstance(clip_value, (int, float, np.number)) and clip_value >= 0):
         raise ValueError(f"clip_grad_value_: clip_value: expected a number from 0 up, got {clip_value!r}")
     for p in _with_grad("clip_grad_value_", parameters):

@@ -1,4 +1,4 @@
-"""The records of the benchmarks: tiny ones agree with their peers, where those are installed; what they count."""
+"""The cases of the benchmarks: tiny ones agree with their peers, where those are installed; what they count."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from tinygrad_rnn.bench import (
     tape,
     timing,
 )
+from tinygrad_rnn.bench.case import KINDS, OURS
 from tinygrad_rnn.bench.problem import Problem
-from tinygrad_rnn.bench.record import KINDS, OURS
 
 TINY = (4, 3, 5, 6)
 pytestmark = pytest.mark.filterwarnings("default")  # what a peer warns of is no failure of ours
 VARIANTS = [{}, {"layers": 2, "bidirectional": True}, {"lengths": True}, {"state": True}]
 
 
-def agree(record, *names):
-    """All of a record's contenders that are named agree with ours."""
-    runs = {name: record.contenders[name](1) for name in (OURS, *names)}
-    assert timing.disagreeing(runs, record.calls) == {}
+def agree(case, *names):
+    """All of a case's contenders that are named agree with ours."""
+    runs = {name: case.contenders[name](1) for name in (OURS, *names)}
+    assert timing.disagreeing(runs, case.calls) == {}
     return runs
 
 
@@ -45,22 +45,22 @@ def test_layers_agree_with_peers(kind, peer, options):
         pytest.importorskip(package)
     p = Problem(kind, *TINY, **options)
     for task in ("train", "infer"):
-        record = layers.record("layers", p, task)
-        if peer in record.contenders and not (task == "train" and p.state):
-            agree(record, peer)
+        case = layers.case("layers", p, task)
+        if peer in case.contenders and not (task == "train" and p.state):
+            agree(case, peer)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_openvino_agrees(kind):
     pytest.importorskip("openvino")
     pytest.importorskip("onnx")
-    agree(layers.record("layers", Problem(kind, *TINY, layers=2), "infer"), "openvino")
+    agree(layers.case("layers", Problem(kind, *TINY, layers=2), "infer"), "openvino")
 
 
 @pytest.mark.parametrize("name", cells.CELLS)
 def test_cells_agree_with_a_loop_in_torch(name):
     pytest.importorskip("torch")
-    agree(cells.record(name, TINY), "torch loop")
+    agree(cells.case(name, TINY), "torch loop")
 
 
 def test_what_cannot_be_compiled_is_unavailable(monkeypatch):
@@ -72,35 +72,35 @@ def test_what_cannot_be_compiled_is_unavailable(monkeypatch):
     monkeypatch.setattr(torch, "compile", compile)
     monkeypatch.setattr(timing, "REST", 0.0)
     monkeypatch.setattr(peers, "set_threads", lambda count: None)
-    result = timing.measure(cells.record("peephole_lstm", TINY), 1, 0.0, 1)
+    result = timing.measure(cells.case("peephole_lstm", TINY), 1, 0.0, 1)
     assert result.left_out["torch.compile"] == "torch.compile: RuntimeError: no C++ compiler"
     assert not result.failed and OURS in result.found
 
 
 @pytest.mark.parametrize("task", ["train", "infer"])
 def test_dense_products_agree(task):
-    agree(dense.record((3, 4, 5), task), "numpy")
+    agree(dense.case((3, 4, 5), task), "numpy")
     pytest.importorskip("torch")
-    agree(dense.record((3, 4, 5), task), "torch")
+    agree(dense.case((3, 4, 5), task), "torch")
 
 
 @pytest.mark.parametrize("peer", ["torch", "autograd"])
 @pytest.mark.parametrize("name", tape.LINKS)
 def test_the_tape_agrees(name, peer):
     pytest.importorskip(peer)
-    agree(tape.record(name), peer)
+    agree(tape.case(name), peer)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_language_models_have_the_same_losses_over_several_steps(kind):
     pytest.importorskip("torch")
-    record = language_model.record(kind, (2, 3, 8, 2), 11)
-    runs = agree(record, "torch")
-    assert record.calls > 2 and runs[OURS]()[0] < math.log(11) * 1.2
+    case = language_model.case(kind, (2, 3, 8, 2), 11)
+    runs = agree(case, "torch")
+    assert case.calls > 2 and runs[OURS]()[0] < math.log(11) * 1.2
 
 
 def test_a_cold_start_is_a_process_of_its_own():
-    contender = cold.record("RNN").contenders[OURS](1)
+    contender = cold.case("RNN").contenders[OURS](1)
     contender.environment.clear()  # with the kernels that the other tests have compiled
     found = contender()
     assert len(found) == 5 and all(np.isfinite(a) for a in found)
@@ -127,7 +127,7 @@ def test_flops_and_bytes():
     assert replace(p, layers=2, bidirectional=True).flops("infer") == 2 * 10 * 3 * 4 * 7 * 2 * (5 + 7 + 14 + 7)
 
 
-def test_the_list_of_records():
+def test_the_list_of_cases():
     every = {name: make() for name, make in groups.GROUPS.items()}
     assert all(r.group == name and OURS in r.contenders for name, found in every.items() for r in found)
     names = [r.name for found in every.values() for r in found]
@@ -135,10 +135,10 @@ def test_the_list_of_records():
     assert len(every["layers"]) == 3 * 12 * 2 and len(every["language_model"]) == 3 * 4 * 2
     known = {peers.peer_of(name) for found in every.values() for r in found for name in r.contenders}
     assert known == {OURS, *peers.PEERS}
-    assert {r.axis for r in growth.records()} == {"T", "N", "H", "threads"}
+    assert {r.axis for r in growth.cases()} == {"T", "N", "H", "threads"}
 
 
-def test_a_choice_of_records():
+def test_a_choice_of_cases():
     chosen = groups.select(["layers", "tape"], ["GRU"], ["torch"], True)
     assert {r.cell for r in chosen} == {"GRU", *tape.LINKS}
     assert all(set(r.contenders) == {OURS, "torch"} for r in chosen) and all(r.quick for r in chosen)

@@ -1,4 +1,4 @@
-"""What is measured: a record is one model at one shape and all who can run it."""
+"""The case of a benchmark: one model at one shape, and all contenders that can run it."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from typing import Any
 OURS = "tinygrad_rnn"
 KINDS = ("LSTM", "GRU", "RNN")
 
-# Does the work once, and returns the arrays that all contenders must agree on.
 Run = Callable[[], Sequence[Any]]
-# From the number of threads. Imports what it needs, and gives the model its weights, which are the same for all.
+"""Do the work once, and return the arrays in which all contenders must agree."""
 Build = Callable[[int], Run]
+"""Make a Run for a number of threads: import the library, make the model, and load the weights that all share."""
 
 
 class Unavailable(Exception):
-    """A contender that cannot run on this machine, with the reason."""
+    """A contender cannot run on this machine; the message gives the reason."""
 
 
 @dataclass(frozen=True)
-class Record:
+class Case:
     """A model at a shape. The first word of a contender's name is its package: "torch", "torch loop", "torch.compile".
 
     task: "train" (forward, backward, all gradients) or "infer".
-    flops: multiplications and additions of the matrix products. bytes: the least that must be moved: weights, inputs
-        and outputs once each, and in training their gradients too. 0: not counted.
-    threads: the number that is best for everyone here; 0: as many as were asked for.
-    calls: how many calls are compared; more than one where each changes the weights.
-    unit: "s", or "bytes" of a `Spawned` run.
-    axis: the dimension along which a record of growth is one point.
-    quick: whether `--quick` keeps it.
+    flops: multiplications and additions of the matrix products; 0: not counted.
+    bytes: the least memory traffic: weights, inputs and outputs once each, in training their gradients too; 0: not
+        counted.
+    threads: the number that is best for every contender; 0: the number that the user asked for.
+    calls: the number of calls to compare; more than one if each call changes the weights.
+    unit: "s", or "bytes" for a `Spawned` run.
+    axis: for a case of the group growth, the dimension along which it is a point.
+    quick: `--quick` includes the case.
     """
 
     group: str
@@ -48,12 +49,12 @@ class Record:
 
     @property
     def name(self) -> str:
-        """For people and for the ids of pytest."""
+        """The case in words, also its id in pytest."""
         sizes = " ".join(f"{name}={size}" for name, size in self.shape.items())
         threads = f" threads={self.threads}" if self.axis == "threads" else ""
         return f"{self.group}: {self.cell} {self.task} {sizes}{threads}" + (" memory" if self.unit == "bytes" else "")
 
 
 def is_peer(contender: str) -> bool:
-    """Whether it is not a way of this library."""
+    """Return whether a contender is another library."""
     return not contender.startswith(OURS)
