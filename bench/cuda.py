@@ -278,7 +278,7 @@ def barrier_seconds() -> float:
     counter = cupy.zeros(32, np.uint32)
     at, library = arrays.device_of(counter), library_of("lstm")  # every library has it, and this one is built already
     blocks = library.facts(at.number).blocks
-    run = lambda: library.meetings(at, blocks, BARRIERS, arrays.address(counter))
+    run = lambda: library.barriers(at, blocks, BARRIERS, arrays.address(counter))
     return min(milliseconds(run) for _ in range(5)) / 1e3 / BARRIERS
 
 

@@ -1,4 +1,4 @@
-"""Arrays on a device: the library they are of, where they lie, and where a step's values lie in them."""
+"""Arrays on a device: their library, their addresses, and the operands of a kernel in them."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import numpy as np
 
 Array = Any
 
-SPOT = np.dtype([("data", "u8"), ("step", "i8"), ("row", "i4"), ("shift", "i2"), ("wrap", "i2")])
-"""rnn_spot of interface.h."""
+OPERAND = np.dtype([("data", "u8"), ("step", "i8"), ("row", "i4"), ("shift", "i2"), ("wrap", "i2")])
+"""rnn_operand of interface.h."""
 
-SOURCE = np.dtype([("data", "u8"), ("step", "i8"), ("row", "i4"), ("kept", "i4")])
+SOURCE = np.dtype([("data", "u8"), ("step", "i8"), ("row", "i4"), ("offset", "i4")])
 """rnn_source of interface.h."""
 
 
 def namespace(x: Array) -> ModuleType:
-    """The library whose array x is: CuPy, or NumPy, whose arrays stand in for a device's where there is none."""
+    """Return the library of the array x: CuPy; or NumPy, whose arrays stand in for a device's in the tests."""
     return sys.modules[type(x).__module__.partition(".")[0]]
 
 
 def address(x: Array) -> int:
-    """Where the numbers of x begin."""
+    """Return the address of the first number of x."""
     return x.ctypes.data if isinstance(x, np.ndarray) else x.data.ptr
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device by its number, the architecture that code is built for, and the stream that work is put on now."""
+    """A device: its number, the architecture that code is built for, and the current stream."""
 
     number: int
     target: str
@@ -39,7 +39,7 @@ class Device:
 
 
 def device_of(x: Array) -> Device:
-    """The device on which x lies. NumPy's arrays are on the host, for which there is code in the tests only."""
+    """Return the device of x. NumPy's arrays are on the host; only the tests build code for it."""
     if isinstance(x, np.ndarray):
         return Device(0, "host", 0)
     xp = namespace(x)
@@ -47,8 +47,8 @@ def device_of(x: Array) -> Device:
 
 
 @dataclass(frozen=True)
-class Spot:
-    """rnn_spot of interface.h, with the array it lies in; first: the number that it begins at."""
+class Operand:
+    """rnn_operand of interface.h, with its array. first: the number in the array at which the operand begins."""
 
     array: Array
     first: int = 0
@@ -58,27 +58,27 @@ class Spot:
     wrap: int = -1
 
     @classmethod
-    def of_units(cls, array: Array, first: int = 0) -> Spot:
-        """A number per unit, the same for all rows and steps."""
+    def of_units(cls, array: Array, first: int = 0) -> Operand:
+        """Return the operand of [units]: the same for all rows and steps."""
         return cls(array, first)
 
     @classmethod
-    def of_rows(cls, array: Array) -> Spot:
-        """[N, units], the same place in all steps."""
+    def of_rows(cls, array: Array) -> Operand:
+        """Return the operand of [N, units]: the same for all steps."""
         return cls(array, row=array.shape[1])
 
     @classmethod
-    def of_steps(cls, array: Array, first: int = 0, shift: int = 0) -> Spot:
-        """[steps, N, columns], from a column on; with two steps they are used in turn."""
+    def of_steps(cls, array: Array, first: int = 0, shift: int = 0) -> Operand:
+        """Return the operand of [steps, N, columns], from a column on. Two steps are two slots used in turn."""
         return cls(array, first, array.shape[1] * array.shape[2], array.shape[2], shift, 1 if len(array) == 2 else -1)
 
     @classmethod
-    def of_weights(cls, array: Array, first_row: int = 0) -> Spot:
+    def of_weights(cls, array: Array, first_row: int = 0) -> Operand:
         """Weights [units, K], from a row on."""
         return cls(array, first_row * array.shape[1], row=array.shape[1])
 
 
-def table(spots: Iterable[Spot]) -> np.ndarray:
+def table(operands: Iterable[Operand]) -> np.ndarray:
     """Spots as the C interface takes them."""
-    rows = [(address(s.array) + s.first * s.array.dtype.itemsize, s.step, s.row, s.shift, s.wrap) for s in spots]
-    return np.array(rows, SPOT)
+    rows = [(address(s.array) + s.first * s.array.dtype.itemsize, s.step, s.row, s.shift, s.wrap) for s in operands]
+    return np.array(rows, OPERAND)

@@ -1,4 +1,4 @@
-"""A layer's backward on a GPU, ready to be run: its arrays, where the kernel finds values in them, and what is left.
+"""A layer's backward on a GPU, ready to run: its arrays, the kernel's operands in them, and the results.
 
 Time runs as in x.
 """
@@ -11,15 +11,15 @@ from typing import Any
 from ..ir.plan import plan, source_names
 from ..ir.program import Kind, Step, Value
 from ..ir.sequence_args import SequenceArgs
-from .arrays import Spot
+from .arrays import Operand
 from .forward import Saved, given
-from .scans import Layer, Walk
+from .scans import Layer, Scan
 
 Array = Any
 
 
 class Backward:
-    """`walk` is to be run, then there are `results`."""
+    """Run `scan`, then take `results`."""
 
     def __init__(
         self,
@@ -32,11 +32,11 @@ class Backward:
         self.at, self.saved = Layer(plan(step, seq.weight_hr is not None), seq), saved
         self.values = given(self.at, saved.states) | saved.values | _cotangents(self.at, d_outputs, d_final)
         self.direct = _direct_weights(self.at)
-        self.walk = Walk(self.at, "backward", self.values, _weights(self.at, self.direct))
+        self.scan = Scan(self.at, "backward", self.values, _weights(self.at, self.direct))
         self.d_projected = self.values[Value(Kind.INPUT_PART, step.input_gates[0])].array
 
     def d_x(self, steps: slice = slice(None)) -> Array:
-        """The cotangent of x at some steps, once the walk has been there."""
+        """Return the cotangent of x at some steps, after the scan has run them."""
         at, d = self.at, self.d_projected[steps]
         return at.xp.matmul(at.flat(d), at.seq.weight_ih).reshape(len(d), at.N, at.I)
 
@@ -72,35 +72,35 @@ class Backward:
         )
 
 
-def _cotangents(at: Layer, d_outputs: Sequence[Array | None], d_final: Sequence[Array | None]) -> dict[Value, Spot]:
-    """Where the backward finds the cotangents that it is given, and puts those that it computes."""
-    step, xp, values = at.step, at.xp, dict[Value, Spot]()
+def _cotangents(at: Layer, d_outputs: Sequence[Array | None], d_final: Sequence[Array | None]) -> dict[Value, Operand]:
+    """Return the operands of the cotangents that the backward reads and writes."""
+    step, xp, values = at.step, at.xp, dict[Value, Operand]()
     for i, (name, d_out, d_last) in enumerate(zip(step.states, d_outputs, d_final)):
         width = at.width(i)
         none = d_out is None
         values[Value(Kind.OUTPUT_COTANGENT, name)] = (
-            Spot.of_units(xp.zeros(width, at.dtype)) if none else Spot.of_steps(xp.ascontiguousarray(d_out))
+            Operand.of_units(xp.zeros(width, at.dtype)) if none else Operand.of_steps(xp.ascontiguousarray(d_out))
         )
         carry = xp.zeros((at.N, width), at.dtype) if d_last is None else xp.array(d_last, at.dtype, order="C")
-        values[Value(Kind.CARRY, name)] = Spot.of_rows(carry)
+        values[Value(Kind.CARRY, name)] = Operand.of_rows(carry)
     for kind, gates in ((Kind.INPUT_PART, step.input_gates), (Kind.RECURRENT_PART, step.direct_gates)):
         if kind is Kind.RECURRENT_PART and at.plan.shares:
             values |= {Value(kind, gate): values[Value(Kind.INPUT_PART, gate)] for gate in gates}
         elif gates:
             joined = at.make(at.T, at.N, len(gates) * at.H)
-            values |= {Value(kind, gate): Spot.of_steps(joined, i * at.H) for i, gate in enumerate(gates)}
+            values |= {Value(kind, gate): Operand.of_steps(joined, i * at.H) for i, gate in enumerate(gates)}
     for stage in at.plan.adjoint:
         for value, _ in stage.program.outputs:
             if value.kind is Kind.PARAM_SUM:
-                values[value] = Spot.of_rows(xp.zeros((at.N, at.H), at.dtype))
+                values[value] = Operand.of_rows(xp.zeros((at.N, at.H), at.dtype))
             elif value not in values:
-                places = 2 if value.kind is Kind.PASSED else at.T
-                values[value] = Spot.of_steps(at.make(places, at.N, at.units(stage)))
+                slots = 2 if value.kind is Kind.PASSED else at.T
+                values[value] = Operand.of_steps(at.make(slots, at.N, at.units(stage)))
     return values
 
 
 def _direct_weights(at: Layer) -> Array:
-    """The rows of weight_hh that multiply h itself, or None."""
+    """Return the rows of weight_hh that multiply h itself, or None."""
     step, weight = at.step, at.weight_hh
     if not step.direct_gates:
         return None
@@ -110,13 +110,13 @@ def _direct_weights(at: Layer) -> Array:
     return at.xp.concatenate(rows)
 
 
-def _weights(at: Layer, direct: Array) -> dict[tuple[str, ...], Spot]:
-    """The weights of each product's gates, transposed, so that the numbers of a sum lie side by side here too.
+def _weights(at: Layer, direct: Array) -> dict[tuple[str, ...], Operand]:
+    """Return the weights of each product's gates, transposed, so that the numbers of a sum lie side by side here too.
 
     Those of the projection stand under ().
     """
-    turned = lambda weight: Spot.of_weights(at.stored(weight.T))
-    found, weight = dict[tuple[str, ...], Spot](), at.weight_hh
+    turned = lambda weight: Operand.of_weights(at.stored(weight.T))
+    found, weight = dict[tuple[str, ...], Operand](), at.weight_hh
     for gate in dict.fromkeys(at.step.products):
         first = at.recurrent_rows(gate)
         found[gate,] = turned(weight[first : first + at.H])
@@ -127,20 +127,20 @@ def _weights(at: Layer, direct: Array) -> dict[tuple[str, ...], Spot]:
     return found
 
 
-def _product(at: Layer, d: Spot, v: Spot) -> Array:
-    """The gradient of weights from the cotangents of what they gave and what they multiplied, over all steps."""
+def _product(at: Layer, d: Operand, v: Operand) -> Array:
+    """Return the gradient of weights: the cotangents of results times the vectors multiplied, over all steps."""
     return at.xp.matmul(at.flat(d.array).T, at.flat(v.array))
 
 
 def _first_step(at: Layer) -> Any:
-    """The index of each row's first step; of a row without one, a step that holds 0."""
+    """Return the index of each row's first step; for a row without steps, of a step that holds 0."""
     if not at.seq.reverse:
         return 0
     return -1 if at.lengths is None else (at.lengths - 1, at.xp.arange(at.N))
 
 
-def _recurrent_gradients(at: Layer, saved: Saved, values: dict[Value, Spot]) -> tuple[Array | None, Array | None]:
-    """The gradients of weight_hh and bias_hh: one product over all steps for each source."""
+def _recurrent_gradients(at: Layer, saved: Saved, values: dict[Value, Operand]) -> tuple[Array | None, Array | None]:
+    """Return the gradients of weight_hh and bias_hh: one product over all steps for each source."""
     step, seq, xp = at.step, at.seq, at.xp
     if seq.weight_hh is None:
         return None, None

@@ -1,4 +1,4 @@
-"""Libraries of compiled cells: generated, built by nvcc, kept in the cache folder, loaded through cffi."""
+"""Libraries of compiled cells: generated, built by nvcc, stored in the cache folder, loaded through cffi."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ from .arrays import Device, address
 HERE = Path(__file__).parent
 DEVICE = HERE / "device"
 BUILT = HERE / "built"
-"""Where libraries that were built ahead of time lie, for all of ARCHITECTURES."""
+"""The folder of libraries that were built ahead of time, for all of ARCHITECTURES."""
 
 ARCHITECTURES = (80, 86, 89, 90, 100, 120)
 FIRST_OF_CLUSTERS = 90
-"""Of it there is PTX too: that of older ones would do nothing where clusters meet."""
+"""A library for all architectures has PTX of this one, too: PTX of an older one would skip the barriers of clusters."""
 
 EVERY = "every"
-"""The target of a library for all architectures that nvcc has, and PTX for those to come."""
+"""The target of a library for all architectures that nvcc knows, with PTX for later ones."""
 
 FLAGS = ("-std=c++17", "-O3", "--shared", "-Xcompiler=-fPIC", f"-I{DEVICE}")
 
 
 class BuildError(RuntimeError):
-    """There is no nvcc, or it failed; with what it said."""
+    """There is no nvcc, or it failed: the message has its output."""
 
 
 def find_nvcc() -> str | None:
-    """nvcc as CUDACXX names it, or of CUDA_HOME, or on the path."""
+    """Return the path of nvcc: as CUDACXX names it, in CUDA_HOME, or on the search path. None if there is none."""
     if named := os.environ.get("CUDACXX"):
         return shutil.which(named)
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
@@ -60,7 +60,7 @@ def find_nvcc() -> str | None:
 
 
 def command(target: str) -> list[str]:
-    """What builds a library for a target: an architecture such as "90", or EVERY. Source and output come after it."""
+    """Return the command that builds a library for a target: an architecture such as "90", or EVERY."""
     nvcc = find_nvcc()
     if nvcc is None:
         raise BuildError(
@@ -70,7 +70,7 @@ def command(target: str) -> list[str]:
 
 
 def architectures(nvcc: str, target: str) -> list[str]:
-    """nvcc's flags for a target."""
+    """Return nvcc's flags for a target."""
     if target != EVERY:
         return [f"-arch=sm_{target}"]
     listed = subprocess.run([nvcc, "--list-gpu-arch"], check=True, capture_output=True, text=True).stdout.split()
@@ -83,7 +83,7 @@ def architectures(nvcc: str, target: str) -> list[str]:
 
 @functools.cache
 def sources_version() -> str:
-    """A hash of what every library is built from beside its own text."""
+    """Return a hash of the headers that every library is built from."""
     return digest_of_files(_headers())
 
 
@@ -98,9 +98,9 @@ def _name(plan: Plan, products: str, text: str) -> str:
 
 
 def build(text: str, target: str, path: Path) -> Path:
-    """Build a library and put it in place with its hash, which stands behind its end, where the loader does not look.
+    """Build a library and return where it is: at `path`, or if that cannot be written, in a folder of this process.
 
-    Returns where it is: at the path or, where that cannot be written, in a folder that goes with this process.
+    Its hash stands behind its end, where the loader does not look.
     """
     library = compiled(text, target)
     if write(path, library):
@@ -112,7 +112,7 @@ def build(text: str, target: str, path: Path) -> Path:
 
 
 def compiled(text: str, target: str) -> bytes:
-    """A library, built in a folder that only this user can enter."""
+    """Return a library as bytes, built in a folder that only this user can enter."""
     with tempfile.TemporaryDirectory(prefix="tinygrad_rnn_") as work:
         source, output = Path(work) / "cell.cu", Path(work) / "cell.so"
         source.write_text(text, encoding="utf-8")
@@ -125,7 +125,7 @@ def compiled(text: str, target: str) -> bytes:
 
 
 def build_ahead(plans: Sequence[Plan], into: Path) -> None:
-    """Libraries in float32 for every architecture, as `library` looks for them in BUILT."""
+    """Build libraries in float32 for every architecture, which `library` finds in BUILT."""
     into.mkdir(parents=True, exist_ok=True)
     for plan in plans:
         text = emit.source(plan, "float32")
@@ -149,9 +149,9 @@ class Library:
         return [self.ffi.cast("void *", address(a)) for a in arrays]
 
     @property
-    def most_ways(self) -> int:
-        """RNN_MOST_WAYS of interface.h."""
-        return int(self.code.RNN_MOST_WAYS)
+    def most_sequences(self) -> int:
+        """RNN_MOST_SEQUENCES of interface.h."""
+        return int(self.code.RNN_MOST_SEQUENCES)
 
     @functools.cache  # noqa: B019  libraries stay as long as the process
     def facts(self, device: int) -> Any:
@@ -160,7 +160,7 @@ class Library:
         self._check(self.code.rnn_facts(device, found))
         return found
 
-    def walk(
+    def scan(
         self,
         at: Device,
         function: str,
@@ -168,29 +168,29 @@ class Library:
         work: Any,
         stages: Any,
         sources: np.ndarray,
-        spots: np.ndarray,
+        operands: np.ndarray,
         shared: int,
     ) -> None:
-        """rnn_walk of interface.h. RuntimeError with the name of the call that failed and what CUDA says of it."""
+        """rnn_scan of interface.h. Raise RuntimeError with the name of the call that failed and CUDA's reason."""
         stream, number = self.ffi.cast("void *", at.stream), emit.FUNCTIONS.index(function)
-        source_table, spot_table = self._pointers(sources, spots)
-        tables = stages, len(stages), source_table, len(sources), spot_table, len(spots)
-        self._check(self.code.rnn_walk(at.number, stream, number, tile, work, *tables, shared))
+        source_table, operand_table = self._pointers(sources, operands)
+        tables = stages, len(stages), source_table, len(sources), operand_table, len(operands)
+        self._check(self.code.rnn_scan(at.number, stream, number, tile, work, *tables, shared))
 
     def store(self, at: Device, matrix: Any, to: Any) -> None:
         """rnn_store of interface.h, of a matrix that is contiguous."""
         stream, (source, goal) = self.ffi.cast("void *", at.stream), self._pointers(matrix, to)
         self._check(self.code.rnn_store(at.number, stream, source, *matrix.shape, goal, to.shape[1]))
 
-    def meetings(self, at: Device, blocks: int, count: int, arrived: int) -> None:
-        """rnn_meetings of interface.h; arrived: an address."""
+    def barriers(self, at: Device, blocks: int, count: int, arrived: int) -> None:
+        """rnn_barriers of interface.h; arrived: an address."""
         stream, counter = self.ffi.cast("void *", at.stream), self.ffi.cast("uint32_t *", arrived)
-        self._check(self.code.rnn_meetings(at.number, stream, blocks, count, counter))
+        self._check(self.code.rnn_barriers(at.number, stream, blocks, count, counter))
 
 
 @functools.cache
 def interface() -> Any:
-    """cffi, told of interface.h."""
+    """Return cffi's view of interface.h."""
     import cffi
 
     ffi = cffi.FFI()
@@ -205,32 +205,32 @@ _loaded: dict[tuple[Step, bool, str, str], Library] = {}
 
 
 def library(plan: Plan, products: str, target: str) -> Library:
-    """The library of a step's plan for an architecture, built if neither BUILT nor the cache folder has it.
+    """Return the library of a step's plan for an architecture. Build it if neither BUILT nor the cache folder has it.
 
-    products: what the factors of its products are, a key of TILES.
+    products: the type of the factors of its products, a key of TILES.
     """
     key = plan.step, plan.projected, products, target  # a step is found by identity, a plan by all that is in it
     with locks.held(_lock):
         own = _locks.setdefault(key, threading.Lock())
-    with locks.held(own):  # others may be built meanwhile
+    with locks.held(own):  # other libraries may be built at the same time
         if key not in _loaded:
             path = _path(plan, products, target)
             try:
                 code = interface().dlopen(str(path))
-            except OSError:  # it is what was written, but cannot be loaded here
-                code = interface().dlopen(str(_path(plan, products, target, anew=True)))
+            except OSError:  # the file is intact, but cannot be loaded here
+                code = interface().dlopen(str(_path(plan, products, target, rebuild=True)))
             _loaded[key] = Library(interface(), code)
         return _loaded[key]
 
 
-def _path(plan: Plan, products: str, target: str, anew: bool = False) -> Path:
-    """Where the library lies, built if need be; anew: whatever is there."""
+def _path(plan: Plan, products: str, target: str, rebuild: bool = False) -> Path:
+    """Return the path of the library, built if needed. rebuild: build it even if it is there."""
     text = emit.source(plan, products)
     name = _name(plan, products, text)
     ahead = BUILT / f"{name}.so"
-    if not anew and target.isdecimal() and int(target) >= ARCHITECTURES[0] and read(ahead, trusted=True) is not None:
+    if not rebuild and target.isdecimal() and int(target) >= ARCHITECTURES[0] and read(ahead, trusted=True) is not None:
         return ahead
     path = (folder() or temporary()) / f"{name}_{target}.{sources_version()}.so"
-    if not anew and read(path) is not None:
+    if not rebuild and read(path) is not None:
         return path
     return build(text, target, path)

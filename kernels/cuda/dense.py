@@ -1,7 +1,7 @@
-"""`softmax` and `gradients` for arrays of which no more is known than that they answer to NumPy's protocol: CuPy's.
+"""`softmax` and `gradients` for arrays that answer to NumPy's protocol: CuPy's.
 
-In whole passes over everything: there is no cache that blocks of rows should fit in, no `where=` among what every
-library's ufuncs take, and to launch a pass, or to fetch a number, costs more than what it moves.
+Each operation runs over whole arrays. There is no cache for blocks of rows to fit in, not every library's ufuncs take
+`where=`, and a launch or a fetched number costs more than the memory that it moves.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Array = Any
 
 
 def losses(x: Array, index: Array, weights: Array) -> Array:
-    """weights -log softmax(x)[index]; 0 where the weight is 0, whatever stands there."""
+    """weights -log softmax(x)[index]; 0 where the weight is 0, whatever x holds there."""
     if not x.size:
         return np.zeros_like(weights)
     e = x - x.max(1, keepdims=True)
@@ -33,7 +33,7 @@ def errors(g: Array, x: Array, index: Array) -> Array:
 
 
 def add_rows(g: Array, index: Array, rows: int) -> Array:
-    """out [rows, D], where row r is the sum of those of g [M, D] whose index [M] is r; the order never varies."""
+    """Return out [rows, D]: row r is the sum of the rows of g [M, D] with index [M] r, in a fixed order."""
     out = np.zeros_like(g, shape=(rows, g.shape[1]))
     if index.size:
         order = np.argsort(index, kind="stable")

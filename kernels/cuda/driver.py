@@ -10,19 +10,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..driver import BackwardArgs, Results
 from ..ir.program import Step
 from ..ir.sequence_args import SequenceArgs
 from .arrays import namespace
 from .backward import Backward
-from .forward import Forward, Saved
-from .scans import at_once, run
+from .forward import Forward
+from .scans import count_at_once, run
 from .wavefront import waves
 
 Array = Any
 runs_together = True
-Results = tuple[list[Array], list[Array], Saved | None]
-Left = tuple[SequenceArgs, Saved, Sequence[Array | None], Sequence[Array | None]]
-"""What a backward takes: a sequence, what its forward saved, and the cotangents of outputs and last states."""
 
 
 def forward(step: Step, seq: SequenceArgs, keep: bool) -> Results:
@@ -31,35 +29,35 @@ def forward(step: Step, seq: SequenceArgs, keep: bool) -> Results:
 
 
 def forward_directions(step: Step, seqs: Sequence[SequenceArgs], keep: bool) -> list[Results]:
-    """`forward` of each sequence; all have the same sizes and lengths, and run at once where they fit."""
+    """Run `forward` on sequences of the same sizes and lengths, at once if they fit."""
     forwards = [Forward(step, seq, keep) for seq in seqs]
     for each in forwards:
         each.project()
-    run([each.walk for each in forwards])
+    run([each.scan for each in forwards])
     return [each.results() for each in forwards]
 
 
 def forward_stack(step: Step, seqs: Sequence[SequenceArgs], keep: bool) -> list[Results]:
-    """`forward` of each layer of a stack, from the lowest up: all run ahead in time.
+    """Run `forward` on each layer of a stack, from the lowest up, as a wavefront in time.
 
-    Only the lowest has an x; the others' are the h of the layer below. They have the same H, P and lengths.
+    Only the lowest has an x; each other layer reads the h of the one below. They have the same H, P and lengths.
     """
     layers = list[Forward]()
     for seq in seqs:
         layers.append(Forward(step, replace(seq, x=layers[-1].outputs(0)) if layers else seq, keep))
     layers[0].project()
-    for wave in waves(layers[0].at.T, len(layers), at_once([layer.walk for layer in layers])):
+    for wave in waves(layers[0].at.T, len(layers), count_at_once([layer.scan for layer in layers])):
         for i, steps in wave:
             if i > 0:
                 layers[i].project(steps)
-        run([layers[i].walk for i, _ in wave], [steps for _, steps in wave])
+        run([layers[i].scan for i, _ in wave], [steps for _, steps in wave])
     return [layer.results() for layer in layers]
 
 
 def backward(
     step: Step,
     seq: SequenceArgs,
-    saved: Saved,
+    saved: Any,
     d_outputs: Sequence[Array | None],
     d_final: Sequence[Array | None],
     wants_x: bool = True,
@@ -70,30 +68,30 @@ def backward(
 
 
 def backward_directions(
-    step: Step, ways: Sequence[Left], wants_x: bool = True, wants_initial: bool = True
+    step: Step, several: Sequence[BackwardArgs], wants_x: bool = True, wants_initial: bool = True
 ) -> list[SequenceArgs]:
-    """`backward` of each way of `forward_directions`."""
-    backwards = [Backward(step, *left) for left in ways]
-    run([each.walk for each in backwards])
+    """Run `backward` on each sequence of `forward_directions`."""
+    backwards = [Backward(step, *args) for args in several]
+    run([each.scan for each in backwards])
     return [each.results(wants_x, wants_initial) for each in backwards]
 
 
 def backward_stack(
-    step: Step, stack: Sequence[Left], wants_x: bool = True, wants_initial: bool = True
+    step: Step, stack: Sequence[BackwardArgs], wants_x: bool = True, wants_initial: bool = True
 ) -> list[SequenceArgs]:
-    """`backward` of each layer of `forward_stack`; only the lowest has a cotangent of x."""
+    """Run `backward` on each layer of `forward_stack`. Only the lowest has a cotangent of x."""
     layers, d_h, x = list[Backward](), list[Array](), stack[0][0].x
     for i, (seq, saved, (d_first, *d_others), d_final) in enumerate(stack):
         h = saved.states[0][1:]
-        if i + 1 < len(stack):  # the layer above adds to it before the walk comes there
+        if i + 1 < len(stack):  # the layer above adds to it before this layer's scan reads it
             d_first = namespace(h).zeros_like(h) if d_first is None else d_first.copy()
         d_h.append(d_first)
         layers.append(Backward(step, replace(seq, x=x), saved, [d_first, *d_others], d_final))
         x = h
-    planned = waves(layers[0].at.T, len(layers), at_once([layer.walk for layer in layers]))
+    planned = waves(layers[0].at.T, len(layers), count_at_once([layer.scan for layer in layers]))
     for wave in reversed(planned):
         for i, steps in wave:
             if i + 1 < len(layers):
                 d_h[i][steps] += layers[i + 1].d_x(steps)
-        run([layers[i].walk for i, _ in wave], [steps for _, steps in wave])
+        run([layers[i].scan for i, _ in wave], [steps for _, steps in wave])
     return [layer.results(wants_x and i == 0, wants_initial) for i, layer in enumerate(layers)]

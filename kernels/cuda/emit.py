@@ -1,7 +1,7 @@
-"""From a step's Programs to the C++ of its kernels: a type for each stage, as `scan.cuh` wants them.
+"""From a step's Programs to the C++ of its kernels: a type for each stage, as `stage.cuh` describes it.
 
-What is written here is straight-line code and constants only; loops, memory and the order of things stand in the
-`.cuh` files, the same for every cell.
+Only straight-line code and constants are generated. Loops, memory and the order of work stand in the `.cuh` files, the
+same for every cell.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ..ir.equations import equations
 from ..ir.operations import OPERATIONS
 from ..ir.plan import Plan, Stage
 from ..ir.program import (
@@ -25,7 +26,7 @@ FUNCTIONS = ("train", "infer", "backward")
 """The functions of a library, in the order of their numbers in interface.h."""
 
 NUMBERS = {"float32": "float", "float64": "double"}
-"""The types of number that there are kernels for, and their names in C++; all but products of float64 are float32."""
+"""The types of number of the kernels, with their names in C++. All products but float64's are of float32 numbers."""
 
 FILE = """/* Generated: the cell {name}, products in {products}. */
 #define RNN_THREADS {threads}
@@ -58,14 +59,14 @@ struct {name} {{
 
 @dataclass(frozen=True)
 class Source:
-    """What products multiply: outputs side by side. later: those of one step are read by the next."""
+    """A vector that products multiply: outputs side by side. later: the next step reads it, and not this one."""
 
     outputs: tuple[Value, ...]
     later: bool
 
 
 def product_sources(plan: Plan, function: str) -> dict[Value, Source]:
-    """The sources of a function's products, in the order of their numbers."""
+    """Return the sources of a function's products, in the order of their numbers."""
     found = dict[Value, Source]()
     for product in (product for stage in plan.stages(function) for product in stage.products):
         source = product.source
@@ -80,7 +81,7 @@ def product_sources(plan: Plan, function: str) -> dict[Value, Source]:
 
 
 def source(plan: Plan, products: str) -> str:
-    """The file of a step's library; products: a key of TILES."""
+    """Return the source file of a step's library. products: a key of TILES."""
     stages, functions = list[str](), list[str]()
     for function in FUNCTIONS:
         title, own = function.capitalize(), product_sources(plan, function)
@@ -97,12 +98,12 @@ def source(plan: Plan, products: str) -> str:
 
 
 def inputs(stage: Stage) -> list[Value]:
-    """What the Program reads from memory, in order."""
+    """Return the values that the Program reads from memory, in order."""
     return [value for value in stage.program.inputs if value not in stage.results]
 
 
 def _stage(name: str, stage: Stage, own: dict[Value, Source], function: str) -> str:
-    """own: the function's sources. Each has two places; what is for the next step, in time, is in the other one."""
+    """Return the type of a stage. own: the function's sources. Each has a slot for this step and one for the next."""
     counts, numbers, backward = [len(product.results) for product in stage.products], list(own), function == "backward"
     outputs = [value for value, _ in stage.program.outputs]
     reads = [(numbers.index(p.source), int(own[p.source].later and backward)) for p in stage.products]
@@ -127,14 +128,14 @@ def _stage(name: str, stage: Stage, own: dict[Value, Source], function: str) -> 
 
 
 def _choice(number: str, cases: Iterable[str], otherwise: str) -> str:
-    """The case of a number as an expression."""
+    """Return an expression for the case of a number."""
     return "".join(f"{number} == {i} ? {case} : " for i, case in enumerate(cases)) + otherwise
 
 
 def _body(stage: Stage) -> list[str]:
-    """The Program as statements, each naming one value v<k>."""
+    """Return the Program's equations as comments, then the Program as statements, each naming one value v<k>."""
     program, sums, read = stage.program, stage.results, inputs(stage)
-    lines, kinds = list[str](), list[bool]()  # whether each value is a condition
+    lines, kinds = [f"// {line}" for line in equations(program)], list[bool]()  # whether each value is a condition
     for k, value in enumerate(program.inputs):
         where = f"sum[{sums.index(value)}]" if value in sums else f"in[{read.index(value)}]"
         lines.append(f"const T v{k} = {where};  // {value}")
@@ -155,14 +156,14 @@ def _operation(op: Op, kinds: Sequence[bool]) -> str:
 
 
 def _number(ref: Ref, kinds: Sequence[bool]) -> str:
-    """A value where a number is wanted; a condition counts as 1 or 0."""
+    """Return a value as a number; a condition counts as 1 or 0."""
     if isinstance(ref, Constant):
         return f"T({_literal(ref.value)})"
     return f"T(v{ref})" if kinds[ref] else f"v{ref}"
 
 
 def _condition(ref: Ref, kinds: Sequence[bool]) -> str:
-    """A value where a condition is wanted; a number that was one before it was stored is not 0."""
+    """Return a value as a condition; a stored condition is a number that is 0 or not."""
     if isinstance(ref, Constant):
         return "true" if ref.value else "false"
     return f"v{ref}" if kinds[ref] else f"(v{ref} != T(0))"

@@ -1,4 +1,4 @@
-"""The kernel run over layers: their sizes and arrays, what a walk is told, and several walks at once."""
+"""The kernel run over layers: their sizes and arrays, the arguments of a scan, and several scans at once."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from ..ir.plan import (
 )
 from ..ir.program import Kind, Step, Value
 from ..ir.sequence_args import SequenceArgs
-from . import build, emit
-from . import strategy as regime
-from .arrays import SOURCE, Device, Spot, address, device_of, namespace, table
+from ..runtime.rounding import ceil_div
+from . import build, emit, strategy
+from .arrays import SOURCE, Device, Operand, address, device_of, namespace, table
 from .tiles import STORED, THREADS, VECTOR, filled, products_of
 
 Array = Any
 
-SHARED_OUT = (
-    "team_rows",
-    "members",
+STRATEGY_FIELDS = (
+    "group_rows",
+    "group_size",
     "tile_bits",
     "row_bits",
-    "group_bits",
+    "tile_set_bits",
     "resident",
     "cluster",
-    "kept_rows",
+    "source_rows",
     "depth",
     "source",
     "sums",
 )
-"""What rnn_work of interface.h has of a Regime."""
+"""The fields that rnn_work of interface.h and a Strategy share."""
 
 
 @dataclass(eq=False)
 class Layer:
-    """A sequence with a step's plan: sizes, the array library, the device and what its products are of.
+    """A sequence with a step's plan: its sizes, array library, device and precision of products.
 
-    order: the rows by falling length; lengths: those of all rows; falling: in that order.
+    order: the rows by falling length. lengths: of the rows as they are. falling: the lengths in that order.
     """
 
     plan: Plan
@@ -76,7 +76,7 @@ class Layer:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to run over."""
+        """Return whether there are no steps or no rows."""
         return self.T == 0 or self.N == 0
 
     @property
@@ -94,16 +94,16 @@ class Layer:
         return self.P if stage.projected else self.H
 
     def make(self, *shape: int) -> Array:
-        """An array that the kernel fills, with zeros where rows have no step."""
+        """Return an array that the kernel fills, with zeros where rows have no step."""
         return (self.xp.empty if self.lengths is None else self.xp.zeros)(shape, self.dtype)
 
     def store(self, matrix: Array, to: Array) -> None:
-        """Put a matrix where products read it."""
+        """Write a matrix into an array in the form that products read."""
         if not self.empty:
             self.code.store(self.device, self.xp.ascontiguousarray(matrix), to)
 
     def stored(self, matrix: Array) -> Array:
-        """A matrix as products read it: itself, if it is such a one."""
+        """Return a matrix in the form that products read: itself, if it has that form."""
         kind, row = np.dtype(STORED[self.products]), filled(self.products, matrix.shape[1])
         whole = self.xp.ascontiguousarray(matrix)
         if (kind, row) == (self.dtype, matrix.shape[1]) and address(whole) % VECTOR == 0:
@@ -113,26 +113,26 @@ class Layer:
         return found
 
     def source(self, width: int) -> Array:
-        """A source of products, so many numbers wide; see rnn_source of interface.h."""
+        """Return a source of products, `width` numbers wide; see rnn_source of interface.h."""
         return self.xp.zeros((2, self.N, filled(self.products, width)), STORED[self.products])
 
     def real(self) -> Array:
-        """[T, N, 1] whether there is such a step."""
+        """Return [T, N, 1]: whether a row has a step."""
         return (self.xp.arange(self.T)[:, None] < self.lengths)[:, :, None]
 
     def without_padding(self, a: Array) -> Array:
-        """a [T, N, ...] with 0 where there is no step: what stands there may be anything."""
+        """Return a [T, N, ...] with 0 where a row has no step: the array may hold anything there."""
         return a if self.lengths is None else self.xp.where(self.real(), a, self.dtype.type(0))
 
     def flat(self, a: Array) -> Array:
         return a.reshape(len(a) * self.N, a.shape[2])
 
     def recurrent_rows(self, gate: str) -> int:
-        """Where a gate's rows of weight_hh begin."""
+        """Return the first of a gate's rows of weight_hh."""
         return self.step.recurrent_gates.index(gate) * self.H
 
     def at(self, state: Array, last: bool) -> tuple[Any, ...]:
-        """The index of each row's first or last place in a state's sequence."""
+        """Return the index of each row's first or last slot in a state's sequence."""
         if last == self.seq.reverse:
             return (0,)
         if self.lengths is None:
@@ -141,16 +141,16 @@ class Layer:
 
 
 @dataclass
-class Walk:
-    """A function of the kernel over a sequence: where its stages find their values, and the weights of each gate.
+class Scan:
+    """A function of the kernel over a sequence: the operands of its stages, and the weights of each gate.
 
     start: the h that its products begin with, if not zeros.
     """
 
     at: Layer
     function: str
-    values: dict[Value, Spot]
-    weights: dict[tuple[str, ...], Spot]
+    values: dict[Value, Operand]
+    weights: dict[tuple[str, ...], Operand]
     start: InitVar[Array | None] = None
     sources: dict[Value, Array] = field(init=False)
 
@@ -165,82 +165,86 @@ class Walk:
         if start is not None and first is not None:
             at.store(start if at.order is None else start[at.order], first[0])
 
-    def _own_weights(self, product: Multiplication) -> list[Spot]:
-        """The weights of each of a product's results."""
+    def _own_weights(self, product: Multiplication) -> list[Operand]:
+        """Return the weights of each of a product's results."""
         if len(product.results) == 1:
             return [self.weights[product.gates]]
         return [self.weights[gate,] for gate in product.gates]
 
-    def spots(self) -> list[Spot]:
-        """In the order of rnn_walk."""
-        found = list[Spot]()
+    def operands(self) -> list[Operand]:
+        """Return all operands in the order of rnn_scan."""
+        found = list[Operand]()
         for stage in self.at.plan.stages(self.function):
             for product in stage.products:
                 found += self._own_weights(product)
             found += [self.values[name] for name in (*emit.inputs(stage), *(name for name, _ in stage.program.outputs))]
         return found
 
-    def placed(self, kept: Sequence[int]) -> list[tuple[int, ...]]:
-        """Its sources as rnn_source; kept: for each product, where the source is in shared memory."""
+    def source_table(self, offsets: Sequence[int]) -> list[tuple[int, ...]]:
+        """Return the sources as rnn_source. offsets: for each product, where its source stays in shared memory."""
         products = [product.source for stage in self.at.plan.stages(self.function) for product in stage.products]
-        of = {name: self.sources[name] for name in products}
-        return [(address(a), a.shape[1] * a.shape[2], a.shape[2], kept[products.index(name)]) for name, a in of.items()]
+        arrays = {value: (self.sources[value], offsets[products.index(value)]) for value in products}
+        return [(address(a), a.shape[1] * a.shape[2], a.shape[2], offset) for a, offset in arrays.values()]
 
-    def loads(self) -> tuple[regime.Load, ...]:
-        """The sizes of its stages."""
-        loads = list[regime.Load]()
+    def stage_sizes(self) -> tuple[strategy.StageSize, ...]:
+        """Return the sizes of the stages."""
+        sizes = list[strategy.StageSize]()
         for stage in self.at.plan.stages(self.function):
             weights = [self._own_weights(product) for product in stage.products]
-            loads.append(regime.Load(self.at.units(stage), tuple((len(own), own[0].row) for own in weights)))
-        return tuple(loads)
+            products = tuple((len(own), own[0].row) for own in weights)
+            sizes.append(strategy.StageSize(self.at.units(stage), products))
+        return tuple(sizes)
 
 
-def run(walks: list[Walk], steps: list[slice] | None = None) -> None:
-    """Run the kernel of a function over sequences of the same sizes and lengths, at once where they fit.
+def run(scans: list[Scan], steps: list[slice] | None = None) -> None:
+    """Launch the kernel of a function over sequences of the same sizes and lengths, as many at once as fit.
 
-    steps: those of each that are run now, of all whose earlier steps have been run (in a backward: later ones).
+    steps: for each sequence, the steps to run now. The steps before them (in a backward: after them) have been run.
     """
-    at = walks[0].at
+    at = scans[0].at
     if at.empty:
         return
-    code, chosen = _prepared(walks)
-    steps = steps or [slice(0, at.T)] * len(walks)
-    for i in range(0, len(walks), chosen.ways):
-        now = slice(i, i + chosen.ways)
-        _launch(walks[now], steps[now], code, chosen)
+    code, chosen = _prepared(scans)
+    steps = steps or [slice(0, at.T)] * len(scans)
+    for i in range(0, len(scans), chosen.sequences):
+        now = slice(i, i + chosen.sequences)
+        _launch(scans[now], steps[now], code, chosen)
 
 
-def at_once(walks: list[Walk]) -> int:
-    """How many of the walks would run at once."""
-    at = walks[0].at
-    return 1 if at.empty else _prepared(walks)[1].ways
+def count_at_once(scans: list[Scan]) -> int:
+    """Return how many of the scans would run at once."""
+    at = scans[0].at
+    return 1 if at.empty else _prepared(scans)[1].sequences
 
 
-def _prepared(walks: list[Walk]) -> tuple[build.Library, regime.Regime]:
-    """The code that runs walks, and how it is to share out the work."""
-    at = walks[0].at
+def _prepared(scans: list[Scan]) -> tuple[build.Library, strategy.Strategy]:
+    """Return the code that runs scans, and the strategy by which blocks share the work."""
+    at = scans[0].at
     code = at.code
     facts = code.facts(at.device.number)
-    room = regime.Room(facts.blocks, facts.shared, THREADS[at.products], tuple(facts.clusters))
-    return code, _chosen(room, walks[0].loads(), at.N, at.products, min(len(walks), code.most_ways))
+    limits = strategy.DeviceLimits(facts.blocks, facts.shared, THREADS[at.products], tuple(facts.clusters))
+    count = min(len(scans), code.most_sequences)
+    return code, _chosen(limits, scans[0].stage_sizes(), at.N, at.products, count)
 
 
-def _launch(ways: list[Walk], steps: list[slice], code: build.Library, chosen: regime.Regime) -> None:
-    at, function, ffi = ways[0].at, ways[0].function, code.ffi
+def _launch(scans: list[Scan], steps: list[slice], code: build.Library, chosen: strategy.Strategy) -> None:
+    at, function, ffi = scans[0].at, scans[0].function, code.ffi
     units = [at.units(stage) for stage in at.plan.stages(function)]
     stages = ffi.new("rnn_stage[]", list(zip(units, chosen.weights)))
-    arrived = at.xp.empty((-(-at.N // chosen.team_rows), len(ways), 32), np.uint32)
+    arrived = at.xp.empty((ceil_div(at.N, chosen.group_rows), len(scans), 32), np.uint32)
     pointers = [ffi.cast("void *", 0 if a is None else address(a)) for a in (at.order, at.falling, arrived)]
-    reverse = sum(way.at.seq.reverse << i for i, way in enumerate(ways))
+    reverse = sum(scan.at.seq.reverse << i for i, scan in enumerate(scans))
     begin, end = [part.start for part in steps], [part.stop for part in steps]
-    work = ffi.new("rnn_work *", (at.T, at.N, len(ways), reverse, begin, end, *pointers))
-    for name in SHARED_OUT:
+    work = ffi.new("rnn_work *", (at.T, at.N, len(scans), reverse, begin, end, *pointers))
+    for name in STRATEGY_FIELDS:
         setattr(work, name, getattr(chosen, name))
-    sources = np.array([source for way in ways for source in way.placed(chosen.kept)], SOURCE)
-    spots = table(spot for way in ways for spot in way.spots())
-    code.walk(at.device, function, chosen.tile, work, stages, sources, spots, chosen.shared)
+    sources = np.array([source for scan in scans for source in scan.source_table(chosen.source_offsets)], SOURCE)
+    operands = table(operand for scan in scans for operand in scan.operands())
+    code.scan(at.device, function, chosen.tile, work, stages, sources, operands, chosen.shared)
 
 
 @functools.lru_cache(256)
-def _chosen(room: regime.Room, loads: tuple[regime.Load, ...], rows: int, products: str, ways: int) -> regime.Regime:
-    return regime.choose(room, loads, rows, products, ways)
+def _chosen(
+    limits: strategy.DeviceLimits, stages: tuple[strategy.StageSize, ...], rows: int, products: str, sequences: int
+) -> strategy.Strategy:
+    return strategy.choose(limits, stages, rows, products, sequences)

@@ -1,20 +1,21 @@
-"""How a layer's work is shared out among the blocks of a device: the one place that decides it.
+"""How a layer's work is divided among the blocks of a device: the one place that decides it.
 
-The rows of the batch fall to teams of blocks and the units of a row to the members of a team (see interface.h). Four
-regimes come of that, by size:
+Groups of blocks share the rows of the batch, and the blocks of a group share the units of a row (see interface.h).
+There are four strategies, by size:
 
-  alone     one block has all units of its rows and keeps all recurrent weights: no block waits for another. Small H.
-  cluster   a few blocks that a device runs side by side keep them, and write to each other's shared memory: what they
-            wait for is near. Where the device has clusters.
-  together  the members of a team keep the weights of their units, and meet in every step.
-  streamed  as together, but the weights are too many to be kept, and come from the second-level cache in every step.
-            Any size.
+  single_block      one block has all units of its rows and all recurrent weights: no block waits for another. Small H.
+  cluster           a few blocks that a device runs side by side hold the weights and write to each other's shared
+                    memory, so a barrier among them is short. Only devices with clusters.
+  cooperative       the blocks of a group hold the weights of their units, and wait at a barrier in every step.
+  streamed_weights  as cooperative, but the weights do not fit: they come from the second-level cache in every step.
+                    Any size.
 
-One block on each multiprocessor is what the device is sure to run at once, so there are never more that meet.
+A device is sure to run one block on each multiprocessor at the same time, so never more blocks than that wait for each
+other.
 
-Several ways, a layer's directions or a stack's layers, have a part of the blocks each and run at once: so they wait at
-the same time. Fewer of them do, or one after the other, where all blocks could keep the weights of one, but a smaller
-part of the blocks could not.
+Several sequences, a layer's directions or a stack's layers, have a part of the blocks each and run at once: then they
+wait at the same time. Fewer run at once if all blocks could hold the weights of one sequence but a smaller part of the
+blocks could not.
 """
 
 from __future__ import annotations
@@ -23,22 +24,24 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
+from ..runtime.rounding import ceil_div
 from .tiles import RING, TILES, Tile
 
-DEPTHS = (1024, 512, 256, 128, 64, 32, 16, 8)  # numbers of a row that come at a time, where not all come at once
-LEAST_DEPTH = 32  # of them, if there is room
-PART = 16384  # bytes of a source that come at a time, about: RING - 1 of them on their way keep a multiprocessor busy
-PASS_ROWS = 32  # rows of a team at least that streams weights: they are read again for each pass
-CLUSTERS = (2, 4, 8)  # blocks
-CLUSTER_MEETING = 65536  # as long as it takes, about, to read so many bytes of shared memory; not measured yet
-UNITS_EACH = 8  # a member's units, where there are blocks enough: 32 bytes of float32, what memory moves at least
+DEPTHS = (1024, 512, 256, 128, 64, 32, 16, 8)  # numbers of a row that come at a time, if not all come at once
+LEAST_DEPTH = 32  # numbers of a row that come at a time, at least, if they fit
+PART = 16384  # bytes of a source that come at a time, about: RING - 1 parts on their way keep a multiprocessor busy
+PASS_ROWS = 32  # rows of a group that streams weights, at least: each pass over rows reads the weights again
+CLUSTERS = (2, 4, 8)  # the sizes of clusters, in blocks
+CLUSTER_BARRIER = 65536  # bytes of shared memory that are read in the time of a cluster's barrier, about; not measured
+UNITS_EACH = 8  # a block's units, if there are enough blocks: 32 bytes of float32, the least that memory moves
 
 
 @dataclass(frozen=True)
-class Room:
-    """What a device has: blocks that run at once for certain, bytes of shared memory and threads of each.
+class DeviceLimits:
+    """What a device can run at once.
 
-    clusters: how many of 2, 4 and 8 blocks run side by side.
+    blocks: that run at the same time for certain. shared: bytes of shared memory of a block. threads: of a block.
+    clusters: how many clusters of 2, 4 and 8 blocks run side by side.
     """
 
     blocks: int
@@ -46,19 +49,19 @@ class Room:
     threads: int
     clusters: tuple[int, ...] = ()
 
-    def part(self, count: int) -> Room:
-        """What each of so many ways has that run at once."""
+    def part(self, count: int) -> DeviceLimits:
+        """Return the limits of each of `count` sequences that run at once."""
         clusters = tuple(number // count for number in self.clusters)
         return replace(self, blocks=self.blocks // count, clusters=clusters)
 
-    def teams(self, members: int, cluster: bool) -> int:
-        """How many teams of so many blocks run at once."""
-        return dict(zip(CLUSTERS, self.clusters)).get(members, 0) if cluster else self.blocks // members
+    def groups(self, group_size: int, cluster: bool) -> int:
+        """Return how many groups of `group_size` blocks run at once."""
+        return dict(zip(CLUSTERS, self.clusters)).get(group_size, 0) if cluster else self.blocks // group_size
 
 
 @dataclass(frozen=True)
-class Load:
-    """A stage's size: units, and for each product how many results it has and how many numbers each is a sum over."""
+class StageSize:
+    """A stage's size: its units, and (number of results, length of the sums) for each product."""
 
     units: int
     products: tuple[tuple[int, int], ...]
@@ -69,173 +72,211 @@ class Load:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sharing:
-    """How rows and units are shared out. See rnn_work of interface.h; tile: its number."""
+class Partition:
+    """How blocks share rows and units; see rnn_work of interface.h. tile: the number of the product tile."""
 
     tile: int
-    members: int
-    team_rows: int
+    group_size: int
+    group_rows: int
     resident: bool = True
     cluster: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regime(Sharing):
-    """The choice, and where things lie in a block's shared memory. See rnn_work of interface.h; shared: in bytes.
+class Strategy(Partition):
+    """The choice, and the layout of a block's shared memory; see rnn_work of interface.h.
 
-    weights: for each stage. kept: for each product of all stages, where its source lies. ways: that run at once.
+    weights: for each stage, where its weights begin, in bytes. source_offsets: for each product of all stages, where
+    its source begins. shared: bytes in all. sequences: how many run at once.
     """
 
     tile_bits: int
     row_bits: int
-    group_bits: int
+    tile_set_bits: int
     depth: int
     weights: tuple[int, ...]
-    kept: tuple[int, ...]
-    kept_rows: int
+    source_offsets: tuple[int, ...]
+    source_rows: int
     source: int
     sums: int
     shared: int
-    ways: int = 1
+    sequences: int = 1
 
     @property
     def name(self) -> str:
         if not self.resident:
-            return "streamed"
+            return "streamed_weights"
         if self.cluster:
             return "cluster"
-        return "alone" if self.members == 1 else "together"
+        return "single_block" if self.group_size == 1 else "cooperative"
 
 
-def choose(room: Room, loads: Sequence[Load], rows: int, products: str, ways: int = 1) -> Regime:
-    """The regime of a function over so many rows of the batch, in at most so many ways; products: a key of TILES."""
-    whole = _of_one_way(room, loads, rows, products)
-    for count in range(min(ways, room.blocks), 1, -1):
-        part = _of_one_way(room.part(count), loads, rows, products)
-        if part.resident or not whole.resident:
-            return replace(part, ways=count)
-    return whole
+def choose(limits: DeviceLimits, stages: Sequence[StageSize], rows: int, products: str, sequences: int = 1) -> Strategy:
+    """Return the strategy of a function over `rows` rows of the batch, for at most `sequences` at once.
+
+    products: a key of TILES.
+    """
+    alone = _for_one(limits, stages, rows, products)
+    for count in range(min(sequences, limits.blocks), 1, -1):
+        part = _for_one(limits.part(count), stages, rows, products)
+        if part.resident or not alone.resident:
+            return replace(part, sequences=count)
+    return alone
 
 
-def _of_one_way(room: Room, loads: Sequence[Load], rows: int, products: str) -> Regime:
-    if near := _near(room, loads, rows, products):
+def _for_one(limits: DeviceLimits, stages: Sequence[StageSize], rows: int, products: str) -> Strategy:
+    """Return the strategy for one sequence."""
+    if near := _near(limits, stages, rows, products):
         return near
-    units = max(load.units for load in loads)
-    for members in range(2, min(room.blocks, _up(units, UNITS_EACH)) + 1):
-        found = _resident(room, loads, rows, products, members)
+    units = max(stage.units for stage in stages)
+    most_blocks = min(limits.blocks, ceil_div(units, UNITS_EACH))
+    for group_size in range(2, most_blocks + 1):
+        found = _resident(limits, stages, rows, products, group_size)
         if found is None:
             continue
-        # Members meet in any case: as many as there are blocks for have the fewest weights to go through each.
-        teams = _up(rows, found.team_rows)
-        more = min(room.blocks // teams, _up(units, UNITS_EACH))
-        shared_out = Sharing(tile=found.tile, members=more, team_rows=found.team_rows)
-        return laid_out(room, loads, products, shared_out) or found
-    return _streamed(room, loads, rows, products, units)
+        # The blocks wait for each other in any case, so as many as there are share the weights: each reads the fewest.
+        groups = ceil_div(rows, found.group_rows)
+        more = min(limits.blocks // groups, ceil_div(units, UNITS_EACH))
+        partition = Partition(tile=found.tile, group_size=more, group_rows=found.group_rows)
+        return layout(limits, stages, products, partition) or found
+    return _streamed_weights(limits, stages, rows, products, units)
 
 
-def _near(room: Room, loads: Sequence[Load], rows: int, products: str) -> Regime | None:
-    """Alone or a cluster: where a member has the fewest bytes of weights to go through, and to wait, in a step."""
+def _near(limits: DeviceLimits, stages: Sequence[StageSize], rows: int, products: str) -> Strategy | None:
+    """Return a single block or a cluster: the one in which a step takes the least time for a block, or None."""
     size = TILES[products][0].size
 
-    def cost(found: Regime) -> int:
-        times = _up(found.team_rows, TILES[products][found.tile].rows)
-        numbers = sum(_up(load.units, found.members) * count * k for load in loads for count, k in load.products)
-        return times * numbers * size + (found.cluster and CLUSTER_MEETING)
+    def cost(found: Strategy) -> int:
+        """Return the bytes of weights that a block reads in a step, and for a cluster its barrier as bytes."""
+        times = ceil_div(found.group_rows, TILES[products][found.tile].rows)
+        numbers = sum(ceil_div(s.units, found.group_size) * count * k for s in stages for count, k in s.products)
+        return times * numbers * size + (found.cluster and CLUSTER_BARRIER)
 
-    found = [_resident(room, loads, rows, products, 1)]
-    found += [_resident(room, loads, rows, products, n, cluster=True) for n in CLUSTERS if room.teams(n, True)]
+    found = [_resident(limits, stages, rows, products, 1)]
+    found += [_resident(limits, stages, rows, products, n, cluster=True) for n in CLUSTERS if limits.groups(n, True)]
     return min((each for each in found if each), key=cost, default=None)
 
 
 def _resident(
-    room: Room, loads: Sequence[Load], rows: int, products: str, members: int, cluster: bool = False
-) -> Regime | None:
-    """All weights kept by so many members, and as many teams as there are blocks for."""
-    near = members == 1 or cluster  # and so rows that share a tile need not share a team: nobody brings them
-    most = min(room.teams(members, cluster), rows if near else _up(rows, TILES[products][1].rows))
-    team_rows = _up(rows, max(1, most))
-    shared_out = Sharing(tile=_tile(products, team_rows), members=members, team_rows=team_rows, cluster=cluster)
-    return laid_out(room, loads, products, shared_out)
+    limits: DeviceLimits, stages: Sequence[StageSize], rows: int, products: str, group_size: int, cluster: bool = False
+) -> Strategy | None:
+    """Return groups of `group_size` blocks that hold all weights, or None if these do not fit.
+
+    There are as many groups as run at once. A source of a single block or a cluster stays in shared memory, so rows
+    that share a tile need not share a group.
+    """
+    near = group_size == 1 or cluster
+    most = min(limits.groups(group_size, cluster), rows if near else ceil_div(rows, TILES[products][1].rows))
+    group_rows = ceil_div(rows, max(1, most))
+    tile = _tile(products, group_rows)
+    partition = Partition(tile=tile, group_size=group_size, group_rows=group_rows, cluster=cluster)
+    return layout(limits, stages, products, partition)
 
 
-def _streamed(room: Room, loads: Sequence[Load], rows: int, products: str, units: int) -> Regime:
-    members = min(room.blocks, _up(units, UNITS_EACH))
-    teams = max(1, min(room.blocks // members, _up(rows, PASS_ROWS)))
-    shared_out = Sharing(tile=_tile(products, rows), members=members, team_rows=_up(rows, teams), resident=False)
-    found = laid_out(room, loads, products, shared_out)
+def _streamed_weights(
+    limits: DeviceLimits, stages: Sequence[StageSize], rows: int, products: str, units: int
+) -> Strategy:
+    group_size = min(limits.blocks, ceil_div(units, UNITS_EACH))
+    groups = max(1, min(limits.blocks // group_size, ceil_div(rows, PASS_ROWS)))
+    tile, group_rows = _tile(products, rows), ceil_div(rows, groups)
+    partition = Partition(tile=tile, group_size=group_size, group_rows=group_rows, resident=False)
+    found = layout(limits, stages, products, partition)
     if found is None:
-        raise ValueError(f"cuda: expected more shared memory for a block, got {room.shared} bytes")
+        raise ValueError(f"cuda: expected more shared memory for a block, got {limits.shared} bytes")
     return found
 
 
 def _tile(products: str, rows: int) -> int:
-    """The number of the tile for so many rows of a team."""
+    """Return the number of the tile for a group of `rows` rows."""
     return int(rows > TILES[products][0].enough)
 
 
-def laid_out(room: Room, loads: Sequence[Load], products: str, sharing: Sharing) -> Regime | None:
-    """The layout of a block's shared memory: weights, sources, sums. None where there is too little of it.
+def layout(limits: DeviceLimits, stages: Sequence[StageSize], products: str, partition: Partition) -> Strategy | None:
+    """Return the layout of a block's shared memory: weights, sources, sums. None if they do not fit.
 
-    Sources are kept by a cluster, and by a team of one that keeps its weights, if there is room; if not they come in
+    A single block with resident weights, and a cluster, hold whole sources, if these fit. Otherwise sources come in
     parts.
     """
-    shape: Tile = TILES[products][sharing.tile]
-    units, members = max(load.units for load in loads), sharing.members
-    bits = min(shape.most_bits(room.threads), max(shape.least_bits, (_up(units, members) - 1).bit_length()))
-    row_bits = shape.row_bits(room.threads, bits, sharing.team_rows)
-    width, pass_rows = 1 << bits, shape.pass_rows(row_bits)
+    memory = _Memory(limits, stages, products, partition)
+    if partition.resident and (partition.group_size == 1 or partition.cluster):
+        found = memory.with_whole_sources()
+        if found is not None or partition.cluster:
+            return found
+    return memory.with_parts_of_sources()
 
-    weights, resident, own_tiles = [], 0, _up(_up(units, width), members)
-    for load in loads:
-        weights.append(resident if sharing.resident else 0)
-        own = _up(_up(load.units, width), members) * width
-        resident += sum(count * own * shape.row(k) for count, k in load.products) * shape.size
-    sums = max(load.results for load in loads) * pass_rows * (width + 1) * shape.slices(room.threads, bits, row_bits)
-    sums *= 8 if products == "float64" else 4  # bytes of a number
-    widths = [k for load in loads for _, k in load.products]
-    deepest = shape.filled(max(widths, default=1))
 
-    def regime(depth: int, kept: Sequence[int], kept_rows: int, source: int, end: int, group_bits: int = 0) -> Regime:
-        return Regime(
-            **asdict(sharing),
-            tile_bits=bits,
-            row_bits=row_bits,
-            group_bits=group_bits,
+class _Memory:
+    """The sizes of all that lies in a block's shared memory, in bytes. resident: of the resident weights."""
+
+    def __init__(self, limits: DeviceLimits, stages: Sequence[StageSize], products: str, partition: Partition):
+        self.limits, self.stages, self.partition = limits, stages, partition
+        self.tile: Tile = TILES[products][partition.tile]
+        tile, blocks = self.tile, partition.group_size
+        units = max(stage.units for stage in stages)
+        wanted = (ceil_div(units, blocks) - 1).bit_length()
+        self.tile_bits = min(tile.most_bits(limits.threads), max(tile.least_bits, wanted))
+        self.row_bits = tile.row_bits(limits.threads, self.tile_bits, partition.group_rows)
+        self.width, self.pass_rows = 1 << self.tile_bits, tile.pass_rows(self.row_bits)
+        self.own_tiles = ceil_div(ceil_div(units, self.width), blocks)
+
+        self.weights, self.resident = list[int](), 0
+        for stage in stages:
+            self.weights.append(self.resident if partition.resident else 0)
+            own_units = ceil_div(ceil_div(stage.units, self.width), blocks) * self.width
+            numbers = sum(count * own_units * tile.row(k) for count, k in stage.products)
+            self.resident += numbers * tile.size
+        slices = tile.slices(limits.threads, self.tile_bits, self.row_bits)
+        results = max(stage.results for stage in stages)
+        number = 8 if products == "float64" else 4
+        self.sums = results * self.pass_rows * (self.width + 1) * slices * number
+        self.depths = [k for stage in stages for _, k in stage.products]
+        self.deepest = tile.filled(max(self.depths, default=1))
+
+    def with_whole_sources(self) -> Strategy | None:
+        """Return the layout in which sources stay, for the largest set of tiles that fits."""
+        rows = self.partition.group_rows
+        source_rows = ceil_div(rows, self.pass_rows) * self.pass_rows
+        sizes = [2 * source_rows * self.tile.row(k) * self.tile.size for k in self.depths]
+        *offsets, end = itertools.accumulate(sizes, initial=self.resident)
+        free_tiles = self.limits.threads // min(self.pass_rows, _power_of_two(rows)) // self.width
+        for set_bits in range(min(free_tiles, _power_of_two(self.own_tiles)).bit_length() - 1, -1, -1):
+            if end + (self.sums << set_bits) <= self.limits.shared:
+                return self.strategy(self.deepest, offsets, source_rows, end, end, set_bits)
+        return None
+
+    def with_parts_of_sources(self) -> Strategy | None:
+        """Return the layout in which sources, and weights that are not resident, come in the largest parts that fit."""
+        tile, streams = self.tile, not self.partition.resident
+        gates = max((count for stage in self.stages for count, _ in stage.products), default=0) if streams else 0
+        most = max(LEAST_DEPTH, PART // (self.pass_rows * tile.size))
+        for depth in (self.deepest, *DEPTHS):
+            if depth > most or tile.filled(depth) != depth:
+                continue
+            part = min(RING, ceil_div(self.deepest, depth)) * tile.row(depth) * tile.size
+            source = gates * self.width * part if streams else self.resident
+            end = source + self.pass_rows * part
+            if end + self.sums <= self.limits.shared:
+                return self.strategy(depth, [0] * len(self.depths), 0, source, end)
+        return None
+
+    def strategy(
+        self, depth: int, offsets: Sequence[int], source_rows: int, source: int, sums: int, set_bits: int = 0
+    ) -> Strategy:
+        return Strategy(
+            **asdict(self.partition),
+            tile_bits=self.tile_bits,
+            row_bits=self.row_bits,
+            tile_set_bits=set_bits,
             depth=depth,
-            weights=tuple(weights),
-            kept=tuple(kept),
-            kept_rows=kept_rows,
+            weights=tuple(self.weights),
+            source_offsets=tuple(offsets),
+            source_rows=source_rows,
             source=source,
-            sums=end,
-            shared=end + (sums << group_bits),
+            sums=sums,
+            shared=sums + (self.sums << set_bits),
         )
-
-    if sharing.resident and (members == 1 or sharing.cluster):
-        kept_rows = _up(sharing.team_rows, pass_rows) * pass_rows
-        *kept, end = itertools.accumulate((2 * kept_rows * shape.row(k) * shape.size for k in widths), initial=resident)
-        free = room.threads // min(pass_rows, _power_of_two(sharing.team_rows)) // width  # tiles that threads are for
-        for group in range(min(free, _power_of_two(own_tiles)).bit_length() - 1, -1, -1):
-            if end + (sums << group) <= room.shared:
-                return regime(deepest, kept, kept_rows, end, end, group)
-        if sharing.cluster:
-            return None
-
-    gates = 0 if sharing.resident else max((count for load in loads for count, _ in load.products), default=0)
-    most = max(LEAST_DEPTH, PART // (pass_rows * shape.size))
-    for depth in (depth for depth in (deepest, *DEPTHS) if depth <= most and shape.filled(depth) == depth):
-        part = min(RING, _up(deepest, depth)) * shape.row(depth) * shape.size
-        source = resident if sharing.resident else gates * width * part
-        end = source + pass_rows * part
-        if end + sums <= room.shared:
-            return regime(depth, [0] * len(widths), 0, source, end)
-    return None
-
-
-def _up(a: int, b: int) -> int:
-    """a / b, rounded up."""
-    return -(-a // b)
 
 
 def _power_of_two(n: int) -> int:
-    """n, rounded up to one."""
+    """Return the smallest power of two that is not below n."""
     return 1 << (n - 1).bit_length()

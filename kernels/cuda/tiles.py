@@ -1,7 +1,7 @@
-"""The product tiles that there are: tile.cuh's, as C++ names them and as the layout of shared memory reckons with them.
+"""The product tiles of tile.cuh: their names in C++, and their sizes for the layout of shared memory.
 
-Products of float32 are float32's own by default. On request their factors are rounded, to tf32 or bf16, and multiplied
-by the tensor cores; sums, states and everything pointwise stay float32.
+Products of float32 are computed in float32 by default. On request their factors are rounded to tf32 or bf16 and
+multiplied by the tensor cores; sums, states and everything pointwise stay float32.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from ..runtime.rounding import ceil_div, round_up
+
 VARIABLE = "TINYGRAD_RNN_CUDA_PRECISION"
-"""Environment variable with the precision that holds until it is set."""
+"""Environment variable with the precision until a call sets it."""
 
 PRECISIONS = {"highest": "float32", "high": "tf32", "medium": "bf16"}
-"""PyTorch's words for how products of float32 are computed, and the numbers that they are products of."""
+"""PyTorch's words for the precision of float32 products, and the type of their factors."""
 
 VECTOR = 16  # bytes
 _precision = ""
@@ -21,7 +23,7 @@ _precision = ""
 
 @dataclass(frozen=True)
 class LaneTile:
-    """Lanes of a warp share a unit with so many rows. size: bytes of a number. enough: rows up to which it is for."""
+    """Lanes of a warp share a unit with `rows` rows. size: bytes of a number. enough: the most rows it is used for."""
 
     number: str
     lanes: int
@@ -35,26 +37,26 @@ class LaneTile:
         return f"LaneTile<{self.number}, {self.lanes}, {self.rows}>"
 
     def most_bits(self, threads: int) -> int:
-        """Of a tile's units: one for each task."""
+        """Return log2 of the most units of a tile: one for each task."""
         return (threads // self.lanes).bit_length() - 1
 
     def row_bits(self, threads: int, bits: int, rows: int) -> int:
-        """Of the groups of rows of a pass: as many as there are tasks for, if there are so many rows."""
-        return min(self.most_bits(threads) - bits, (-(-rows // self.rows) - 1).bit_length())
+        """Return log2 of the row groups of a pass: as many as there are tasks for, and no more than there are rows."""
+        return min(self.most_bits(threads) - bits, (ceil_div(rows, self.rows) - 1).bit_length())
 
     def pass_rows(self, row_bits: int) -> int:
         return self.rows << row_bits
 
     def slices(self, threads: int, bits: int, row_bits: int) -> int:
-        """How many have the same task: all are busy."""
+        """Return how many groups of lanes have the same task, so that all are busy."""
         return threads // self.lanes >> bits >> row_bits
 
     def row(self, width: int) -> int:
-        """Numbers from one row to the next in shared memory."""
+        """Return the numbers from one row to the next in shared memory."""
         return self.filled(width)
 
     def filled(self, width: int) -> int:
-        return _up(width, VECTOR // self.size)
+        return round_up(width, VECTOR // self.size)
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class MatrixTile:
     enough = rows
 
     def most_bits(self, threads: int) -> int:
-        """As many units as leave a thread one of them in one row."""
+        """Return log2 of the most units of a tile: a thread has one of them in one row."""
         return (threads // self.rows).bit_length() - 1
 
     def row_bits(self, threads: int, bits: int, rows: int) -> int:
@@ -90,12 +92,12 @@ class MatrixTile:
         return threads // 32 >> (bits - 3)
 
     def row(self, width: int) -> int:
-        """Numbers from one row to the next: an odd number of 64 bytes."""
+        """Return the numbers from one row to the next: an odd number of 64 bytes."""
         filled, step = self.filled(width), 64 // self.size
         return filled if filled // step % 2 else filled + step
 
     def filled(self, width: int) -> int:
-        return _up(width, 64 // self.size)
+        return round_up(width, 64 // self.size)
 
 
 Tile = LaneTile | MatrixTile
@@ -113,21 +115,21 @@ THREADS = dict.fromkeys(TILES, 256)
 """Threads of a block, for each kind of products."""
 
 RING = 4
-"""Parts of a product's source that there is room for in shared memory: one is multiplied while the others come."""
+"""Parts of a product's source that fit in shared memory: one is multiplied while the others come."""
 
 STORED = {"float32": "float32", "float64": "float64", "tf32": "uint32", "bf16": "uint16"}
-"""For each kind of products a dtype of the size in which its factors are stored."""
+"""For each kind of products, a dtype of the size of its stored factors."""
 
 
 def filled(products: str, width: int) -> int:
-    """Numbers of a row of factors in memory: so many, and zeros up to whole vectors."""
+    """Return the numbers of a row of factors in memory: `width` rounded up to whole vectors."""
     return TILES[products][0].filled(width)
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """How the recurrent products of float32 are computed: "highest" (float32), "high" (tf32) or "medium" (bf16).
+    """Choose how the recurrent products of float32 are computed: "highest" (float32), "high" (tf32) or "medium" (bf16).
 
-    Products over all steps are CuPy's, which computes them in tf32 where CUPY_TF32=1 is in the environment.
+    CuPy computes the products over all steps, in tf32 if CUPY_TF32=1 is in the environment.
     """
     global _precision
     if precision not in PRECISIONS:
@@ -136,16 +138,12 @@ def set_float32_matmul_precision(precision: str) -> None:
 
 
 def get_float32_matmul_precision() -> str:
-    """What was set last, or what the environment says, or "highest"."""
+    """Return the precision that was set last, or the environment's, or "highest"."""
     if not _precision:
         set_float32_matmul_precision(os.environ.get(VARIABLE, "highest"))
     return _precision
 
 
 def products_of(dtype: str) -> str:
-    """The kind of products for arrays of a dtype, a key of TILES."""
+    """Return the kind of products for arrays of a dtype, a key of TILES."""
     return PRECISIONS[get_float32_matmul_precision()] if dtype == "float32" else dtype
-
-
-def _up(n: int, to: int) -> int:
-    return -(-n // to) * to

@@ -4,32 +4,31 @@
                layer 1   [0 - 63] [64 - 127] ...
     waves                1st      2nd      3rd
 
-A wave is one run of the kernel, with a part of the device for each layer in it; between waves come the products of
-the inputs of the pieces to come. With C pieces, L layers take C + L - 1 waves of T / C steps each, not L T steps: most
-of a step of a small layer is waiting, and so all wait at the same time. Backward the same waves in the other order.
-The idea is that of Appleyard, Kocisky and Blunsom, Optimizing performance of recurrent neural networks on GPUs, 2016,
+A wave is one launch of the kernel, with a part of the device for each of its layers. Between waves, the input products
+of the next pieces are computed. With C pieces, L layers take C + L - 1 waves of T / C steps each instead of L T steps:
+most of a small layer's step is waiting, and here all layers wait at the same time. A backward has the same waves in the
+other order. Source: Appleyard, Kocisky and Blunsom, Optimizing performance of recurrent neural networks on GPUs, 2016,
 section 3.3.
 """
 
 from __future__ import annotations
 
 RUN = 8
-"""How many steps take as long as what each run costs beside them: launch, weights that stay, product of a piece. Not
-measured on a GPU yet."""
+"""The fixed cost of a launch, in steps: the launch, its resident weights, the product of a piece. An estimate."""
 
 Wave = list[tuple[int, slice]]
-"""Layers, each with the steps that it goes through."""
+"""Layers, each with the steps that it runs."""
 
 
 def pieces(T: int, layers: int) -> list[slice]:
-    """T steps in pieces of about one size: as many as make (C + layers - 1) (T / C + RUN) least."""
+    """Return T steps in C pieces of about one size, with the C that makes (C + layers - 1) (T / C + RUN) smallest."""
     count = max(1, round((T * (layers - 1) / RUN) ** 0.5))
     size = max(1, -(-T // count))
     return [slice(first, min(first + size, T)) for first in range(0, max(T, 1), size)]
 
 
 def waves(T: int, layers: int, at_once: int) -> list[Wave]:
-    """The waves of a forward, in order, where so many layers run at once; of a backward in the other order."""
+    """Return the waves of a forward, in order, if `at_once` layers run at once."""
     found = list[Wave]()
     for first in range(0, layers, at_once):
         group = range(first, min(first + at_once, layers))

@@ -12,13 +12,9 @@ import pytest
 
 from tinygrad_rnn.kernels.cuda import (
     build,
+    scans,
+    strategy,
     tiles,
-)
-from tinygrad_rnn.kernels.cuda import (
-    scans as walks,
-)
-from tinygrad_rnn.kernels.cuda import (
-    strategy as regime,
 )
 from tinygrad_rnn.kernels.runtime.cache import digest, digest_of_files, folder
 
@@ -31,11 +27,11 @@ FLAGS = (
 )  # fmt: skip
 BACKWARDS = "RNN_SHIM_BACKWARDS"  # in the environment: threads take turns in the other order
 
-WAYS = {
-    "alone": {"members": 1, "resident": True},
-    "cluster": {"members": 2, "resident": True, "cluster": True},
-    "together": {"members": 3, "resident": True},
-    "streamed": {"members": 2, "resident": False},
+STRATEGIES = {
+    "single_block": {"group_size": 1, "resident": True},
+    "cluster": {"group_size": 2, "resident": True, "cluster": True},
+    "cooperative": {"group_size": 3, "resident": True},
+    "streamed_weights": {"group_size": 2, "resident": False},
 }
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="g++ is not there to build the CUDA kernels for the host")
 
@@ -55,42 +51,44 @@ def on_the_host() -> Iterator[None]:
 
 @contextmanager
 def launches() -> Iterator[list[tuple[str, list[tuple[int, int]]]]]:
-    """What is launched meanwhile: each function, with where each of its ways begins and ends."""
-    found, walk = list[tuple[str, list[tuple[int, int]]]](), build.Library.walk
+    """What is launched meanwhile: each function, with where each of its sequences begins and ends."""
+    found, scan = list[tuple[str, list[tuple[int, int]]]](), build.Library.scan
 
     def noted(self, at, function, tile, work, *rest):
-        found.append((function, list(zip(work.begin, work.end))[: work.ways]))
-        walk(self, at, function, tile, work, *rest)
+        found.append((function, list(zip(work.begin, work.end))[: work.sequences]))
+        scan(self, at, function, tile, work, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build.Library, "walk", noted)
+        patch.setattr(build.Library, "scan", noted)
         yield found
 
 
 @contextmanager
-def way(name: str, tile: int, team_rows: int = 4, keeps: bool = True) -> Iterator[None]:
-    """One of the regimes, whatever the size: so many rows to a team, if as many teams can be at work as that takes.
+def forced(name: str, tile: int, group_rows: int = 4, keeps: bool = True) -> Iterator[None]:
+    """Force a strategy, whatever the size, with group_rows rows to a group if so many groups run at once.
 
-    keeps: whether a team of one has room for its sources.
+    keeps: whether a single block has room for its sources.
     """
 
-    def choose(room, loads, rows, products, ways=1):
-        members = WAYS[name]["members"]
-        at_most = team_rows if members == 1 else max(team_rows, -(-rows // (room.blocks // ways // members)))
-        sharing = regime.Sharing(tile=tile, team_rows=at_most, **WAYS[name])
-        found = regime.laid_out(room, loads, products, sharing)
-        while found.kept_rows and not keeps:
-            found = regime.laid_out(dataclasses.replace(room, shared=found.shared - 1), loads, products, sharing)
+    def choose(limits, stages, rows, products, sequences=1):
+        group_size = STRATEGIES[name]["group_size"]
+        at_most = (
+            group_rows if group_size == 1 else max(group_rows, -(-rows // (limits.blocks // sequences // group_size)))
+        )
+        partition = strategy.Partition(tile=tile, group_rows=at_most, **STRATEGIES[name])
+        found = strategy.layout(limits, stages, products, partition)
+        while found.source_rows and not keeps:
+            found = strategy.layout(dataclasses.replace(limits, shared=found.shared - 1), stages, products, partition)
         assert (
             found is not None
             and found.name == name
-            and bool(found.kept_rows) == (keeps and name in ("alone", "cluster"))
+            and bool(found.source_rows) == (keeps and name in ("single_block", "cluster"))
         )
-        return dataclasses.replace(found, ways=ways)
+        return dataclasses.replace(found, sequences=sequences)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(regime, "PART", 0)  # as few numbers of a source's row at a time as can be: it takes several times
-        patch.setattr(regime, "choose", choose)
-        walks._chosen.cache_clear()
+        patch.setattr(strategy, "PART", 0)  # the shortest parts of a source, so that several parts come
+        patch.setattr(strategy, "choose", choose)
+        scans._chosen.cache_clear()
         yield
-    walks._chosen.cache_clear()
+    scans._chosen.cache_clear()

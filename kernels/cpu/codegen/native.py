@@ -218,7 +218,7 @@ class _said_if_long:
         module = function.__module__.removeprefix("tinygrad_rnn_generated_").rpartition("_")[0]
         what = f"{function.__name__} of {module}"
         log = logging.getLogger("tinygrad_rnn")
-        self.timer = threading.Timer(1.0, log.warning, ("compiling %s (once for this machine)", what))
+        self.timer = threading.Timer(1.0, log.warning, ("compiling %s (about 3 s, once for this machine)", what))
         self.timer.daemon = True
 
     def __enter__(self) -> None:

@@ -7,7 +7,7 @@
 
 /* Send for sixteen bytes, which may have been written since this kernel began, by any block: they come to shared memory
    from the second-level cache, which all blocks share. Both addresses are multiples of 16. */
-__device__ inline void copy_later(void *to, const void *from) {
+__device__ inline void copy_async(void *to, const void *from) {
     const uint32_t place = uint32_t(__cvta_generic_to_shared(to));
     const size_t source = __cvta_generic_to_global(from);
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(place), "l"(source) : "memory");

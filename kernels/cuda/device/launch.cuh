@@ -24,8 +24,8 @@ int failed(const char *call, const char *reason) {
         }                                                                                           \
     } while (0)
 
-/* What rnn_walk is given besides the device and the choice of the kernel. */
-struct Given {
+/* The arguments of rnn_scan beside the choice of the kernel. */
+struct LaunchArgs {
     int device;
     cudaStream_t stream;
     const rnn_work *work;
@@ -33,8 +33,8 @@ struct Given {
     int stage_count;
     const rnn_source *sources;
     int source_count;
-    const rnn_spot *spots;
-    int spot_count;
+    const rnn_operand *operands;
+    int operand_count;
     int shared;
 };
 
@@ -79,25 +79,27 @@ template <class Kernel> int count_clusters(int device, Kernel kernel, int shared
     return 0;
 }
 
-template <class Function, class Tile> int launch(const Given &given) {
-    const int ways = given.work->ways;
-    if (ways < 1 || ways > RNN_MOST_WAYS) return failed("rnn_walk", "there are not so many ways at once");
-    if (given.stage_count != Function::stages || given.source_count != ways * Function::sources ||
-        given.spot_count != ways * Function::spots)
-        return failed("rnn_walk", "the numbers of stages, sources or spots are not the function's");
+template <class Function, class Tile> int launch(const LaunchArgs &given) {
+    const int sequences = given.work->sequences;
+    if (sequences < 1 || sequences > RNN_MOST_SEQUENCES) return failed("rnn_scan", "expected fewer sequences at once");
+    if (given.stage_count != Function::stages || given.source_count != sequences * Function::sources ||
+        given.operand_count != sequences * Function::operands)
+        return failed("rnn_scan", "the numbers of stages, sources or operands are not the function's");
     Call<Function> call = {};
     call.work = *given.work;
     for (int i = 0; i < Function::stages; ++i) call.stages[i] = given.stages[i];
-    for (int way = 0; way < ways; ++way)
-        for (int i = 0; i < Function::sources; ++i) call.sources[way][i] = given.sources[way * Function::sources + i];
-    for (int i = 0; i < given.spot_count; ++i) call.spots[i / Function::spots][i % Function::spots] = given.spots[i];
-    const auto kernel = walk<Number, Tile, Function>;
-    const int teams = (call.work.rows + call.work.team_rows - 1) / call.work.team_rows;
-    const dim3 grid(call.work.members, teams, ways), block(THREADS);
+    for (int sequence = 0; sequence < sequences; ++sequence)
+        for (int i = 0; i < Function::sources; ++i)
+            call.sources[sequence][i] = given.sources[sequence * Function::sources + i];
+    for (int i = 0; i < given.operand_count; ++i)
+        call.operands[i / Function::operands][i % Function::operands] = given.operands[i];
+    const auto kernel = scan<Number, Tile, Function>;
+    const int groups = (call.work.rows + call.work.group_rows - 1) / call.work.group_rows;
+    const dim3 grid(call.work.group_size, groups, sequences), block(THREADS);
     void *arguments[] = {&call};
     int most;
     if (allow_all_shared(given.device, kernel, &most)) return 1;
-    if (call.work.members == 1) {
+    if (call.work.group_size == 1) {
         TRY(cudaLaunchKernel, kernel, grid, block, arguments, given.shared, given.stream);
         return 0;
     }
@@ -106,16 +108,16 @@ template <class Function, class Tile> int launch(const Given &given) {
         TRY(cudaLaunchKernelEx, &clusters.config, kernel, call);
         return 0;
     }
-    const size_t counters = sizeof(uint32_t) * COUNTER_WORDS * teams * ways;
+    const size_t counters = sizeof(uint32_t) * COUNTER_WORDS * groups * sequences;
     TRY(cudaMemsetAsync, call.work.arrived, 0, counters, given.stream);
     TRY(cudaLaunchCooperativeKernel, kernel, grid, block, arguments, given.shared, given.stream);
     return 0;
 }
 
-template <class Function> int launch(int tile, const Given &given) {
+template <class Function> int launch(int tile, const LaunchArgs &given) {
     if (tile == 0) return launch<Function, Few>(given);
     if (tile == 1) return launch<Function, Many>(given);
-    return failed("rnn_walk", "there is no tile of this number");
+    return failed("rnn_scan", "there is no tile of this number");
 }
 
 }  // namespace
@@ -127,45 +129,45 @@ const char *rnn_error(void) { return message; }
 int rnn_facts(int device, rnn_device *facts) {
     TRY(cudaDeviceGetAttribute, &facts->blocks, cudaDevAttrMultiProcessorCount, device);
     TRY(cudaSetDevice, device);
-    const auto kernel = walk<Number, Many, Train>;
+    const auto kernel = scan<Number, Many, Train>;
     return allow_all_shared(device, kernel, &facts->shared) ||
            count_clusters(device, kernel, facts->shared, facts->clusters);
 }
 
-int rnn_meetings(int device, void *stream, int blocks, int count, uint32_t *arrived) {
+int rnn_barriers(int device, void *stream, int blocks, int count, uint32_t *arrived) {
     TRY(cudaSetDevice, device);
     const auto queue = static_cast<cudaStream_t>(stream);
     rnn_work work = {};
-    work.members = blocks;
+    work.group_size = blocks;
     work.steps = count;
     work.arrived = arrived;
     void *arguments[] = {&work};
     TRY(cudaMemsetAsync, arrived, 0, sizeof(uint32_t) * COUNTER_WORDS, queue);
-    TRY(cudaLaunchCooperativeKernel, meet, dim3(blocks), dim3(THREADS), arguments, 0, queue);
+    TRY(cudaLaunchCooperativeKernel, wait_only, dim3(blocks), dim3(THREADS), arguments, 0, queue);
     return 0;
 }
 
 int rnn_store(int device, void *stream, const void *from, int64_t rows, int width, void *to, int row) {
     TRY(cudaSetDevice, device);
     const int blocks = int(std::min<int64_t>((rows * row + THREADS - 1) / THREADS, 1024));
-    Storing what = {from, to, rows, width, row, blocks};
+    StoreArgs what = {from, to, rows, width, row, blocks};
     void *arguments[] = {&what};
     const auto kernel = store<Number, Many::Stored>;
     TRY(cudaLaunchKernel, kernel, dim3(blocks), dim3(THREADS), arguments, 0, static_cast<cudaStream_t>(stream));
     return 0;
 }
 
-int rnn_walk(int device, void *stream, int function, int tile, const rnn_work *work,
+int rnn_scan(int device, void *stream, int function, int tile, const rnn_work *work,
              const rnn_stage *stages, int stage_count, const rnn_source *sources, int source_count,
-             const rnn_spot *spots, int spot_count, int shared) {
+             const rnn_operand *operands, int operand_count, int shared) {
     TRY(cudaSetDevice, device);
-    const Given given = {device, static_cast<cudaStream_t>(stream), work, stages, stage_count, sources, source_count,
-                         spots, spot_count, shared};
+    const LaunchArgs given = {device, static_cast<cudaStream_t>(stream), work, stages, stage_count, sources,
+                              source_count, operands, operand_count, shared};
     switch (function) {
         case 0: return launch<Train>(tile, given);
         case 1: return launch<Infer>(tile, given);
         case 2: return launch<Backward>(tile, given);
     }
-    return failed("rnn_walk", "there is no function of this number");
+    return failed("rnn_scan", "there is no function of this number");
 }
 }

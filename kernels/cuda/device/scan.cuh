@@ -2,69 +2,69 @@
 #pragma once
 #include "stage.cuh"
 
-/* A function: how many sources it has, and its stages in order. */
+/* A function: the number of its sources, and its stages in order. */
 template <bool BACKWARD, int SOURCES, class... Stage> struct Function {
     static constexpr int stages = sizeof...(Stage), sources = SOURCES;
-    /* Whether the members meet before a stage; the one after the last is the first, of the next step. */
-    __host__ __device__ static constexpr bool meets(int stage) {
+    /* Return whether the blocks wait at a barrier before a stage. The stage after the last is the next step's first. */
+    __host__ __device__ static constexpr bool waits(int stage) {
         const bool found[] = {(Stage::products > 0)...};
         return found[stage % stages];
     }
-    static constexpr int spots = (0 + ... + (Stage::results + Stage::inputs + Stage::outputs));
+    static constexpr int operands = (0 + ... + (Stage::results + Stage::inputs + Stage::outputs));
 };
 
-/* Everything that one run of the kernel is told; see interface.h. */
+/* All arguments of a launch; see interface.h. */
 template <class Function> struct Call {
     rnn_work work;
     rnn_stage stages[Function::stages];
-    rnn_source sources[RNN_MOST_WAYS][Function::sources + 1];
-    rnn_spot spots[RNN_MOST_WAYS][Function::spots];
+    rnn_source sources[RNN_MOST_SEQUENCES][Function::sources + 1];
+    rnn_operand operands[RNN_MOST_SEQUENCES][Function::operands];
 };
 
-/* Visit the stages of a function from the I-th on, each with whether the members meet before the next; the first of
-   them has its spots from spots[0] on. */
+/* Visit the stages of a function from the I-th on, each with whether the blocks wait before the next one. operands[0]
+   is the first operand of the I-th stage. */
 template <class T, class Tile, class Function, int I, class First, class... Stage, class Visit>
-__device__ __forceinline__ void each_stage(const Sources<Tile> &sources, const rnn_stage *stages, const rnn_spot *spots,
-                                           Visit visit) {
-    visit(StageRun<T, First, Tile>(sources, stages[I], spots), std::bool_constant<Function::meets(I + 1)>());
+__device__ __forceinline__ void each_stage(const Sources<Tile> &sources, const rnn_stage *stages,
+                                           const rnn_operand *operands, Visit visit) {
+    visit(StageRun<T, First, Tile>(sources, stages[I], operands), std::bool_constant<Function::waits(I + 1)>());
     if constexpr (sizeof...(Stage) > 0) {
         constexpr int own = First::results + First::inputs + First::outputs;
-        each_stage<T, Tile, Function, I + 1, Stage...>(sources, stages, spots + own, visit);
+        each_stage<T, Tile, Function, I + 1, Stage...>(sources, stages, operands + own, visit);
     }
 }
 
 template <class T, class Tile, bool BACKWARD, int SOURCES, class... Stage>
 __device__ __forceinline__ void steps(const Call<Function<BACKWARD, SOURCES, Stage...>> &call, unsigned char *shared) {
     using F = Function<BACKWARD, SOURCES, Stage...>;
-    Team team(call.work);
-    const Sources<Tile> sources = {team, call.sources[team.way], shared};
+    BlockGroup group(call.work);
+    const Sources<Tile> sources = {group, call.sources[group.sequence], shared};
     const auto visit = [&](auto what) {
-        each_stage<T, Tile, F, 0, Stage...>(sources, call.stages, call.spots[team.way], what);
+        each_stage<T, Tile, F, 0, Stage...>(sources, call.stages, call.operands[group.sequence], what);
     };
     if (call.work.resident) visit([](const auto &stage, auto) { stage.load(); });
-    if (call.work.kept_rows) sources.load(SOURCES);
+    if (call.work.source_rows) sources.load(SOURCES);
     close_batch();
     wait_for_all_but<0>();
-    __syncthreads();  // all has come, and may be read and written
-    team.enter(F::meets(0));
-    const int begin = call.work.begin[team.way], end = min(call.work.end[team.way], team.steps());
+    __syncthreads();  // all copies have come
+    group.enter(F::waits(0));
+    const int begin = call.work.begin[group.sequence], end = min(call.work.end[group.sequence], group.steps());
     for (int i = begin; i < end; ++i)
-        visit([&](const auto &stage, auto meets) { stage(BACKWARD ? begin + end - 1 - i : i, i == end - 1, meets); });
-    team.leave(F::meets(0));
+        visit([&](const auto &stage, auto waits) { stage(BACKWARD ? begin + end - 1 - i : i, i == end - 1, waits); });
+    group.leave(F::waits(0));
 }
 
-/* The meetings of a walk, and no work: grid [members]. */
-__global__ void __launch_bounds__(THREADS, 1) meet(const __grid_constant__ rnn_work work) {
-    Team team(work);
+/* The barriers of a scan, without its work. Grid [blocks]. */
+__global__ void __launch_bounds__(THREADS, 1) wait_only(const __grid_constant__ rnn_work work) {
+    BlockGroup group(work);
     for (int i = 0; i < work.steps; ++i) {
-        team.arrive();
-        team.wait();
+        group.arrive();
+        group.wait();
     }
 }
 
-/* Grid [members, teams, ways]; all members of a team have to run at once, as those of a cluster do. */
+/* Grid [group_size, groups, sequences]. All blocks of a group have to run at once, as those of a cluster do. */
 template <class T, class Tile, class Function>
-__global__ void __launch_bounds__(THREADS, 1) walk(const __grid_constant__ Call<Function> call) {
+__global__ void __launch_bounds__(THREADS, 1) scan(const __grid_constant__ Call<Function> call) {
     SHARED_MEMORY(memory);
     steps<T, Tile>(call, memory);
 }

@@ -2,53 +2,53 @@
 
    A stage is a type, written by emit.py:
 
-       inputs, outputs   how many values the Program reads and writes, beside the products' results
-       products, results how many matrix products there are, and how many results they have together
-       count(p)          how many results the p-th product has
-       source(p)         what it multiplies
-       passes, passed(i) how many outputs are parts of what products multiply, and the i-th of them
+       inputs, outputs   the numbers of values that the Program reads and writes, beside the products' results
+       products, results the numbers of matrix products, and of all their results
+       count(p)          the number of results of the p-th product
+       source(p)         the source of the p-th product
+       passes, passed(i) the number of outputs that are parts of sources, and the i-th of them
        run(in, sum, out) the Program for one row and unit: in [inputs], sum [results]: read; out [outputs]: written
 
-   A member of a team goes through its tiles of units, a group at a time, and, pass by pass, through the team's rows:
+   A block goes through its tiles of units, a set at a time, and, pass by pass, through the rows of its group:
 
-       read the inputs, of which none depends on what others do in this stage
-       meet the team, if this is the first pass and there are products: their sources are written
+       read the inputs: none of them depends on what other blocks do in this stage
+       wait at the barrier, if this is the first pass and there are products: then their sources are written
        multiply: source rows and weights in shared memory, sums in registers, then back in shared memory
        run the Program, a thread for each row and unit, and write its outputs
 
-   The thread of a row and unit is the same in all stages over as many units and in all steps, so values that pass from
-   stage to stage or step to step of one unit need no meeting. */
+   The thread of a row and unit is the same in all stages over the same number of units and in all steps. So a value
+   that passes from stage to stage or from step to step of one unit needs no barrier. */
 #pragma once
 #include <type_traits>
 #include "sources.cuh"
 
-/* One stage at one step, for one member of a team. */
+/* One stage at one step, as one block of a group runs it. */
 template <class T, class Stage, class Tile> struct StageRun {
-    Team &team;
+    BlockGroup &group;
     const rnn_work &work;
     const rnn_stage &stage;
     const Sources<Tile> &sources;
-    const rnn_spot *const spots;
+    const rnn_operand *const operands;
     unsigned char *const shared;
     const Tile tile;
     using Stored = typename Tile::Stored;
 
-    __device__ StageRun(const Sources<Tile> &all, const rnn_stage &s, const rnn_spot *p)
-        : team(all.team), work(team.work), stage(s), sources(all), spots(p), shared(all.shared),
+    __device__ StageRun(const Sources<Tile> &all, const rnn_stage &s, const rnn_operand *p)
+        : group(all.group), work(group.work), stage(s), sources(all), operands(p), shared(all.shared),
           tile(work.tile_bits, work.row_bits) {}
 
-    /* Tiles of units that a member has at most: what its resident weights make room for. */
+    /* Return the most tiles of units that a block has: its resident weights lie in memory for so many. */
     __device__ int own_tiles() const {
         const int tiles = (stage.units + tile.units - 1) >> work.tile_bits;
-        return (tiles + team.members - 1) / team.members;
+        return (tiles + group.size - 1) / group.size;
     }
 
-    /* The spots of the P-th product's weights. */
-    template <int P> __device__ const rnn_spot *weights() const {
+    /* The operands of the P-th product's weights. */
+    template <int P> __device__ const rnn_operand *weights() const {
         int before = 0;
 #pragma unroll
         for (int p = 0; p < P; ++p) before += Stage::count(p);
-        return spots + before;
+        return operands + before;
     }
 
     /* Where the P-th product's weights of a tile lie in shared memory if they stay there: [G, units, Tile::row(K)]. */
@@ -59,13 +59,13 @@ template <class T, class Stage, class Tile> struct StageRun {
     }
 
     /* Send for `span` numbers from `at` on of the weights of a tile, units first_unit on: to [G, units, row]. */
-    template <int P> __device__ void send_for_weights(Stored *to, int row, int first_unit, int at, int span) const {
+    template <int P> __device__ void start_copy_weights(Stored *to, int row, int first_unit, int at, int span) const {
         for (int g = 0; g < Stage::count(P); ++g) {
-            const rnn_spot &weight = weights<P>()[g];
+            const rnn_operand &weight = weights<P>()[g];
             const auto from = [&](int unit) {
                 return static_cast<const Stored *>(weight.data) + int64_t(first_unit + unit) * weight.row + at;
             };
-            send_for(to + g * tile.units * row, row, min(tile.units, stage.units - first_unit), span, from);
+            start_copy(to + g * tile.units * row, row, min(tile.units, stage.units - first_unit), span, from);
         }
     }
 
@@ -74,8 +74,8 @@ template <class T, class Stage, class Tile> struct StageRun {
         if constexpr (P < Stage::products) {
             const int width = weights<P>()->row;
             int own_tile = 0;
-            for (int j = team.member; j << work.tile_bits < stage.units; j += team.members)
-                send_for_weights<P>(resident<P>(own_tile++), Tile::row(width), j << work.tile_bits, 0, width);
+            for (int j = group.rank; j << work.tile_bits < stage.units; j += group.size)
+                start_copy_weights<P>(resident<P>(own_tile++), Tile::row(width), j << work.tile_bits, 0, width);
             load<P + 1>();
         }
     }
@@ -85,27 +85,27 @@ template <class T, class Stage, class Tile> struct StageRun {
         int k, row, unit;
     };
 
-    /* The first of a member's groups of tiles, and the one after another: group by group, pass by pass. */
-    __device__ At first(int k) const { return {k, team.first, team.member << work.tile_bits}; }
+    /* Return the first of a block's sets of tiles, and the next one after a set: set by set, pass by pass. */
+    __device__ At first(int k) const { return {k, group.first, group.rank << work.tile_bits}; }
     __device__ At after(At at) const {
-        at.unit += (team.members << work.tile_bits) << work.group_bits;
-        return at.unit < stage.units ? at : At{at.k, at.row + tile.rows, team.member << work.tile_bits};
+        at.unit += (group.size << work.tile_bits) << work.tile_set_bits;
+        return at.unit < stage.units ? at : At{at.k, at.row + tile.rows, group.rank << work.tile_bits};
     }
 
-    /* The first unit of the g-th tile of a group, which may be past the last unit. */
-    __device__ int unit_of_tile(At at, int g) const { return at.unit + g * (team.members << work.tile_bits); }
+    /* The first unit of the g-th tile of a set, which may be past the last unit. */
+    __device__ int unit_of_tile(At at, int g) const { return at.unit + g * (group.size << work.tile_bits); }
 
-    /* Where the sums of the g-th tile of a group are: [slices, results, rows, units + 1]. */
+    /* Where the sums of the g-th tile of a set are: [slices, results, rows, units + 1]. */
     __device__ T *sums(int g) const {
         return reinterpret_cast<T *>(shared + work.sums) + g * tile.slices * slice_size();
     }
     __device__ int slice_size() const { return Stage::results * tile.rows * sums_row(tile.units); }
-    __device__ bool is_there(At at) const { return at.unit < stage.units && team.at_work(at.row, at.k); }
+    __device__ bool is_there(At at) const { return at.unit < stage.units && group.at_work(at.row, at.k); }
 
     /* The P-th product's source, if it stays in shared memory. */
-    template <int P> __device__ const Stored *kept(At at) const {
+    template <int P> __device__ const Stored *source_in_shared(At at) const {
         constexpr Source what = Stage::source(P);
-        return sources.kept(what.number, (at.k + what.shift) & 1, at.row);
+        return sources.in_shared(what.number, (at.k + what.shift) & 1, at.row);
     }
 
     /* Where parts lie in the ring; one has `depth` numbers of each row, from `from` on. */
@@ -120,7 +120,7 @@ template <class T, class Stage, class Tile> struct StageRun {
     template <int P> __device__ void send_weights(At at, int from, int slot) const {
         const int span = min(work.depth, weights<P>()->row - from);
         if (work.resident || span <= 0) return;
-        send_for_weights<P>(weights_slot<P>(slot), Tile::row(work.depth), at.unit, from, span);
+        start_copy_weights<P>(weights_slot<P>(slot), Tile::row(work.depth), at.unit, from, span);
     }
 
     /* Send for a part of what it multiplies, if that is not there still, from the tile before. */
@@ -128,11 +128,11 @@ template <class T, class Stage, class Tile> struct StageRun {
         constexpr Source what = Stage::source(P);
         const int width = weights<P>()->row, span = min(work.depth, width - from), place = (at.k + what.shift) & 1;
         const bool all_stays = Stage::products == 1 && width <= RING * work.depth;
-        if (span <= 0 || (all_stays && at.unit >> work.tile_bits != team.member)) return;
+        if (span <= 0 || (all_stays && at.unit >> work.tile_bits != group.rank)) return;
         const auto row = [&](int r) -> const Stored * {
-            return team.at_work(at.row + r, at.k) ? sources.row(what.number, place, at.row + r) + from : nullptr;
+            return group.at_work(at.row + r, at.k) ? sources.row(what.number, place, at.row + r) + from : nullptr;
         };
-        send_for(source_slot(slot), Tile::row(work.depth), tile.rows, span, row);
+        start_copy(source_slot(slot), Tile::row(work.depth), tile.rows, span, row);
     }
 
     /* All parts but one of a ring. The weights do not depend on what others do, so they may be sent for before. */
@@ -148,13 +148,13 @@ template <class T, class Stage, class Tile> struct StageRun {
         }
     }
 
-    /* The P-th product and those after it, of one tile: results lie in `sums`, from `done` on, for whoever comes after
-       the next __syncthreads. The first has begun already. */
+    /* The P-th product and those after it, of one tile: results lie in `sums`, from `done` on, for whoever comes
+       after the next __syncthreads. The first has begun already. */
     template <int P = 0> __device__ void multiply_all(At at, T *sums, int done = 0) const {
         if constexpr (P < Stage::products) {
             constexpr int G = Stage::count(P);
-            const int width = weights<P>()->row, depth = work.kept_rows ? width : work.depth;
-            if (P > 0 && !work.kept_rows) {
+            const int width = weights<P>()->row, depth = work.source_rows ? width : work.depth;
+            if (P > 0 && !work.source_rows) {
                 __syncthreads();  // all are done with what lies in the ring
                 begin_weights<P>(at);
                 begin_source<P>(at);
@@ -163,7 +163,7 @@ template <class T, class Stage, class Tile> struct StageRun {
             int slot = 0;
 #pragma unroll 1
             for (int k = 0; k < width; k += depth, slot = (slot + 1) % RING) {
-                if (!work.kept_rows) {
+                if (!work.source_rows) {
                     const int next = k + (RING - 1) * depth, place = (slot + RING - 1) % RING;
                     wait_for_all_but<RING - 2>();
                     __syncthreads();
@@ -171,8 +171,8 @@ template <class T, class Stage, class Tile> struct StageRun {
                     send_source<P>(at, next, place);
                     close_batch();
                 }
-                const Stored *const source = work.kept_rows ? kept<P>(at) : source_slot(slot);
-                const int own_tile = ((at.unit >> work.tile_bits) - team.member) / team.members;
+                const Stored *const source = work.source_rows ? source_in_shared<P>(at) : source_slot(slot);
+                const int own_tile = ((at.unit >> work.tile_bits) - group.rank) / group.size;
                 const Stored *const factors = work.resident ? resident<P>(own_tile) + k : weights_slot<P>(slot);
                 const int factors_row = Tile::row(work.resident ? width : depth);
                 tile.template multiply<G>(sum, source, Tile::row(depth), factors, factors_row, min(depth, width - k));
@@ -192,41 +192,42 @@ template <class T, class Stage, class Tile> struct StageRun {
         }
     }
 
-    /* The stage at the k-th step of the walk. last: whether it is the last of the run. meets: whether the members meet
-       before the next stage; who arrives for that has passed on its results, but may not have written the others, which
-       only the same thread reads. */
-    template <bool MEETS> __device__ void operator()(int k, bool last, std::bool_constant<MEETS>) const {
-        const int own_unit = threadIdx.x & (tile.units - 1), group = 1 << work.group_bits;
-        const int own_tile = threadIdx.x >> work.tile_bits & (group - 1);
-        const int own_row = threadIdx.x >> work.tile_bits >> work.group_bits;
-        const rnn_spot *const inputs = spots + Stage::results, *const outputs = inputs + Stage::inputs;
+    /* Run the stage at the k-th step of the scan. last: this is the last step of the launch. WAITS: the blocks wait
+       at a barrier before the next stage. A block that has arrived there has passed its results on; it may not have
+       written its other outputs yet, which only the same thread reads. */
+    template <bool WAITS> __device__ void operator()(int k, bool last, std::bool_constant<WAITS>) const {
+        const int own_unit = threadIdx.x & (tile.units - 1), tile_set = 1 << work.tile_set_bits;
+        const int own_tile = threadIdx.x >> work.tile_bits & (tile_set - 1);
+        const int own_row = threadIdx.x >> work.tile_bits >> work.tile_set_bits;
+        const rnn_operand *const inputs = operands + Stage::results, *const outputs = inputs + Stage::inputs;
         constexpr bool multiplies = Stage::products > 0;
-        const bool comes = multiplies && !work.kept_rows;  // the source, in parts
+        const bool comes = multiplies && !work.source_rows;  // the source, in parts
         At at = first(k);
-        bool to_meet = multiplies, more = is_there(at);
-        if (!more) {  // one who has no tile here goes to the meetings all the same
-            if (to_meet) team.wait();
-            if (MEETS) team.arrive();
+        bool must_wait = multiplies, more = is_there(at);
+        if (!more) {  // one who has no tile here goes to the barriers all the same
+            if (must_wait) group.wait();
+            if (WAITS) group.arrive();
         } else if (comes) {
             begin_weights<0>(at);
         }
         while (more) {
-            const int r = own_row < tile.rows ? at.row + own_row : team.end, unit = unit_of_tile(at, own_tile) + own_unit;
-            const Row row = team.row(r, k);
+            const int r = own_row < tile.rows ? at.row + own_row : group.end;
+            const int unit = unit_of_tile(at, own_tile) + own_unit;
+            const Row row = group.row(r, k);
             const bool mine = row.at_work && unit < stage.units;
             T in[Stage::inputs + 1], out[Stage::outputs + 1], sum[Stage::results + 1];
             if (mine) {
 #pragma unroll
                 for (int i = 0; i < Stage::inputs; ++i) in[i] = place<const T>(inputs[i], row)[unit];
             }
-            if (to_meet) {
-                team.wait();
+            if (must_wait) {
+                group.wait();
                 if (comes) begin_source<0>(at);
             } else if (multiplies) {
                 __syncthreads();  // all are done with the sums
             }
-            to_meet = false;
-            for (int g = 0; multiplies && g < group && unit_of_tile(at, g) < stage.units; ++g)
+            must_wait = false;
+            for (int g = 0; multiplies && g < tile_set && unit_of_tile(at, g) < stage.units; ++g)
                 multiply_all(At{k, at.row, unit_of_tile(at, g)}, sums(g));
             at = after(at);
             more = is_there(at);
@@ -242,7 +243,7 @@ template <class T, class Stage, class Tile> struct StageRun {
                 for (int i = 0; i < Stage::passes; ++i)
                     sources.pass(Stage::passed(i), k, last, r, stage.units, unit, out[Stage::passed(i).output]);
             }
-            if (MEETS && !more) team.arrive();
+            if (WAITS && !more) group.arrive();
             if (mine) {
 #pragma unroll
                 for (int i = 0; i < Stage::outputs; ++i) place<T>(outputs[i], row)[unit] = out[i];

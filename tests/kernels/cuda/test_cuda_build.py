@@ -1,4 +1,4 @@
-"""The CUDA kernels' sources and libraries: nvcc takes all of them, errors name what failed, sizes choose the regime."""
+"""The CUDA kernels' sources and libraries: nvcc takes all, errors name the failed call, sizes choose a strategy."""
 
 import ctypes
 import subprocess
@@ -15,10 +15,8 @@ from tinygrad_rnn.kernels.cuda import (
     arrays,
     build,
     emit,
+    strategy,
     tiles,
-)
-from tinygrad_rnn.kernels.cuda import (
-    strategy as regime,
 )
 from tinygrad_rnn.kernels.ir import plan as plans
 
@@ -79,9 +77,9 @@ def test_cuda_home_comes_before_the_path(monkeypatch, tmp_path):
 
 def test_one_description_of_the_interface_for_both_sides():
     ffi = build.interface()
-    assert ffi.sizeof("rnn_spot") == arrays.SPOT.itemsize
-    offsets = {name: arrays.SPOT.fields[name][1] for name in arrays.SPOT.names}
-    assert offsets == {name: ffi.offsetof("rnn_spot", name) for name in arrays.SPOT.names}
+    assert ffi.sizeof("rnn_operand") == arrays.OPERAND.itemsize
+    offsets = {name: arrays.OPERAND.fields[name][1] for name in arrays.OPERAND.names}
+    assert offsets == {name: ffi.offsetof("rnn_operand", name) for name in arrays.OPERAND.names}
 
 
 def test_numbers_that_c_has_no_digits_for():
@@ -94,52 +92,59 @@ def test_numbers_that_c_has_no_digits_for():
 
 
 def gates(count, units):
-    return (regime.Load(units, ((count, units),)),)
+    return (strategy.StageSize(units, ((count, units),)),)
 
 
-H200, A100 = regime.Room(132, 232448, 256, (66, 32, 15)), regime.Room(108, 166912, 256)
+H200, A100 = strategy.DeviceLimits(132, 232448, 256, (66, 32, 15)), strategy.DeviceLimits(108, 166912, 256)
 
 
 @pytest.mark.parametrize(
     ("count", "units", "rows", "products", "name"),
     [
-        (4, 64, 32, "float32", "alone"), (3, 64, 64, "bf16", "alone"), (1, 128, 1, "float32", "alone"),
+        (4, 64, 32, "float32", "single_block"), (3, 64, 64, "bf16", "single_block"),
+        (1, 128, 1, "float32", "single_block"),
         (4, 128, 16, "float32", "cluster"), (4, 256, 1, "float32", "cluster"), (4, 256, 128, "float32", "cluster"),
         (3, 256, 64, "tf32", "cluster"), (4, 256, 64, "bf16", "cluster"),
-        (4, 512, 64, "float32", "together"), (4, 1024, 1, "float32", "together"),
-        (4, 1024, 128, "float32", "together"), (3, 1024, 32, "float32", "together"), (4, 128, 64, "bf16", "cluster"),
-        (4, 1024, 128, "bf16", "together"), (4, 1024, 128, "tf32", "together"), (4, 2048, 64, "float32", "streamed"),
-        (4, 1024, 8, "float64", "streamed"),
+        (4, 512, 64, "float32", "cooperative"), (4, 1024, 1, "float32", "cooperative"),
+        (4, 1024, 128, "float32", "cooperative"), (3, 1024, 32, "float32", "cooperative"),
+        (4, 128, 64, "bf16", "cluster"), (4, 1024, 128, "bf16", "cooperative"), (4, 1024, 128, "tf32", "cooperative"),
+        (4, 2048, 64, "float32", "streamed_weights"), (4, 1024, 8, "float64", "streamed_weights"),
     ],
 )  # fmt: skip
-def test_size_chooses_the_regime(count, units, rows, products, name):
-    assert regime.choose(H200, gates(count, units), rows, products).name == name
+def test_size_chooses_the_strategy(count, units, rows, products, name):
+    assert strategy.choose(H200, gates(count, units), rows, products).name == name
 
 
 def test_where_there_are_no_clusters():
-    assert regime.choose(A100, gates(4, 128), 16, "float32").name == "together"
-    assert regime.choose(A100, gates(3, 128), 16, "bf16").name == "alone"
+    assert strategy.choose(A100, gates(4, 128), 16, "float32").name == "cooperative"
+    assert strategy.choose(A100, gates(3, 128), 16, "bf16").name == "single_block"
 
 
-@pytest.mark.parametrize(("rows", "members"), [(1, 8), (15, 8), (16, 4), (64, 8), (1000, 2)])
-def test_a_cluster_is_of_the_size_whose_members_have_least_to_do(rows, members):
-    found = regime.choose(H200, gates(4, 128), rows, "float32")
-    assert (found.name, found.members) == ("cluster", members)
+@pytest.mark.parametrize(("rows", "group_size"), [(1, 8), (15, 8), (16, 4), (64, 8), (1000, 2)])
+def test_a_cluster_is_of_the_size_in_which_a_block_has_least_to_do(rows, group_size):
+    found = strategy.choose(H200, gates(4, 128), rows, "float32")
+    assert (found.name, found.group_size) == ("cluster", group_size)
 
 
-@pytest.mark.parametrize("room", [H200, A100, regime.Room(46, 101376, 256, (20, 10, 3)), regime.Room(6, 65536, 256)])
+@pytest.mark.parametrize(
+    "limits", [H200, A100, strategy.DeviceLimits(46, 101376, 256, (20, 10, 3)), strategy.DeviceLimits(6, 65536, 256)]
+)
 @pytest.mark.parametrize("products", tiles.TILES)
-def test_what_meets_runs_at_once_and_fits(room, products):
+def test_blocks_that_wait_for_each_other_run_at_once_and_fit(limits, products):
     for units in (1, 17, 64, 128, 650, 1024, 3000):
         for rows in (1, 2, 7, 64, 1000):
             for count in (1, 4):
-                for loads in (gates(count, units), (regime.Load(units, ()),), gates(count, units) + gates(1, units)):
-                    found = regime.choose(room, loads, rows, products)
+                for stages in (
+                    gates(count, units),
+                    (strategy.StageSize(units, ()),),
+                    gates(count, units) + gates(1, units),
+                ):
+                    found = strategy.choose(limits, stages, rows, products)
                     tile = tiles.TILES[products][found.tile]
-                    assert -(-rows // found.team_rows) * found.members <= room.blocks
-                    assert found.shared <= room.shared and found.tile_bits >= tile.least_bits
+                    assert -(-rows // found.group_rows) * found.group_size <= limits.blocks
+                    assert found.shared <= limits.shared and found.tile_bits >= tile.least_bits
                     elements = tile.pass_rows(found.row_bits) << found.tile_bits
-                    assert elements <= room.threads  # each has one thread
+                    assert elements <= limits.threads  # each has one thread
                     assert tile.filled(found.depth) == found.depth
                     assert found.source % 16 == found.sums % 16 == 0 and not any(w % 16 for w in found.weights)
 
@@ -168,37 +173,39 @@ class TestLibraries:
 
     def test_a_device_that_is_not_there(self):
         with pytest.raises(RuntimeError, match="cudaSetDevice: invalid argument"):
-            self.walk(arrays.Device(7, "host", 0))
+            self.scan(arrays.Device(7, "host", 0))
 
     def test_a_launch_that_fails_names_the_call(self):
         with pytest.raises(RuntimeError, match="cudaLaunchCooperativeKernel: too many blocks in cooperative launch"):
-            self.walk(members=99)
+            self.scan(group_size=99)
         with pytest.raises(RuntimeError, match="cudaLaunchKernel: invalid argument"):
-            self.walk(shared=1 << 30)
+            self.scan(shared=1 << 30)
 
     def test_blocks_meet_so_many_times(self):
         arrived = np.zeros(32, np.uint32)
-        self.library().meetings(arrays.Device(0, "host", 0), 5, 7, arrays.address(arrived))
+        self.library().barriers(arrays.Device(0, "host", 0), 5, 7, arrays.address(arrived))
         assert arrived[0] == 5 * 7 and not arrived[1:].any()
 
     def test_what_does_not_fit_the_function_is_refused(self):
         with pytest.raises(
-            RuntimeError, match="rnn_walk: the numbers of stages, sources or spots are not the function's"
+            RuntimeError, match="rnn_scan: the numbers of stages, sources or operands are not the function's"
         ):
-            self.walk(spots=3)
-        with pytest.raises(RuntimeError, match="rnn_walk: there is no tile of this number"):
-            self.walk(tile=2)
-        with pytest.raises(RuntimeError, match="rnn_walk: there are not so many ways at once"):
-            self.walk(ways=self.library().most_ways + 1)
+            self.scan(operands=3)
+        with pytest.raises(RuntimeError, match="rnn_scan: there is no tile of this number"):
+            self.scan(tile=2)
+        with pytest.raises(RuntimeError, match="rnn_scan: expected fewer sequences at once"):
+            self.scan(sequences=self.library().most_sequences + 1)
 
-    def walk(self, device=None, members=1, shared=1024, spots=None, tile=1, ways=1):
+    def scan(self, device=None, group_size=1, shared=1024, operands=None, tile=1, sequences=1):
         library = self.library()
         arrived = np.zeros((9, 32), np.uint32)
-        work = library.ffi.new("rnn_work *", {"rows": 1, "team_rows": 1, "members": members, "ways": ways})
+        work = library.ffi.new(
+            "rnn_work *", {"rows": 1, "group_rows": 1, "group_size": group_size, "sequences": sequences}
+        )
         work.arrived = library.ffi.cast("uint32_t *", arrived.ctypes.data)
-        stages, sources = library.ffi.new("rnn_stage[]", 1), np.zeros(ways, arrays.SOURCE)
-        table = np.zeros(6 if spots is None else spots, arrays.SPOT)
-        library.walk(device or arrays.Device(0, "host", 0), "train", tile, work, stages, sources, table, shared)
+        stages, sources = library.ffi.new("rnn_stage[]", 1), np.zeros(sequences, arrays.SOURCE)
+        table = np.zeros(6 if operands is None else operands, arrays.OPERAND)
+        library.scan(device or arrays.Device(0, "host", 0), "train", tile, work, stages, sources, table, shared)
 
     def test_each_is_loaded_once_and_kept(self, monkeypatch):
         first = self.library()

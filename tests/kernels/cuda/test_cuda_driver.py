@@ -1,4 +1,4 @@
-"""The CUDA driver against the reference, on the host: every cell, both directions of time, all regimes.
+"""The CUDA driver against the reference, on the host: every cell, both directions of time, all strategies.
 
 What only a GPU can show stands in test_cuda_gpu.py.
 """
@@ -9,17 +9,16 @@ import itertools
 import numpy as np
 import pytest
 from cuda_examples import CELLS, PROJECTED, TOLERANCE, agree, equal, everything, example, mapped, named, of_inference
-from cuda_shim import BACKWARDS, WAYS, needs_compiler, on_the_host, way
+from cuda_shim import BACKWARDS, STRATEGIES, forced, needs_compiler, on_the_host
 from sequences import some_lengths
 
-from tinygrad_rnn.kernels.cuda import driver, tiles
-from tinygrad_rnn.kernels.cuda import scans as walks
+from tinygrad_rnn.kernels.cuda import driver, scans, tiles
 from tinygrad_rnn.kernels.recompute import Recompute
 from tinygrad_rnn.kernels.reference import driver as reference
 
 pytestmark = needs_compiler
 
-REGIMES = list(itertools.product(WAYS, (0, 1)))
+FORCED = list(itertools.product(STRATEGIES, (0, 1)))
 DOUBLE = ["rnn_tanh", "lstm", "gru", "gru_reset_before", "spelled_out"]
 SHAPES = [(1, 1, 1, 1), (2, 2, 1, 3), (5, 7, 3, 17), (3, 5, 2, 100)]
 
@@ -30,11 +29,11 @@ def _host():
         yield
 
 
-def check(case, dtype="float32", regimes=REGIMES):
-    """Train, infer and backward against the reference, in each regime."""
+def check(case, dtype="float32", strategies=FORCED):
+    """Train, infer and backward against the reference, in each strategy."""
     expected = everything(reference, *case)
-    for name, tile in regimes:
-        with way(name, tile):
+    for name, tile in strategies:
+        with forced(name, tile):
             found = everything(driver, *case)
             assert found.keys() == expected.keys()
             agree(found, expected, TOLERANCE[dtype])
@@ -45,8 +44,8 @@ def check(case, dtype="float32", regimes=REGIMES):
 @pytest.mark.parametrize(("name", "dtype"), [(n, "float32") for n in CELLS] + [(n, "float64") for n in DOUBLE])
 def test_agrees_with_the_reference(name, dtype, shape):
     reverse = shape[3] % 2 == 0
-    regimes = REGIMES if shape[3] > 3 else REGIMES[shape[0] % 2 :: 2]
-    check(example(name, *shape, dtype, reverse=reverse, bias=shape[3] != 3), dtype, regimes)
+    strategies = FORCED if shape[3] > 3 else FORCED[shape[0] % 2 :: 2]
+    check(example(name, *shape, dtype, reverse=reverse, bias=shape[3] != 3), dtype, strategies)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -60,7 +59,7 @@ def test_projected(name):
     for reverse, lengths in ((False, None), (True, some_lengths(3, 5))):
         for proj in (3, 20):
             case = example(name, 3, 5, 2, 13, proj=proj, reverse=reverse, lengths=lengths)
-            check(case, regimes=REGIMES[proj % 2 :: 2])
+            check(case, strategies=FORCED[proj % 2 :: 2])
 
 
 @pytest.mark.parametrize("tile", (0, 1))
@@ -68,7 +67,7 @@ def test_projected(name):
 def test_a_team_of_one_without_room_for_its_sources(name, tile):
     for shape, lengths in (((5, 9, 3, 17), some_lengths(5, 9)), ((3, 5, 2, 100), None)):
         case = example(name, *shape, lengths=lengths, reverse=lengths is not None)
-        with way("alone", tile, keeps=False):
+        with forced("single_block", tile, keeps=False):
             found, inferred = everything(driver, *case), of_inference(driver, *case[:2])
         expected = everything(reference, *case)
         agree(found, expected, TOLERANCE["float32"])
@@ -79,7 +78,7 @@ def test_a_team_of_one_without_room_for_its_sources(name, tile):
 @pytest.mark.parametrize("reverse", [False, True])
 def test_no_steps_and_no_rows(name, reverse):
     for T, N, lengths in ((0, 3, None), (3, 0, None), (3, 4, np.zeros(4, int)), (0, 2, np.zeros(2, int))):
-        check(example(name, T, N, 2, 5, reverse=reverse, lengths=lengths), regimes=REGIMES[:1])
+        check(example(name, T, N, 2, 5, reverse=reverse, lengths=lengths), strategies=FORCED[:1])
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru_reset_before", "passing"])
@@ -97,12 +96,12 @@ def test_missing_cotangents_are_zero(name):
     assert driver.backward(step, seq, saved, d_outputs, d_final, wants_x=False).x is None
 
 
-@pytest.mark.parametrize(("regime", "tile"), REGIMES)
+@pytest.mark.parametrize(("forced_strategy", "tile"), FORCED)
 @pytest.mark.parametrize("name", ["lstm", "several_products", "recurrent_dropout_lstm"])
-def test_the_order_in_which_threads_run_changes_no_bit(name, regime, tile, monkeypatch):
+def test_the_order_in_which_threads_run_changes_no_bit(name, forced_strategy, tile, monkeypatch):
     """A barrier too few lets a thread read what another has not written yet, or has written over."""
     case = example(name, 5, 9, 3, 21, lengths=some_lengths(5, 9))
-    with way(regime, tile):
+    with forced(forced_strategy, tile):
         forwards = everything(driver, *case)
         monkeypatch.setenv(BACKWARDS, "1")
         backwards = everything(driver, *case)
@@ -127,7 +126,7 @@ def test_padding_is_never_looked_at(reverse):
 def test_nothing_is_read_before_it_is_written(name, reverse, monkeypatch):
     case = example(name, 4, 3, 2, 17, reverse=reverse)
     expected = everything(driver, *case)
-    monkeypatch.setattr(walks.Layer, "make", lambda at, *shape: np.full(shape, np.nan, at.dtype))
+    monkeypatch.setattr(scans.Layer, "make", lambda at, *shape: np.full(shape, np.nan, at.dtype))
     equal(everything(driver, *case), expected)
     agree(of_inference(driver, *case[:2]), expected, TOLERANCE["float32"])
 
@@ -169,19 +168,19 @@ def precision():
     tiles.set_float32_matmul_precision(before)
 
 
-@pytest.mark.parametrize(("regime", "tile"), REGIMES)
+@pytest.mark.parametrize(("forced_strategy", "tile"), FORCED)
 @pytest.mark.parametrize(("name", "wanted"), [("high", 1e-2), ("medium", 6e-2)])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before"])
-def test_products_of_rounded_numbers(cell, name, wanted, regime, tile, precision):
+def test_products_of_rounded_numbers(cell, name, wanted, forced_strategy, tile, precision):
     """Right but for the rounding: against the reference to that, and to float32's where all factors have few digits."""
     for shape in ((2, 3, 2, 3), (3, 5, 4, 17), (3, 40, 4, 70)):
         case = example(cell, *shape, lengths=some_lengths(*shape[:2]))
         precision(name)
-        with way(regime, tile):
+        with forced(forced_strategy, tile):
             found, inferred = everything(driver, *case), of_inference(driver, *case[:2])
         agree(found, everything(reference, *case), wanted)
         agree(inferred, {key: found[key] for key in inferred}, 1e-6)
-    with way(regime, tile):
+    with forced(forced_strategy, tile):
         first, second = everything(driver, *case), everything(driver, *case)
     equal(first, second)
 
@@ -198,7 +197,7 @@ def test_products_of_numbers_with_few_digits_are_exact(precision):
 
 def test_double_is_not_rounded(precision):
     precision("medium")
-    check(example("lstm", 3, 4, 2, 9, "float64"), "float64", REGIMES[:1])
+    check(example("lstm", 3, 4, 2, 9, "float64"), "float64", FORCED[:1])
     with pytest.raises(ValueError, match="expected one of highest, high, medium, got 'low'"):
         precision("low")
 

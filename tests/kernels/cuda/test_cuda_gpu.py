@@ -1,4 +1,4 @@
-"""What only a GPU can show of the CUDA driver: the kernels themselves, in all regimes, on CuPy's arrays.
+"""What only a GPU can show of the CUDA driver: the kernels themselves, in all strategies, on CuPy's arrays.
 
     pytest tests/kernels/cuda/test_cuda_gpu.py               everything; nvcc has minutes to build, once
     compute-sanitizer --tool memcheck --error-exitcode 1 pytest -k small tests/kernels/cuda/test_cuda_gpu.py
@@ -29,7 +29,7 @@ from cuda_examples import (
     named,
     of_inference,
 )
-from cuda_shim import WAYS, way
+from cuda_shim import STRATEGIES, forced
 from sequences import some_lengths
 
 from tinygrad_rnn.arrays.cuda import missing_for_kernels, missing_for_tensors
@@ -100,15 +100,15 @@ def test_projected(name):
         check(example(name, 9, 10, 20, 48, proj=proj, lengths=some_lengths(9, 10)), TOLERANCE["float32"])
 
 
-@pytest.mark.parametrize(("regime", "tile"), list(itertools.product(WAYS, (0, 1))))
+@pytest.mark.parametrize(("forced_strategy", "tile"), list(itertools.product(STRATEGIES, (0, 1))))
 @pytest.mark.parametrize("name", ["lstm", "gru", "gru_reset_before", "several_products"])
-def test_small_in_every_regime(name, regime, tile):
+def test_small_in_every_strategy(name, forced_strategy, tile):
     import cupy
 
-    if regime == "cluster" and int(cupy.cuda.Device().compute_capability) < 90:
+    if forced_strategy == "cluster" and int(cupy.cuda.Device().compute_capability) < 90:
         pytest.skip("this GPU has no clusters")
     case = example(name, 5, 9, 3, 21, lengths=some_lengths(5, 9))
-    with way(regime, tile), cupy.cuda.using_allocator(cupy.cuda.memory._malloc):
+    with forced(forced_strategy, tile), cupy.cuda.using_allocator(cupy.cuda.memory._malloc):
         check(case, TOLERANCE["float32"])
 
 
@@ -120,8 +120,8 @@ def test_both_directions_at_once(name, shape):
     given = [on_device(case) for case in cases]
     step = given[0][0]
     runs = driver.forward_directions(step, [seq for _, seq, _, _ in given], True)
-    ways = [(seq, saved, d_out, d_last) for (_, seq, d_out, d_last), (_, _, saved) in zip(given, runs)]
-    gradients = driver.backward_directions(step, ways)
+    sequences = [(seq, saved, d_out, d_last) for (_, seq, d_out, d_last), (_, _, saved) in zip(given, runs)]
+    gradients = driver.backward_directions(step, sequences)
     for case, (outputs, final, _), d in zip(cases, runs, gradients):
         agree(on_host(by_name(outputs, final, d)), everything(reference, *case), 2e-4)
 

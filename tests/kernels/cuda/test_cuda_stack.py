@@ -6,14 +6,13 @@ import itertools
 import numpy as np
 import pytest
 from cuda_examples import TOLERANCE, agree, as_stack, equal, layer_by_layer, layers_of
-from cuda_shim import BACKWARDS, launches, needs_compiler, on_the_host, way
+from cuda_shim import BACKWARDS, forced, launches, needs_compiler, on_the_host
 from sequences import some_lengths
 
-from tinygrad_rnn.kernels.cuda import driver, wavefront
-from tinygrad_rnn.kernels.cuda import strategy as regime
+from tinygrad_rnn.kernels.cuda import driver, strategy, wavefront
 
-FITTING = [("alone", 0, 4), ("alone", 1, 2), ("together", 0, 2), ("streamed", 1, 3)]
-"""Regimes and tiles, each with a number of layers for which the device that is played has blocks."""
+FITTING = [("single_block", 0, 4), ("single_block", 1, 2), ("cooperative", 0, 2), ("streamed_weights", 1, 3)]
+"""Strategies and tiles, each with a number of layers for which the stand-in device has blocks."""
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ class TestAgainstTheReference:
     def test_agrees(self, name, lengths, dtype):
         for kind, tile, count in FITTING:
             step, layers = layers_of(name, count, 7, 9, 3, 17, dtype, lengths=lengths)
-            with way(kind, tile):
+            with forced(kind, tile):
                 found = as_stack(driver, step, layers)
                 inferred = driver.forward_stack(step, [seq for seq, _, _ in layers], False)
             for wanted, got, (outputs, final, _) in zip(layer_by_layer(step, layers), found, inferred):
@@ -49,14 +48,14 @@ class TestAgainstTheReference:
     @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (0, 3, 2, 5), (3, 0, 2, 5), (100, 1, 3, 3), (1, 17, 5, 3)])
     def test_odd_sizes(self, shape):
         step, layers = layers_of("lstm", 3, *shape)
-        with way("alone", 1):
+        with forced("single_block", 1):
             found = as_stack(driver, step, layers)
         for got, wanted in zip(found, layer_by_layer(step, layers)):
             agree(got, wanted, 4 * TOLERANCE["float32"])
 
     def test_projected(self):
         step, layers = layers_of("lstm", 2, 5, 4, 3, 13, proj=5, lengths=some_lengths(5, 4))
-        with way("together", 0):
+        with forced("cooperative", 0):
             found = as_stack(driver, step, layers)
         for got, wanted in zip(found, layer_by_layer(step, layers)):
             agree(got, wanted, 4 * TOLERANCE["float32"])
@@ -70,7 +69,7 @@ class TestAgainstTheReference:
         same = [
             (seq, [d if i == 1 else zero(d)], [zero(d[0])]) for i, ((seq, _, _), d) in enumerate(zip(layers, given))
         ]
-        with way("alone", 0):
+        with forced("single_block", 0):
             found = as_stack(driver, step, some)
         for got, wanted in zip(found, layer_by_layer(step, same)):
             agree(got, wanted, 4 * TOLERANCE["float32"])
@@ -83,27 +82,29 @@ class TestAgainstTheReference:
 class TestLaunches:
     def test_a_wave_is_one_launch(self):
         step, layers = layers_of("lstm", 2, 6, 4, 3, 5)
-        with way("alone", 0), launches() as launched:
+        with forced("single_block", 0), launches() as launched:
             as_stack(driver, step, layers)
         forward = [[(0, 2)], [(2, 4), (0, 2)], [(4, 6), (2, 4)], [(4, 6)]]
-        assert launched == [("train", ways) for ways in forward] + [("backward", ways) for ways in forward[::-1]]
+        assert launched == [("train", sequences) for sequences in forward] + [
+            ("backward", sequences) for sequences in forward[::-1]
+        ]
 
     def test_as_many_layers_at_once_as_fit(self):
         step, layers = layers_of("lstm", 3, 8, 4, 3, 5)
-        choose = lambda *size: dataclasses.replace(chosen(*size), ways=min(size[-1], 2))
-        with way("alone", 0), pytest.MonkeyPatch.context() as patch, launches() as launched:
-            chosen = regime.choose
-            patch.setattr(regime, "choose", choose)
+        choose = lambda *size: dataclasses.replace(chosen(*size), sequences=min(size[-1], 2))
+        with forced("single_block", 0), pytest.MonkeyPatch.context() as patch, launches() as launched:
+            chosen = strategy.choose
+            patch.setattr(strategy, "choose", choose)
             found = as_stack(driver, step, layers)
         for got, wanted in zip(found, layer_by_layer(step, layers)):
             agree(got, wanted, 4 * TOLERANCE["float32"])
-        assert max(len(ways) for _, ways in launched) == 2
+        assert max(len(sequences) for _, sequences in launched) == 2
         assert launched[5] == ("train", [(0, 8)])  # the third layer by itself, in one piece
 
     @pytest.mark.parametrize(("kind", "tile", "count"), FITTING)
     def test_the_order_in_which_threads_run_changes_no_bit(self, kind, tile, count, monkeypatch):
         step, layers = layers_of("gru_reset_before", count, 5, 9, 3, 21, lengths=some_lengths(5, 9))
-        with way(kind, tile):
+        with forced(kind, tile):
             forwards = as_stack(driver, step, layers)
             monkeypatch.setenv(BACKWARDS, "1")
             for found, wanted in zip(as_stack(driver, step, layers), forwards):
@@ -113,7 +114,7 @@ class TestLaunches:
 @pytest.mark.parametrize("T", [0, 1, 2, 17, 100, 512, 10_000])
 @pytest.mark.parametrize(("layers", "at_once"), [*itertools.product((1, 2, 3, 5), (1, 2, 4))])
 def test_waves(T, layers, at_once):
-    """Every step of every layer once, after the steps before it and after the layer below; backward the other way."""
+    """Each step of each layer once, after the steps before it and the layer below; backward in the other order."""
     waves = wavefront.waves(T, layers, at_once)
     done, undone = [0] * layers, [T] * layers
     for wave in waves:
@@ -145,5 +146,5 @@ def test_pieces_are_as_many_as_take_least():
 )
 def test_size_says_how_many_run_at_once(units, rows, at_once):
     """On an H200: of an LSTM as many layers as can keep their weights; any, where one cannot either."""
-    room = regime.Room(132, 232448, 256)
-    assert regime.choose(room, (regime.Load(units, ((4, units),)),), rows, "float32", 4).ways == at_once
+    limits = strategy.DeviceLimits(132, 232448, 256)
+    assert strategy.choose(limits, (strategy.StageSize(units, ((4, units),)),), rows, "float32", 4).sequences == at_once

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from cuda_examples import TOLERANCE, agree, everything, mapped
-from cuda_shim import needs_compiler, on_the_host, way
+from cuda_shim import needs_compiler, on_the_host, forced
 from sequences import random_sequence, some_lengths
 
 import tinygrad_rnn as tg
@@ -60,7 +60,7 @@ def test_on_the_cpu(name, proj):
 @pytest.mark.parametrize(("name", "proj"), [("of_another", 0), ("alone", 3)])
 def test_on_a_gpu(name, proj):
     given = case(name, proj)
-    with on_the_host(), way("together", 1):
+    with on_the_host(), forced("cooperative", 1):
         agree(everything(cuda, *given), everything(reference, *given), TOLERANCE["float32"])
 
 

@@ -114,7 +114,7 @@ struct Fiber {
     std::unique_ptr<unsigned char[]> stack;
     bool begun = false, done = false;
     int arrived = 0;                         /* at which meeting of the cluster */
-    std::vector<Copy> sent;                  /* on their way to shared memory: since the last batch was closed, */
+    std::vector<Copy> sent;                  /* on their sequence to shared memory: since the last batch was closed, */
     std::deque<std::vector<Copy>> batches;   /* and in batches */
 };
 
@@ -151,7 +151,7 @@ inline void meet(int &come, int &meeting, int all) {
     while (meeting == now) give_way();
 }
 
-/* Let a fiber run until it gives way. */
+/* Let a fiber run until it gives sequence. */
 inline void give_turn(Fiber &fiber) {
     static ucontext_t here;
     self = &fiber;

@@ -6,7 +6,7 @@
 #define SHARED_MEMORY(name) unsigned char *const name = shim::self->block->shared
 
 /* What is sent for comes when it is waited for, and not before: until then its place holds NaN. */
-inline void copy_later(void *to, const void *from) {
+inline void copy_async(void *to, const void *from) {
     shim::wrong |= (reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16 != 0;
     shim::Copy copy = {to, from, {}};
     memcpy(copy.read, from, 16);

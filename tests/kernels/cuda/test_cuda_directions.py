@@ -6,16 +6,15 @@ import itertools
 import numpy as np
 import pytest
 from cuda_examples import TOLERANCE, agree, by_name, equal, example
-from cuda_shim import BACKWARDS, WAYS, launches, needs_compiler, on_the_host, way
+from cuda_shim import BACKWARDS, STRATEGIES, forced, launches, needs_compiler, on_the_host
 from sequences import some_lengths
 
-from tinygrad_rnn.kernels.cuda import driver, tiles
-from tinygrad_rnn.kernels.cuda import strategy as regime
+from tinygrad_rnn.kernels.cuda import driver, strategy, tiles
 from tinygrad_rnn.kernels.reference import driver as reference
 
 pytestmark = needs_compiler
 
-REGIMES = list(itertools.product(WAYS, (0, 1)))
+FORCED = list(itertools.product(STRATEGIES, (0, 1)))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,18 +31,18 @@ def both(name, *shape, dtype="float32", **options):
     return step, [(ahead, d_outputs, d_final), (back, [-d for d in d_outputs], [0.5 * d for d in d_final])]
 
 
-def together(step, ways):
+def together(step, sequences):
     """Everything that comes of both directions at once, for each by name."""
-    runs = driver.forward_directions(step, [seq for seq, _, _ in ways], True)
-    given = [(seq, saved, d_out, d_last) for (seq, d_out, d_last), (_, _, saved) in zip(ways, runs)]
+    runs = driver.forward_directions(step, [seq for seq, _, _ in sequences], True)
+    given = [(seq, saved, d_out, d_last) for (seq, d_out, d_last), (_, _, saved) in zip(sequences, runs)]
     gradients = driver.backward_directions(step, given)
     return [by_name(outputs, final, d) for (outputs, final, _), d in zip(runs, gradients)]
 
 
-def apart(chosen, step, ways):
+def apart(chosen, step, sequences):
     """The same of one direction after the other by a driver."""
     found = []
-    for seq, d_outputs, d_final in ways:
+    for seq, d_outputs, d_final in sequences:
         outputs, final, saved = chosen.forward(step, seq, True)
         found.append(by_name(outputs, final, chosen.backward(step, seq, saved, d_outputs, d_final)))
     return found
@@ -53,12 +52,12 @@ def apart(chosen, step, ways):
 @pytest.mark.parametrize("lengths", [None, some_lengths(5, 9)], ids=["equal", "unequal"])
 @pytest.mark.parametrize("name", ["lstm", "gru", "several_products", "zoneout_lstm"])
 def test_agrees_with_the_reference(name, lengths, dtype):
-    step, ways = both(name, 5, 9, 3, 17, dtype=dtype, lengths=lengths)
-    expected = apart(reference, step, ways)
-    for kind, tile in REGIMES:
-        with way(kind, tile), launches() as launched:
-            found = together(step, ways)
-            inferred = driver.forward_directions(step, [seq for seq, _, _ in ways], False)
+    step, sequences = both(name, 5, 9, 3, 17, dtype=dtype, lengths=lengths)
+    expected = apart(reference, step, sequences)
+    for kind, tile in FORCED:
+        with forced(kind, tile), launches() as launched:
+            found = together(step, sequences)
+            inferred = driver.forward_directions(step, [seq for seq, _, _ in sequences], False)
         assert launched == [(function, [(0, 5)] * 2) for function in ("train", "backward", "infer")]
         for wanted, got, (outputs, final, _) in zip(expected, found, inferred):
             assert got.keys() == wanted.keys()
@@ -69,42 +68,42 @@ def test_agrees_with_the_reference(name, lengths, dtype):
 
 @pytest.mark.parametrize("proj", [0, 5])
 def test_the_same_bits_as_one_after_the_other(proj):
-    step, ways = both("lstm", 4, 7, 3, 13, proj=proj, lengths=some_lengths(4, 7))
-    with way("alone", 1):
-        for got, wanted in zip(together(step, ways), apart(driver, step, ways)):
+    step, sequences = both("lstm", 4, 7, 3, 13, proj=proj, lengths=some_lengths(4, 7))
+    with forced("single_block", 1):
+        for got, wanted in zip(together(step, sequences), apart(driver, step, sequences)):
             equal(got, wanted)
 
 
-@pytest.mark.parametrize(("kind", "tile"), REGIMES)
+@pytest.mark.parametrize(("kind", "tile"), FORCED)
 def test_the_order_in_which_threads_run_changes_no_bit(kind, tile, monkeypatch):
-    step, ways = both("gru_reset_before", 5, 9, 3, 21, lengths=some_lengths(5, 9))
-    with way(kind, tile):
-        forwards = together(step, ways)
+    step, sequences = both("gru_reset_before", 5, 9, 3, 21, lengths=some_lengths(5, 9))
+    with forced(kind, tile):
+        forwards = together(step, sequences)
         monkeypatch.setenv(BACKWARDS, "1")
-        for found, wanted in zip(together(step, ways), forwards):
+        for found, wanted in zip(together(step, sequences), forwards):
             equal(found, wanted)
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 1)])
 def test_no_steps_and_no_rows(shape):
-    step, ways = both("lstm", *shape, 2, 5)
-    for got, wanted in zip(together(step, ways), apart(reference, step, ways)):
+    step, sequences = both("lstm", *shape, 2, 5)
+    for got, wanted in zip(together(step, sequences), apart(reference, step, sequences)):
         agree(got, wanted, TOLERANCE["float32"])
 
 
 def test_one_after_the_other_where_both_do_not_fit():
-    step, ways = both("lstm", 3, 4, 2, 20)
-    with way("together", 1), pytest.MonkeyPatch.context() as patch:
-        choose = regime.choose
-        patch.setattr(regime, "choose", lambda *size: dataclasses.replace(choose(*size), ways=1))
+    step, sequences = both("lstm", 3, 4, 2, 20)
+    with forced("cooperative", 1), pytest.MonkeyPatch.context() as patch:
+        choose = strategy.choose
+        patch.setattr(strategy, "choose", lambda *size: dataclasses.replace(choose(*size), sequences=1))
         with launches() as launched:
-            found = together(step, ways)
+            found = together(step, sequences)
     assert launched == [("train", [(0, 3)])] * 2 + [("backward", [(0, 3)])] * 2
-    for got, wanted in zip(found, apart(reference, step, ways)):
+    for got, wanted in zip(found, apart(reference, step, sequences)):
         agree(got, wanted, TOLERANCE["float32"])
 
 
-H200 = regime.Room(132, 232448, 256, (66, 32, 15))
+H200 = strategy.DeviceLimits(132, 232448, 256, (66, 32, 15))
 
 
 @pytest.mark.parametrize(
@@ -112,27 +111,33 @@ H200 = regime.Room(132, 232448, 256, (66, 32, 15))
     [(4, 64, 32, 2), (4, 512, 64, 2), (3, 768, 128, 2), (4, 1024, 64, 1), (4, 2048, 64, 2)],
 )
 def test_size_says_whether_they_run_at_once(count, units, rows, at_once):
-    loads = (regime.Load(units, ((count, units),)),)
-    found, single = (regime.choose(H200, loads, rows, "float32", ways) for ways in (2, 1))
-    assert found.ways == at_once and single.ways == 1
+    stages = (strategy.StageSize(units, ((count, units),)),)
+    found, single = (strategy.choose(H200, stages, rows, "float32", sequences) for sequences in (2, 1))
+    assert found.sequences == at_once and single.sequences == 1
     assert found.resident == single.resident
     if at_once == 1:
         assert found == single
 
 
 @pytest.mark.parametrize(
-    "room", [H200, regime.Room(46, 101376, 256), regime.Room(6, 65536, 256), regime.Room(1, 65536, 256)]
+    "limits",
+    [
+        H200,
+        strategy.DeviceLimits(46, 101376, 256),
+        strategy.DeviceLimits(6, 65536, 256),
+        strategy.DeviceLimits(1, 65536, 256),
+    ],
 )
 @pytest.mark.parametrize("products", tiles.TILES)
-def test_both_fit(room, products):
+def test_both_fit(limits, products):
     for units, rows in itertools.product((1, 64, 650, 3000), (1, 7, 1000)):
-        found = regime.choose(room, (regime.Load(units, ((4, units),)),), rows, products, 2)
-        assert -(-rows // found.team_rows) * found.members * found.ways <= room.blocks
-        assert found.shared <= room.shared
+        found = strategy.choose(limits, (strategy.StageSize(units, ((4, units),)),), rows, products, 2)
+        assert -(-rows // found.group_rows) * found.group_size * found.sequences <= limits.blocks
+        assert found.shared <= limits.shared
 
 
 def test_what_is_given_stays_as_it_is():
-    step, ways = both("peephole_lstm", 3, 4, 2, 9, lengths=np.array([3, 1, 2, 0]))
-    first, second = together(step, ways), together(step, ways)
+    step, sequences = both("peephole_lstm", 3, 4, 2, 9, lengths=np.array([3, 1, 2, 0]))
+    first, second = together(step, sequences), together(step, sequences)
     for a, b in zip(first, second):
         equal(a, b)
