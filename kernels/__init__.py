@@ -1,17 +1,17 @@
 """Sequence kernels for recurrent cells: a cell's traced `Program` in, whole-sequence forward and backward out.
 
-Installed as `tinygrad_rnn.kernels`. It imports nothing of `tinygrad_rnn` outside itself: arrays come in and
-go out, and it knows of no tensor, tape or layer.
+Installed as `tinygrad_rnn.kernels`. It imports nothing of `tinygrad_rnn` outside itself: it is given arrays and returns
+arrays, and knows no tensor, tape or layer.
 
-    ir/            a cell as data, and what it is run over
+    ir/            a cell as data, and the arguments of a sequence
     driver.py      what every driver offers, and which one runs a step over a sequence
     dense.py       products, sums and elementwise work on whole arrays
-    reference/     all of it in NumPy: the oracle for what is compiled
-    recompute.py   a driver with less memory: what the backward wants is computed again, piece by piece
+    reference/     everything in NumPy: the oracle of the compiled drivers
+    recompute.py   a driver that needs less memory: it computes saved activations again, piece by piece
     cpu/           the compiled driver: vector code for this host, generated and built by Numba
     cuda/          the driver for GPUs: CUDA C++, generated, built by nvcc and called through cffi
     runtime/       locks, `with` blocks, tables with a bound, the cache folder
-    cache_upkeep.py  the cache's files, and which of them nobody uses any more
+    cache_upkeep.py  the cache's files, and which of them are stale
 """
 
 from .dense import (

@@ -14,13 +14,13 @@ from . import driver
 from .ir.program import Program
 
 LARGE = 1 << 19
-"""Multiply-adds from which a matrix product goes to the compiled tile. Below, NumPy's BLAS is faster by what a pass
-takes to start; from twice as many on it would use threads of its own, which go on spinning after each product and
-take the cores from the recurrent kernels."""
+"""Multiply-adds from which the compiled tile computes a matrix product. Below, NumPy's BLAS is faster by the time that
+a command list takes to start. From twice as many on it would use threads of its own, which go on spinning after each
+product and take the cores from the recurrent kernels."""
 
 
 def _worth_the_tile(x: np.ndarray, y: np.ndarray, multiply_adds: int) -> bool:
-    """Whether a product of matrices goes to the compiled tile."""
+    """Return whether the compiled tile computes a product of matrices."""
     return (
         multiply_adds >= LARGE
         and x.dtype == y.dtype
@@ -31,7 +31,7 @@ def _worth_the_tile(x: np.ndarray, y: np.ndarray, multiply_adds: int) -> bool:
 
 
 def matmul(x: np.ndarray, y: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-    """x @ y (+ bias) of arrays, by NumPy's rules: large matrices by the compiled tile, the rest by NumPy."""
+    """Return x @ y (+ bias) by NumPy's rules: the compiled tile multiplies large matrices, NumPy the rest."""
     matrices = x.ndim == y.ndim == 2 and x.shape[1] == y.shape[0]
     if matrices and _worth_the_tile(x, y, x.shape[0] * x.shape[1] * y.shape[1]):
         return driver.module(".cpu.dense").matmul(x, y, bias)
@@ -42,7 +42,7 @@ def matmul(x: np.ndarray, y: np.ndarray, bias: np.ndarray | None = None) -> np.n
 
 
 def matmul_and_sums(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x^T @ y and the sums of x's columns, of matrices x [n, k] and y [n, m]: the gradients of weight and bias."""
+    """Return x^T @ y and the sums of x's columns, for x [n, k] and y [n, m]: the gradients of weight and bias."""
     if _worth_the_tile(x, y, x.shape[0] * x.shape[1] * y.shape[1]):
         return driver.module(".cpu.dense").matmul_and_sums(x, y)
     return np.matmul(x.T, y), x.sum(0)
@@ -53,7 +53,7 @@ def elementwise(
     jobs: Sequence[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]],
     numbers: Mapping[str, float],
 ) -> None:
-    """Run a Program of elements on each job: named inputs, contiguous arrays of one size, and outputs, written.
+    """Run an elementwise Program on each job: named inputs, contiguous arrays of one size, and outputs, written.
 
     numbers: inputs that are one number for all elements. The arrays of all jobs are of one kind.
     """
@@ -65,34 +65,34 @@ def elementwise(
 
 
 def softmax_losses(x: np.ndarray, index: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """weights -log softmax(x)[index], row by row: see `kernels.softmax`."""
+    """Return weights -log softmax(x)[index], row by row: see `kernels.reference.softmax`."""
     return _compiled_for("softmax", x).losses(x, index, weights)
 
 
 def softmax_errors(g: np.ndarray, x: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """g (softmax(x) - one_hot(index)), row by row: the gradient of `softmax_losses`."""
+    """Return g (softmax(x) - one_hot(index)), row by row: the gradient of `softmax_losses`."""
     return _compiled_for("softmax", x).errors(g, x, index)
 
 
 def add_rows(g: np.ndarray, index: np.ndarray, rows: int) -> np.ndarray:
-    """Rows of g added up by their index: see `kernels.gradients`."""
+    """Return rows of g added up by their index: see `kernels.reference.gradients`."""
     return _compiled_for("gradients", g).add_rows(g, index, rows)
 
 
 def sum_of_squares(arrays: list[np.ndarray]) -> float:
-    """Of all numbers of all arrays: see `kernels.gradients`."""
+    """Return the sum of squares of all arrays: see `kernels.reference.gradients`."""
     return _compiled_for("gradients", *arrays).sum_of_squares(arrays)
 
 
 def scaled(arrays: list[np.ndarray], number: float) -> list[np.ndarray]:
-    """Each array times a number: see `kernels.gradients`."""
+    """Return each array times a number: see `kernels.reference.gradients`."""
     return _compiled_for("gradients", *arrays).scaled(arrays, number)
 
 
 def _compiled_for(name: str, *arrays: np.ndarray) -> ModuleType:
-    """The compiled module of this name, or where it cannot take these arrays, or none has a number, NumPy's.
+    """Return the compiled module of this name, or NumPy's if that cannot take these arrays or all are empty.
 
-    For arrays of another library that which asks nothing but NumPy's protocol of it.
+    For arrays of another library, return the module that needs only NumPy's protocol.
     """
     alike = len({(type(a), a.dtype) for a in arrays}) == 1
     if alike and not isinstance(arrays[0], np.ndarray):

@@ -1,7 +1,7 @@
-"""A sequence driver that keeps states every few steps only and computes the rest again, for very long sequences.
+"""A sequence driver that saves only the states between pieces and computes the rest again, for very long sequences.
 
-The forward keeps nothing but the states between pieces of `every` steps; the backward runs each piece's forward once
-more, from the last piece to the first. A third more arithmetic, and memory for one piece's kept values in place of all
+The forward saves the states between pieces of `every` steps. The backward runs each piece's forward once more, from the
+last piece to the first. That costs a third more arithmetic, and needs memory for the saved activations of one piece
 (Chen, Xu, Zhang and Guestrin, Training deep nets with sublinear memory cost, 2016, section 4, with pieces of one size).
 """
 
@@ -22,20 +22,20 @@ Array = Any
 
 @dataclass
 class Recompute:
-    """Wraps a driver and has its interface; every: steps of a piece."""
+    """Wraps a driver and has its interface. every: steps of a piece."""
 
     driver: Driver
     every: int
     runs_together: bool = False
 
     def _pieces(self, seq: SequenceArgs) -> list[slice]:
-        """The pieces of time, in the order in which they are walked."""
+        """Return the pieces of time, in the order of the scan."""
         starts = range(0, len(seq.x), self.every)
         pieces = [slice(a, min(a + self.every, len(seq.x))) for a in starts]
         return pieces[::-1] if seq.reverse else pieces
 
     def forward(self, step: Step, seq: SequenceArgs, keep: bool) -> tuple[list[Array], list[Array], Any]:
-        """See `reference.forward`. keep asks for the sequence of every state."""
+        """See `kernels.driver.Driver`. keep: return the sequence of every state."""
         states: list[Array] = list(seq.initial)
         before, found = [], {}
         for piece in self._pieces(seq):
@@ -55,15 +55,15 @@ class Recompute:
         wants_x: bool = True,
         wants_initial: bool = True,
     ) -> SequenceArgs:
-        """See `reference.backward`."""
+        """See `kernels.driver.Driver`."""
         carry, total = list(d_final), None
         d_x = np.empty_like(seq.x) if wants_x else None
         d_inputs = {name: np.empty_like(e) for name, e in seq.inputs.items()}
         for piece, states in zip(reversed(self._pieces(seq)), reversed(saved)):
             part = _part(seq, piece, states)
-            _, _, kept = self.driver.forward(step, part, True)
+            _, _, activations = self.driver.forward(step, part, True)
             d_out = [None if d is None else d[piece] for d in d_outputs]
-            found = self.driver.backward(step, part, kept, d_out, carry, wants_x, True)
+            found = self.driver.backward(step, part, activations, d_out, carry, wants_x, True)
             carry = list(found.initial)
             if d_x is not None:
                 d_x[piece] = found.x
@@ -75,14 +75,14 @@ class Recompute:
 
 
 def _part(seq: SequenceArgs, piece: slice, states: list[Array]) -> SequenceArgs:
-    """A piece of a sequence, from the states before it."""
+    """Return a piece of a sequence, from the states before it."""
     lengths = None if seq.lengths is None else np.clip(seq.lengths - piece.start, 0, piece.stop - piece.start)
     inputs = {name: e[piece] for name, e in seq.inputs.items()}
     return replace(seq, x=seq.x[piece], inputs=inputs, initial=tuple(states), lengths=lengths)
 
 
 def _sum(a: SequenceArgs, b: SequenceArgs) -> SequenceArgs:
-    """The sums of the cotangents of weights and parameters."""
+    """Return the sums of the cotangents of weights and parameters."""
     weights: dict[str, Any] = {
         name: None if getattr(a, name) is None else getattr(a, name) + getattr(b, name) for name in WEIGHT_NAMES
     }

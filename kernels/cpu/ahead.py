@@ -1,4 +1,4 @@
-"""All kernels that a layer of one cell can come to need, before it does."""
+"""All kernels that a layer of one cell may need, to compile them ahead."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .runtime.host import vector_unit
 
 
 def kernels(step: Step, bits: int = 32) -> Iterator[tuple[str, Kernel]]:
-    """Each kernel with its name; its `entry` compiles it. Those that are no cell's own come with every cell."""
+    """Yield each kernel with its name; its `entry` compiles it. The kernels that all cells share are included."""
     yield from recurrence(step, False, vector_unit(), bits).items()
     shared = products(vector_unit(), bits)
     for field in dataclasses.fields(shared):

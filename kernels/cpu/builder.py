@@ -1,4 +1,4 @@
-"""Builds command lists: lays out matrices in arenas, and adds the commands that fill, pack and multiply them."""
+"""The builder of command lists: it allocates matrices in arenas, and adds the commands that compute them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .runtime.command_list import PACKING, SCRATCH, BufferView, CommandList
 from .runtime.host import VectorUnit
 
 SKEW = 5
-"""Cache lines left free between matrices: matrices that begin a power of two apart would share places in the cache."""
+"""Free cache lines between matrices: matrices that begin a power of two apart would share cache sets."""
 
 
 class CommandListBuilder:
-    """Records a pass for so many threads and a vector unit, in one floating dtype; `arena` is where it makes room."""
+    """Builds a command list for `count` threads and a vector unit, in one floating dtype. arena: the default one."""
 
     def __init__(self, dtype: np.dtype, count: int, unit: VectorUnit, arena: str = SCRATCH):
         self.dtype, self.count, self.unit = dtype, count, unit
@@ -32,17 +32,17 @@ class CommandListBuilder:
         return CommandList(self.jobs, self.arenas, self.count, self.dtype, self.others)
 
     def full(self, n: int) -> int:
-        """A width made full vectors."""
+        """Return a width rounded up to full vectors."""
         return -(-n // self.lanes) * self.lanes
 
     def given(self, name: str, rows: int, columns: int, dtype: np.dtype | None = None) -> BufferView:
-        """An array of the caller's; dtype: where it is not the recorder's."""
+        """Return the view of an array that the caller gives. dtype: if it differs from the list's."""
         if dtype is not None:
             self.others[name] = dtype
         return BufferView(name, 0, rows, columns)
 
     def make(self, rows: int, columns: int, arena: str = "") -> BufferView:
-        """Room for a matrix in an arena; in the recorder's own where none is named."""
+        """Allocate a matrix in an arena, by default in the builder's."""
         arena = arena or self.arena
         start = self.arenas.get(arena, 0)
         size = rows * columns * self.dtype.itemsize
@@ -50,27 +50,28 @@ class CommandListBuilder:
         return BufferView(arena, start, rows, columns)
 
     def part(self, view: BufferView, first: int, rows: int) -> BufferView:
-        """Some rows of a matrix."""
+        """Return a view of some rows of a matrix."""
         return BufferView(view.block, view.offset + first * view.columns * self.dtype.itemsize, rows, view.columns)
 
     def add(self, kernel: Kernel, **given: Any) -> None:
-        """A kernel, to be run with these arguments: Spots and whole numbers."""
+        """Add a kernel with its arguments by name: buffer views and whole numbers."""
         arguments = map(given.__getitem__, kernel.names)
         self.jobs.append((kernel, [v if isinstance(v, BufferView) else int(v) for v in arguments]))
 
     def include(self, other: CommandList) -> None:
-        """The jobs of another pass, and its arenas, which this one must not have."""
+        """Add the jobs and the arenas of another list. The arenas must be new to this one."""
         self.jobs += other.jobs
         self.arenas |= other.arenas
 
     def fill(self, view: BufferView) -> None:
-        """Zeros."""
+        """Fill a matrix with zeros."""
         self.copy(view, view, 1, view.rows, 0)
 
     def copy(self, source: BufferView, to: BufferView, gates: int, rows: int, columns: int, adds: bool = False) -> None:
-        """For each gate `rows` rows from source to `to`, where a row goes on with zeros; or added to what is there.
+        """Copy `rows` rows of each gate from source to `to`, and fill the rest of each row with zeros.
 
-        Both hold their gates one after the other, with the same or different numbers of rows and columns.
+        adds: add to the numbers of `to` instead. Both hold their gates one after the other, with the same or different
+        numbers of rows and columns.
         """
         self.add(
             self.kernels.copy, source=source, source_gate=source.rows // gates * source.columns,
@@ -79,23 +80,23 @@ class CommandListBuilder:
         )  # fmt: skip
 
     def padded(self, view: BufferView, gates: int = 1) -> BufferView:
-        """A matrix whose columns are `gates` widths, each made full vectors by zeros."""
+        """Return a matrix whose columns are `gates` widths, with each width padded to full vectors by zeros."""
         n = view.columns // gates
         wide = self.full(n)
         if n == wide:
             return view
         out = self.make(view.rows, gates * wide)
-        narrow, broad = (BufferView(s.block, s.offset, view.rows * gates, s.columns // gates) for s in (view, out))
-        self.copy(narrow, broad, 1, view.rows * gates, n)
+        given, padded = (BufferView(s.block, s.offset, view.rows * gates, s.columns // gates) for s in (view, out))
+        self.copy(given, padded, 1, view.rows * gates, n)
         return out
 
     def panels(
         self, b: BufferView, transposed: bool, vectors: int = PANEL_VECTORS, gates: int = 1, groups: int = 0
     ) -> BufferView:
-        """B [K, N], b or its transpose, in panels; with gates, B is that many matrices [K, N / gates] side by side.
+        """Pack B [K, N], b or its transpose, in panels. gates: B is that many matrices [K, N / gates] side by side.
 
-        groups: the rows of b are so many parts, each made full vectors by zeros; 0: they stay as they are.
-        Packed once, however often it is asked for: so b must not change any more in this pass.
+        groups: the rows of b are so many parts, each padded to full vectors by zeros; 0: no padding. A matrix is packed
+        once, however often it is asked for, so b must not change later in this list.
         """
         key = b, transposed, vectors, gates, groups
         if key in self.packed:
@@ -131,9 +132,9 @@ class CommandListBuilder:
         start: BufferView | None = None,
         sums: BufferView | None = None,
     ) -> BufferView:
-        """A B + start, where A is a or its transpose, and B [K, columns] lies in panels; start: as out, or one row.
+        """Compute out = A B + start, where A is a or its transpose and B [K, columns] lies in panels.
 
-        sums: of a transpose, gets the sums of A's rows.
+        start: of out's shape, or one row. sums: for a transpose, written: the sums of A's rows.
         """
         rows, depth = (a.columns, a.rows) if transposed else (a.rows, a.columns)
         out = self.make(rows, columns) if out is None else out
@@ -149,12 +150,12 @@ class CommandListBuilder:
         return out
 
     def product(self, a: BufferView, transposed: bool, b: BufferView, b_transposed: bool, **options: Any) -> BufferView:
-        """A B, where A is a or its transpose and B is b or its; options: see `multiply`."""
+        """Compute A B, where A is a or its transpose and B is b or its transpose. options: see `multiply`."""
         columns = b.rows if b_transposed else b.columns
         return self.multiply(a, transposed, self.panels(b, b_transposed), columns, **options)
 
     def column_sums(self, a: BufferView, out: BufferView | None = None) -> BufferView:
-        """The sums of the columns of a matrix as wide as full vectors, row after row."""
+        """Sum the columns of a matrix of padded width, row after row."""
         out = self.make(1, a.columns) if out is None else out
         self.add(self.kernels.column_sums, a=a, rows=a.rows, columns=a.columns, out=out)
         return out

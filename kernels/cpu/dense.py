@@ -1,4 +1,4 @@
-"""Dense matrix products of any layout, on as many threads as they are worth."""
+"""Dense matrix products in any layout, on as many threads as the work is worth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .runtime.host import VectorUnit, vector_unit
 
 
 def matmul(x: np.ndarray, y: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-    """x @ y, + bias in each row, for matrices of one floating dtype, in any layout."""
+    """Return x @ y, plus bias in each row, for matrices of one floating dtype in any layout."""
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[0]:
         raise ValueError(f"matmul: expected x [n, k] and y [k, m], got {x.shape} and {y.shape}")
     if bias is not None and bias.shape != (y.shape[1],):
@@ -21,27 +21,27 @@ def matmul(x: np.ndarray, y: np.ndarray, bias: np.ndarray | None = None) -> np.n
     blocks = {"a": a, "b": b, "out": memory.empty((x.shape[0], y.shape[1]), x.dtype)}
     if bias is not None:
         blocks["bias"] = np.ascontiguousarray(bias)
-    _recorded(a.shape, transposed, b.shape, b_transposed, bias is not None, False, *_machine(x, y.shape[1])).run(blocks)
+    _built(a.shape, transposed, b.shape, b_transposed, bias is not None, False, *_machine(x, y.shape[1])).run(blocks)
     return blocks["out"]
 
 
 def matmul_and_sums(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x^T @ y and the sums of the columns of x, for contiguous matrices of one floating dtype."""
+    """Return x^T @ y and the sums of the columns of x, for contiguous matrices of one floating dtype."""
     if x.ndim != 2 or y.ndim != 2 or x.shape[0] != y.shape[0]:
         raise ValueError(f"matmul_and_sums: expected x [n, k] and y [n, m], got {x.shape} and {y.shape}")
     out, sums = memory.empty((x.shape[1], y.shape[1]), x.dtype), memory.empty((1, x.shape[1]), x.dtype)
     blocks = {"a": np.ascontiguousarray(x), "b": np.ascontiguousarray(y), "out": out, "sums": sums}
-    _recorded(x.shape, True, y.shape, False, False, True, *_machine(x, y.shape[1])).run(blocks)
+    _built(x.shape, True, y.shape, False, False, True, *_machine(x, y.shape[1])).run(blocks)
     return out, sums[0]
 
 
 def _machine(x: np.ndarray, columns: int) -> tuple[np.dtype, int, VectorUnit]:
-    """What a pass is recorded for besides shapes: dtype, threads and vector unit."""
+    """Return what a command list is built for besides shapes: dtype, threads and vector unit."""
     return x.dtype, threads.wanted_threads(2.0 * x.size * columns), vector_unit()
 
 
 @bounded(1024)
-def _recorded(
+def _built(
     a: tuple[int, int],
     transposed: bool,
     b: tuple[int, int],
@@ -61,7 +61,7 @@ def _recorded(
 
 
 def _contiguous(x: np.ndarray) -> tuple[np.ndarray, bool]:
-    """A contiguous array that holds x, or its transpose, and which."""
+    """Return a contiguous array of x or of its transpose, and whether it is the transpose."""
     if x.flags.f_contiguous and not x.flags.c_contiguous:
         return x.T, True
     return np.ascontiguousarray(x), False

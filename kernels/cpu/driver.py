@@ -1,8 +1,8 @@
-"""The sequence driver on the CPU: one pass forward, one backward, each recorded once for the shapes it is run with.
+"""The sequence driver on the CPU: a command list forward and one backward, each built once for its shapes.
 
-The interface is `reference`'s. Everything inside is stored with H made full vectors (W), so that loops need no
-remainder; what is past H is 0. Time runs as in x; a reversed run goes through it from the end. With unequal lengths
-the rows are sorted by length, so that those that have a step t are the first ones.
+The interface is `kernels.driver.Driver`. Inside, H is padded to full vectors (W) with zeros, so that loops need no
+remainder. Time runs as in x; a reversed scan starts at the end. With unequal lengths the rows are sorted by length, so
+that the rows with a step t are the first ones.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ..runtime.bounded import bounded
 from . import dense
 from .layer_commands import (
     COTANGENTS,
-    KEPT,
-    VALUES,
+    SAVED,
+    STATES,
     WEIGHTS,
     Shapes,
     build_backward,
@@ -38,7 +38,7 @@ runs_together = False
 
 @dataclass
 class Saved:
-    """What the forward leaves for the backward: shapes, the sorted sequence, the order that sorted it, and blocks."""
+    """What the forward leaves for the backward: shapes, the sorted sequence, the sorting order, and blocks."""
 
     shapes: Shapes
     seq: SequenceArgs
@@ -48,13 +48,13 @@ class Saved:
 
 @bounded(256)
 def _names(step: Step) -> tuple[str, ...]:
-    """The names under which passes know the arrays of a sequence."""
+    """Return the block names of the arrays of a sequence."""
     given = ("x", *WEIGHT_NAMES), ("param_", step.params), ("input_", step.inputs), ("initial_", step.states)
     return (*given[0], *(prefix + name for prefix, names in given[1:] for name in names))
 
 
 def _active(seq: SequenceArgs) -> Array:
-    """For each step how many rows have it."""
+    """Return for each step the number of rows that have it."""
     T, N = seq.x.shape[:2]
     if seq.lengths is None:
         return _all_active(T, N)
@@ -67,12 +67,12 @@ def _all_active(T: int, N: int) -> Array:
 
 
 def _sorted(seq: SequenceArgs, keep: bool) -> tuple[SequenceArgs, Array | None]:
-    """The sequence with its rows by falling length, and the order that did it. keep: x will be wanted again."""
+    """Return the sequence with its rows by falling length, and that order. keep: a backward will read x."""
     if seq.lengths is None:
         return seq, None
     order = np.argsort(-seq.lengths, kind="stable")
     lengths, x = seq.lengths[order], np.take(seq.x, order, 1)
-    if keep:  # padding may hold anything; 0 adds nothing to a weight's gradient
+    if keep:  # padding may hold anything, and 0 adds nothing to a gradient
         x[lengths <= np.arange(len(x))[:, None]] = 0
     inputs = {name: np.take(e, order, 1) for name, e in seq.inputs.items()}
     return replace(seq, x=x, inputs=inputs, initial=tuple(s[order] for s in seq.initial), lengths=lengths), order
@@ -85,7 +85,7 @@ def _unsorted(a: Array, order: Array | None, axis: int) -> Array:
 
 
 def forward(step: Step, seq: SequenceArgs, keep: bool) -> tuple[list[Array], list[Array], Saved | None]:
-    """See `reference.forward`."""
+    """See `kernels.driver.Driver`."""
     seq, order = _sorted(seq, keep)
     arrays = seq.arrays()
     weights = arrays[1 : 1 + len(WEIGHT_NAMES) + len(step.params)]
@@ -94,43 +94,43 @@ def forward(step: Step, seq: SequenceArgs, keep: bool) -> tuple[list[Array], lis
     blocks = {name: np.ascontiguousarray(a) for name, a in zip(_names(step), arrays) if a is not None}
     blocks["active"] = _active(seq)
     count = threads.wanted_threads(at.flops)
-    kept_weights = None if keep else packed(step, weights)
-    if kept_weights is not None:
-        blocks[WEIGHTS] = kept_weights.block
-    recorded = build_forward(at, keep, kept_weights is not None, count)
-    views, T, N = recorded.views, at.T, at.N
+    packed_weights = None if keep else packed(step, weights)
+    if packed_weights is not None:
+        blocks[WEIGHTS] = packed_weights.block
+    built = build_forward(at, keep, packed_weights is not None, count)
+    views, T, N = built.views, at.T, at.N
     h = views["state_" + step.states[0]]
-    arenas = recorded.run.arenas
-    make = memory.empty if seq.lengths is None else memory.zeros  # with lengths, zeros where there is no step
+    arenas = built.run.arenas
+    make = memory.empty if seq.lengths is None else memory.zeros  # zeros where a row has no step
     found = {step.states[0]: make((T + 1, N, h.columns), at.dtype)}
     blocks["h"] = found[step.states[0]]
-    if KEPT in arenas:
-        blocks[KEPT] = make(arenas[KEPT], memory.BYTE)
-    if VALUES in arenas:
-        blocks[VALUES] = memory.empty(arenas[VALUES], memory.BYTE)
+    if STATES in arenas:
+        blocks[STATES] = make(arenas[STATES], memory.BYTE)
+    if SAVED in arenas:
+        blocks[SAVED] = memory.empty(arenas[SAVED], memory.BYTE)
     for name in step.states[1:]:
         view = views["state_" + name]
-        found[name] = array_at(blocks[KEPT], view, (view.rows // N, N, view.columns), at.dtype)
+        found[name] = array_at(blocks[STATES], view, (view.rows // N, N, view.columns), at.dtype)
     if seq.lengths is not None:
         _start_ragged(seq, list(found.values()))
-    recorded.run.run(blocks)
+    built.run.run(blocks)
 
     final, outputs = [], []
     for i, state in enumerate(found.values()):
         width = at.width(i)
         final.append(_unsorted(_last(state, seq)[:, :width].copy(), order, 0))
         if i == 0 or keep:
-            outputs.append(_shown(state[:, :, :width], seq, order))
+            outputs.append(_outputs(state[:, :, :width], seq, order))
     return outputs, final, Saved(at, seq, order, blocks) if keep else None
 
 
 def infer(
     step: Step, weights: Sequence[Array | None], x: Array, initial: Sequence[Array], reverse: bool
 ) -> tuple[Array, list[Array]] | None:
-    """The forward without lengths and the cell's own inputs, and with nothing kept, in as little time as can be.
+    """Run the forward by the fast path: without lengths, without inputs of the cell, with nothing saved.
 
-    weights: in the order of `WEIGHT_NAMES`, then the cell's parameters. Returns h [T, N, P] and the last states, or
-    None where `forward` has to do it.
+    weights: in the order of `WEIGHT_NAMES`, then the cell's parameters. Return h [T, N, P] and the last states, or None
+    if `forward` has to do it.
     """
     if 0 in x.shape:
         return None
@@ -138,20 +138,20 @@ def infer(
     return None if found is None else found.infer(x, initial, reverse)
 
 
-def _shown(state: Array, seq: SequenceArgs, order: Array | None) -> Array:
-    """A state's outputs from all of its T + 1 places: rows as the caller has them, 0 where there is no step."""
+def _outputs(state: Array, seq: SequenceArgs, order: Array | None) -> Array:
+    """Return a state's outputs from its T + 1 slots: rows in the caller's order, 0 where a row has no step."""
     output = state[:-1] if seq.reverse else state[1:]
     if order is None or seq.lengths is None:
         return output
     output, lengths = _unsorted(output, order, 1), _unsorted(seq.lengths, order, 0)
-    if seq.reverse:  # where a row has ended stands the state that it began with
+    if seq.reverse:  # past its end a row has its initial state
         ended = np.flatnonzero(lengths < len(output))
         output[lengths[ended], ended] = 0
     return output
 
 
 def _start_ragged(seq: SequenceArgs, states: list[Array]) -> None:
-    """Put the initial state where the first step of each row looks for it."""
+    """Write each row's initial state to the slot that its first step reads."""
     for state, start in zip(states, seq.initial):
         width = start.shape[1]
         if len(state) == 2 < len(seq.x) + 1:  # slots in turn
@@ -163,7 +163,7 @@ def _start_ragged(seq: SequenceArgs, states: list[Array]) -> None:
 
 
 def _last(state: Array, seq: SequenceArgs) -> Array:
-    """The state after the last real step of each row."""
+    """Return the state after the last real step of each row."""
     T, slots = len(seq.x), len(state)
     if seq.reverse:
         return state[0]
@@ -179,15 +179,15 @@ def backward(
     wants_x: bool = True,
     wants_initial: bool = True,
 ) -> SequenceArgs:
-    """See `reference.backward`."""
+    """See `kernels.driver.Driver`."""
     at, order, seq = saved.shapes, saved.order, saved.seq
     outs, lasts = tuple([d is not None for d in d_outputs]), tuple([d is not None for d in d_final])
-    recorded = build_backward(at, outs, lasts, wants_x, wants_initial, threads.wanted_threads(2 * at.flops))
+    built = build_backward(at, outs, lasts, wants_x, wants_initial, threads.wanted_threads(2 * at.flops))
     by_row = lambda a, axis: np.ascontiguousarray(a if order is None else np.take(a, order, axis))
     blocks = saved.blocks.copy()
     if order is not None and step.direct_gates:
         blocks["h"] = _without_ends(at, seq, blocks["h"])
-    for names, shapes in recorded.results:
+    for names, shapes in built.results:
         blocks |= zip(names, memory.empty_together(shapes, at.dtype))
     for name, d_out, d_last in zip(step.states, d_outputs, d_final):
         if d_out is not None:
@@ -195,12 +195,12 @@ def backward(
         if d_last is not None:
             blocks["d_last_" + name] = by_row(d_last, 0)
     if order is not None:
-        blocks[COTANGENTS] = memory.empty(recorded.run.arenas[COTANGENTS], memory.BYTE)
-    recorded.run.run(blocks)
+        blocks[COTANGENTS] = memory.empty(built.run.arenas[COTANGENTS], memory.BYTE)
+    built.run.run(blocks)
 
     initial = [blocks["d_initial_" + name][:, : at.width(i)] for i, name in enumerate(step.states)]
     if step.direct_gates and wants_initial and order is not None:
-        view = recorded.views["h"]
+        view = built.views["h"]
         d_h = array_at(blocks[COTANGENTS], view, (at.T + 2, at.N, view.columns), at.dtype)
         initial[0] = initial[0] + _into_first(at, seq, d_h)
     wide = lambda name: blocks["d_input_" + name].reshape(at.T, at.N, -1)[:, :, : at.H]
@@ -220,9 +220,10 @@ def backward(
 
 
 def _without_ends(at: Shapes, seq: SequenceArgs, h: Array) -> Array:
-    """h [T + 1, N, V] for the product with cotangents that are 0 where there is no step: 0 times what stands there.
+    """Return h [T + 1, N, V] for the product with cotangents, which are 0 where a row has no step.
 
-    That is the last state of each row that ends early; it matters where it is not finite.
+    There h holds the last state of a row that ends early. 0 times a state that is not finite would be NaN, so such
+    states become 0.
     """
     assert seq.lengths is not None
     ended = np.flatnonzero(seq.lengths < at.T)
@@ -235,7 +236,7 @@ def _without_ends(at: Shapes, seq: SequenceArgs, h: Array) -> Array:
 
 
 def _into_first(at: Shapes, seq: SequenceArgs, d_h: Array) -> Array:
-    """The last product of the backward, for the initial h: cotangents of each row's first step times the weights."""
+    """Return the cotangent of the initial h from each row's first step: its recurrent cotangents times the weights."""
     direct = at.step.direct_gates
     lengths: Array = seq.lengths
     first = lengths if seq.reverse else np.ones(at.N, int)

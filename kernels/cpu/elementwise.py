@@ -1,6 +1,6 @@
-"""A Program over flat arrays, element by element: what an optimiser's update is.
+"""A Program over flat arrays, element by element, as an optimiser's update is.
 
-One kernel for a Program; many arrays of any sizes in one pass of the team, each shared out among all threads.
+A Program is one kernel. Many arrays of any sizes are one command list, and all threads share each array.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def elementwise(args, thread, threads):
     full, rest = n // {lanes}, n % {lanes}
     first, last = full * thread // threads, full * (thread + 1) // threads
     at = first * {lanes * size}
-    pointwise("{key}", {bits}, {lanes}, last - first, 1, 0, {lanes}, ({places},))
-    if rest and thread == threads - 1:  # less than a vector: in a place of its own
+    pointwise("{key}", {bits}, {lanes}, last - first, 1, 0, {lanes}, ({operands},))
+    if rest and thread == threads - 1:  # the rest, less than a vector, in a block of its own
         edge_at, end = stack({bytes}), full * {lanes * size}
         for i in range(rest):
 {copies in}
@@ -61,14 +61,14 @@ def elementwise(
     single = tuple(n for n in program.inputs if n in numbers)
     spread = np.repeat(np.array([numbers[n] for n in single] or [0.0], dtype), unit.lanes(dtype.itemsize))
     count = threads.wanted_threads(4.0 * len(program.ops) * sum(sizes))
-    _recorded(program, single, sizes, dtype, count, unit).run_on([spread, *blocks])
+    _built(program, single, sizes, dtype, count, unit).run_on([spread, *blocks])
 
 
 @functools.lru_cache(256)
-def _recorded(
+def _built(
     program: Program, numbers: tuple[str, ...], sizes: tuple[int, ...], dtype: np.dtype, count: int, unit: VectorUnit
 ) -> CommandList:
-    """The pass for arrays of these sizes; its blocks: the numbers, then of each job the inputs and the outputs."""
+    """Return the command list for arrays of these sizes. Blocks: the numbers, then each job's inputs and outputs."""
     kernel = _kernel(program, numbers, unit, 8 * dtype.itemsize)
     single = BufferView("numbers", 0, max(1, len(numbers)), unit.lanes(dtype.itemsize))
     arrays = lambda k, n: [BufferView(f"{name}_{k}", 0, 1, n) for name in kernel.names[2:]]
@@ -87,8 +87,8 @@ def _kernel(program: Program, numbers: tuple[str, ...], unit: VectorUnit, bits: 
     order = [*program.inputs, *(f"out_{i}" for i in range(len(program.outputs)))]
     local = {n: f"in_{i}" for i, n in enumerate(inputs)} | {n: n for n in names if n.startswith("out_")}
 
-    def places(base: str) -> str:
-        """Where the Program finds all; base: an expression of an array's name and number."""
+    def operands(base: str) -> str:
+        """Return the operands of the Program. base: an expression of an array's name and offset."""
         found = []
         for n in order:
             if n in numbers:
@@ -106,7 +106,7 @@ def _kernel(program: Program, numbers: tuple[str, ...], unit: VectorUnit, bits: 
     values = {
         "unit": unit.name, "bits": bits, "lanes": lanes, "lanes * size": lanes * size, "key": key,
         "bytes": len(names) * lanes * size,
-        "arguments": unpacked(arguments), "places": places("{name} + at"), "edges": places("edge_at + {offset}"),
+        "arguments": unpacked(arguments), "operands": operands("{name} + at"), "edges": operands("edge_at + {offset}"),
         "copies in": "\n".join(copies_in) or "            pass", "copies out": "\n".join(copies_out),
     }  # fmt: skip
     module = cache.load(f"elementwise_{key}_{unit.name}_f{bits}", cache.filled(TEMPLATE, values))

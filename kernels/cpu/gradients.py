@@ -1,6 +1,6 @@
-"""What is done with whole gradients outside the layers, compiled. The interface is that of `kernels/gradients.py`.
+"""Operations on whole gradients, compiled. The interface is that of `kernels/reference/gradients.py`.
 
-Many arrays are one pass of the team. Sums are taken in an order that does not depend on the number of threads.
+One command list handles many arrays. The order of sums does not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PROGRAMS["added"] = Program(("x", "y"), (Op("add", (0, 1)),), (("sum", 2),))
 PROGRAMS["squares"] = Program(("x", "sum"), (Op("mul", (0, 0)), Op("add", (1, 2))), (("sum", 3),))
 SCALED = Program(("x", "number"), (Op("mul", (0, 1)),), (("out", 2),))
 
-TEMPLATE = '''"""Generated: what is done with gradients, for {unit}, float{bits}."""
+TEMPLATE = '''"""Generated: operations on gradients, for {unit}, float{bits}."""
 
 from tinygrad_rnn.kernels.cpu.codegen.native import stack, word
 from tinygrad_rnn.kernels.cpu.codegen.packing import get, put
@@ -36,7 +36,7 @@ from tinygrad_rnn.kernels.cpu.codegen.pointwise import pointwise
 
 
 def add_rows(args, thread, threads):
-    """out [rows, columns] += the rows of g [count, columns], each at its index. A thread takes some columns of all."""
+    """out [rows, columns] += the rows of g [count, columns], each at its index. A thread takes some columns."""
 {add rows}
     full = columns // {lanes}
     first, last = full * thread // threads, full * (thread + 1) // threads
@@ -50,7 +50,7 @@ def add_rows(args, thread, threads):
 
 
 def squares(args, thread, threads):
-    """out: for each BLOCK numbers of x [n] the sum of their squares, float64."""
+    """out: the sum of squares of each BLOCK numbers of x [n], float64."""
 {squares}
     sums = stack({bytes})
     last = sums + {wide * size}
@@ -72,7 +72,7 @@ def squares(args, thread, threads):
 
 
 def add_rows(g: np.ndarray, index: np.ndarray, rows: int) -> np.ndarray:
-    """See `kernels.gradients.add_rows`."""
+    """See `kernels.reference.gradients.add_rows`."""
     out = memory.empty((rows, g.shape[1]), g.dtype)
     blocks = [np.ascontiguousarray(g), np.ascontiguousarray(index, np.int64), out]
     count = threads.wanted_threads(4.0 * (g.size + out.size))  # about what it takes to read and write, as arithmetic
@@ -92,7 +92,7 @@ def _adding(shape: tuple[int, int], rows: int, dtype: np.dtype, count: int, unit
 
 
 def sum_of_squares(arrays: list[np.ndarray]) -> float:
-    """See `kernels.gradients.sum_of_squares`."""
+    """See `kernels.reference.gradients.sum_of_squares`."""
     sizes = tuple([a.size for a in arrays])
     out = np.empty(sum(-(-n // BLOCK) for n in sizes))
     count = threads.wanted_threads(4.0 * sum(sizes))
@@ -111,7 +111,7 @@ def _squaring(sizes: tuple[int, ...], dtype: np.dtype, count: int, unit: VectorU
 
 
 def scaled(arrays: list[np.ndarray], number: float) -> list[np.ndarray]:
-    """See `kernels.gradients.scaled`."""
+    """See `kernels.reference.gradients.scaled`."""
     out = memory.empty_together(tuple([a.shape for a in arrays]), arrays[0].dtype)
     elementwise(SCALED, [({"x": np.ascontiguousarray(a)}, {"out": b}) for a, b in zip(arrays, out)], {"number": number})
     return out

@@ -1,9 +1,9 @@
-"""What a layer's forward and backward do, recorded as passes for given shapes.
+"""The command lists of a layer's forward and backward, built for given shapes.
 
-    forward:   x W^T -> the recurrent loop -> states, kept values
+    forward:   x W^T -> the recurrent loop -> states, saved activations
     backward:  cotangents -> the recurrent loop -> dx, dW, dU, db as products over all of time
 
-Both in one list of jobs each, which the team of threads runs without coming back in between.
+Each is one list, which the thread team runs without coming back to Python in between.
 """
 
 from __future__ import annotations
@@ -32,16 +32,15 @@ from .runtime import memory
 from .runtime.command_list import SCRATCH, BufferView, CommandList
 from .runtime.host import VectorUnit
 
-WEIGHTS, KEPT, VALUES, COTANGENTS = "weights", "kept", "values", "cotangents"
-"""Arenas: weights as the forward reads them; states and what further products multiplied; kept values; cotangents of
-pre-activations."""
+WEIGHTS, STATES, SAVED, COTANGENTS = "weights", "states", "saved", "cotangents"
+"""Arenas: packed weights; states and sources of further products; saved activations; pre-activations' cotangents."""
 
 CACHE = 1 << 20  # bytes of a core's second-level cache
-MEETING = 1000  # what a meeting of threads costs, in vector multiply-adds: 0.2 to 0.3 us
+BARRIER = 1000  # the cost of a barrier, in vector multiply-adds: 0.2 to 0.3 us
 
 
 class Shapes(NamedTuple):
-    """What passes are recorded for. P: width of h. ragged: rows have lengths."""
+    """The shapes and settings that a command list is built for. P: width of h. ragged: rows have lengths."""
 
     step: Step
     unit: VectorUnit
@@ -59,12 +58,12 @@ class Shapes(NamedTuple):
 
     @property
     def flops(self) -> float:
-        """Of the forward's products."""
+        """Return the flops of the forward's products."""
         inner = len(self.step.recurrent_gates) * self.P
         return 2.0 * self.T * self.N * self.H * (len(self.step.input_gates) * self.I + inner)
 
     def width(self, state: int) -> int:
-        """The width of a state, by its number."""
+        """Return the width of a state, by its number."""
         return self.P if state == 0 else self.H
 
 
@@ -77,7 +76,7 @@ def shapes_of(
     ragged: bool = False,
     reverse: bool = False,
 ) -> Shapes:
-    """Shapes from those of the arrays that a step runs over, which must fit each other: see `sequence.sizes_of`."""
+    """Return Shapes from the shapes of a step's arrays, which must fit each other: see `sequence_args.sizes_of`."""
     T, N, I, H, P = sizes_of(step, given)
     _, _, _, bias_ih, bias_hh, weight_hr, *_ = given
     flags = weight_hr is not None, bias_ih is not None, bias_hh is not None
@@ -85,10 +84,11 @@ def shapes_of(
 
 
 Group = tuple[tuple[str, ...], tuple[tuple[int, int], ...]]
+"""Results that are allocated together: their names and shapes."""
 
 
 class BuiltCommands(NamedTuple):
-    """A pass; where its states and all else that is kept lie; names and shapes of its results, to be kept together."""
+    """A command list, the buffer views of its states, saved activations and sources, and its results by group."""
 
     run: CommandList
     views: dict[str, BufferView]
@@ -96,7 +96,7 @@ class BuiltCommands(NamedTuple):
 
 
 class _Layer(CommandListBuilder):
-    """Records the passes of one layer and direction."""
+    """Builds the command lists of one layer and direction. W, V: H and P rounded up to full vectors."""
 
     def __init__(self, shapes: Shapes, count: int, arena: str = SCRATCH):
         super().__init__(shapes.dtype, count, shapes.unit, arena)
@@ -106,15 +106,15 @@ class _Layer(CommandListBuilder):
         self.W, self.V = self.full(shapes.H), self.full(shapes.P)
         self.rows = shapes.T * shapes.N
         self.results: dict[str, tuple[int, int]] = {}
-        self.others |= dict.fromkeys((WEIGHTS, KEPT, VALUES, COTANGENTS), memory.BYTE)
+        self.others |= dict.fromkeys((WEIGHTS, STATES, SAVED, COTANGENTS), memory.BYTE)
 
     def result(self, name: str, rows: int, columns: int) -> BufferView:
-        """An array that the caller makes and gets back."""
+        """Return the view of an array that the caller allocates and gets back."""
         self.results[name] = (rows, columns)
         return self.given(name, rows, columns)
 
     def bias(self, name: str, gates: int, there: bool) -> BufferView:
-        """A bias as the loops read it."""
+        """Return a bias in padded width; zeros if there is none."""
         if there:
             return self.padded(self.given(name, 1, gates * self.at.H), gates)
         return self.zeros(1, max(gates, 1) * self.W)
@@ -125,11 +125,11 @@ class _Layer(CommandListBuilder):
         return view
 
     def steps(self, columns: int) -> BufferView:
-        """Room for rows of all steps; zeros in padding."""
+        """Allocate rows for all steps; zeros in padding."""
         return self.zeros(self.rows, columns) if self.at.ragged else self.make(self.rows, columns)
 
     def cotangents(self, gates: int) -> BufferView:
-        """Room for the cotangents of some gates: zeros before the first step, after the last and in padding."""
+        """Allocate cotangents of some gates, with zeros before the first step, after the last one and in padding."""
         view = self.make(self.rows + 2 * self.at.N, gates * self.W, COTANGENTS)
         ends = [self.part(view, first, self.at.N) for first in (0, self.rows + self.at.N)]
         for part in [view] if self.at.ragged else ends:
@@ -137,19 +137,19 @@ class _Layer(CommandListBuilder):
         return view
 
     def params(self) -> dict[str, BufferView]:
-        """The cell's parameters."""
+        """Return the cell's parameters in padded width."""
         return {f"p_{name}": self.padded(self.given("param_" + name, 1, self.at.H)) for name in self.step.params}
 
     def inputs(self) -> dict[str, BufferView]:
-        """The cell's inputs per step."""
+        """Return the cell's inputs per step in padded width."""
         return {f"e_{n}": self.padded(self.given("input_" + n, self.rows, self.at.H)) for n in self.step.inputs}
 
     def weight_ih(self) -> BufferView:
-        """The input weights."""
+        """Return the view of the input weights."""
         return self.given("weight_ih", len(self.step.input_gates) * self.at.H, self.at.I)
 
     def gate_rows(self, view: BufferView, gate: str) -> BufferView:
-        """A gate's rows of something laid out as weight_hh."""
+        """Return a gate's rows of a matrix laid out as weight_hh."""
         return self.part(view, self.step.recurrent_gates.index(gate) * self.at.H, self.at.H)
 
     def weights(self, m: Multiplication) -> BufferView:
@@ -166,33 +166,33 @@ class _Layer(CommandListBuilder):
         return chosen
 
     def pack(self, m: Multiplication, stage: Stage, backward: bool) -> BufferView:
-        """The weights of a product in panels as its tiles read them."""
+        """Pack the weights of a product in panels."""
         weight, gates, vectors = self.weights(m), len(m.gates) or 1, vectors_of(stage, backward)
         if backward:
             return self.panels(weight, False, vectors, groups=gates)
         return self.panels(weight, True, vectors, gates)
 
     def all_panels(self, stages: Sequence[Stage], backward: bool) -> dict[str, BufferView]:
-        """The weights of all products of a loop, packed."""
+        """Pack the weights of all products of a loop."""
         numbered = [(f"panels_{i}_{k}", m, s) for i, s in enumerate(stages) for k, m in enumerate(s.products)]
         return {name: self.pack(m, stage, backward) for name, m, stage in numbered}
 
-    def loop(self, function: str, slots: int, places: dict[str, Any]) -> None:
-        """A generated loop."""
+    def loop(self, function: str, slots: int, operands: dict[str, Any]) -> None:
+        """Add a generated loop. operands: by the names of its arguments. slots: of the states."""
         at, stages = self.at, self.plan.stages(function)
         computed = [value for stage in stages for value, _ in stage.program.outputs]
-        places |= {passed_array(v): self.make(at.N, self.W) for v in computed if v.kind is Kind.PASSED}
-        places |= {"T": at.T, "N": at.N, "H": at.H, "W": self.W, "P": at.P, "V": self.V, "reverse": at.reverse}
-        places |= {"slots": slots, "active": self.given("active", 1, at.T, np.dtype(np.int64))}
-        places["members"] = self.members(stages, function == "backward")
-        places["meetings"] = self.zeros(self.count, 64 // self.dtype.itemsize)
-        self.add(self.loops[function], **places)
+        operands |= {passed_array(v): self.make(at.N, self.W) for v in computed if v.kind is Kind.PASSED}
+        operands |= {"T": at.T, "N": at.N, "H": at.H, "W": self.W, "P": at.P, "V": self.V, "reverse": at.reverse}
+        operands |= {"slots": slots, "active": self.given("active", 1, at.T, np.dtype(np.int64))}
+        operands["group_size"] = self.group_size(stages, function == "backward")
+        operands["barriers"] = self.zeros(self.count, 64 // self.dtype.itemsize)
+        self.add(self.loops[function], **operands)
 
-    def members(self, stages: Sequence[Stage], backward: bool) -> int:
-        """How many threads share the units of the same rows: as many as make the steps shortest.
+    def group_size(self, stages: Sequence[Stage], backward: bool) -> int:
+        """Return how many threads share the units of the same rows: the number that makes the steps shortest.
 
-        A step is estimated in vector multiply-adds. A tile of few rows takes as long as it takes to read its panel,
-        which is more where the weights that a thread uses do not stay in its second-level cache.
+        A step is estimated in vector multiply-adds. A tile of few rows takes as long as reading its panel, which takes
+        longer if a thread's weights do not stay in its second-level cache.
         """
         costs = {}
         for m in (m for m in range(1, self.count + 1) if self.count % m == 0):
@@ -205,11 +205,11 @@ class _Layer(CommandListBuilder):
                 fits = share * depth * wide * self.lanes * self.dtype.itemsize < CACHE
                 tiles = -(-rows // tile_rows(self.unit, wide))
                 cost += share * depth * wide * tiles * max(-(-rows // tiles), 2 if fits else 4)
-                cost += MEETING if m > 1 else 0
+                cost += BARRIER if m > 1 else 0
             costs[m] = cost
         return min(costs, key=lambda m: (costs[m], m))
 
-    def recorded(self, views: dict[str, BufferView]) -> BuiltCommands:
+    def built(self, views: dict[str, BufferView]) -> BuiltCommands:
         long = [name for name in self.results if name == "d_x" or name.startswith("d_input_")]
         groups = [[name] for name in long] + [[name for name in self.results if name not in long]]
         results = [(tuple(names), tuple(map(self.results.__getitem__, names))) for names in groups if names]
@@ -218,98 +218,98 @@ class _Layer(CommandListBuilder):
 
 @bounded(512)
 def build_weights(at: Shapes, count: int) -> BuiltCommands:
-    """The weights, biases and parameters as the forward reads them, in WEIGHTS; spots: where each lies."""
+    """Build the list that packs weights, biases and parameters into WEIGHTS. views: each by its argument's name."""
     r, step = _Layer(at, count, WEIGHTS), at.step
     views = {"weight_ih": r.panels(r.weight_ih(), True, groups=len(step.input_gates))}
     views["bias_x"] = r.bias("bias_ih", len(step.input_gates), at.bias_ih)
     views["bias_h"] = r.bias("bias_hh", len(step.recurrent_gates), at.bias_hh)
     views |= r.all_panels(r.plan.train, False) | r.params()
     for name, view in views.items():
-        if view.block != WEIGHTS:  # as it was given: copied, so that the arena has all
+        if view.block != WEIGHTS:  # read as it is given: copied, so that the arena holds all
             views[name] = r.make(view.rows, view.columns)
             r.copy(view, views[name], 1, view.rows, view.columns)
-    return r.recorded(views)
+    return r.built(views)
 
 
 @bounded(512)
 def build_forward(at: Shapes, keep: bool, packed: bool, count: int) -> BuiltCommands:
-    """The forward, with what the backward wants if `keep`, and, but where WEIGHTS is `packed`, `build_weights`.
+    """Build the forward. keep: it saves activations for a backward. packed: WEIGHTS is given, by `build_weights`.
 
-    Blocks: x, weight_*, bias_*, param_*, input_*, initial_*, active; h, the states h [T + 1, N, V]. With lengths
-    the caller fills h and KEPT with zeros and sets the initial states.
+    Blocks: x, weight_*, bias_*, param_*, input_*, initial_*, active: read. h [T + 1, N, V], the states h: written. With
+    lengths the caller fills h and STATES with zeros and sets the initial states.
     """
     r, step, weights = _Layer(at, count), at.step, build_weights(at, count)
     if not packed:
         r.include(weights.run)
     gates = len(step.input_gates)
-    places: dict[str, Any] = dict(weights.views) | r.inputs()
-    places["kept"] = kept = r.make(r.rows, len(step.saved) * r.W if keep else 0, VALUES)
-    out = kept if keep and r.plan.in_place else None
-    places["x"] = r.multiply(r.given("x", r.rows, at.I), False, weights.views["weight_ih"], gates * r.W, out)
-    views = {"kept": kept}
+    operands: dict[str, Any] = dict(weights.views) | r.inputs()
+    operands["saved"] = saved = r.make(r.rows, len(step.saved) * r.W if keep else 0, SAVED)
+    out = saved if keep and r.plan.in_place else None
+    operands["x"] = r.multiply(r.given("x", r.rows, at.I), False, weights.views["weight_ih"], gates * r.W, out)
+    views = {"saved": saved}
     for i, name in enumerate(step.states):
         n = at.T + 1 if i == 0 or keep else 2
-        state = r.make(n * at.N, r.W, KEPT) if i else r.given("h", n * at.N, r.V)
-        views["state_" + name] = places["state_" + name] = state
+        state = r.make(n * at.N, r.W, STATES) if i else r.given("h", n * at.N, r.V)
+        views["state_" + name] = operands["state_" + name] = state
         if not at.ragged:
             start = r.part(state, (at.T if at.reverse else 0) % n * at.N, at.N)
             r.copy(r.given("initial_" + name, at.N, at.width(i)), start, 1, at.N, at.width(i))
     sources = [f"v_{value.name}" for value in source_names(step).values()]
     for name in [*sources, *(["unprojected"] if at.projected else [])]:
-        views[name] = places[name] = r.make(r.rows if keep else at.N, r.W, KEPT)
-    r.loop("train" if keep else "infer", at.T + 1 if keep else 2, places)
-    return r.recorded(views)
+        views[name] = operands[name] = r.make(r.rows if keep else at.N, r.W, STATES)
+    r.loop("train" if keep else "infer", at.T + 1 if keep else 2, operands)
+    return r.built(views)
 
 
 @bounded(512)
 def build_backward(
     at: Shapes, d_outputs: tuple[bool, ...], d_last: tuple[bool, ...], wants_x: bool, wants_initial: bool, count: int
 ) -> BuiltCommands:
-    """The backward, where d_outputs and d_last say which cotangents there are.
+    """Build the backward. d_outputs, d_last: which cotangents are given.
 
-    Blocks: those of the forward, d_out_* and d_last_* as the forward's h and initial_*, and the results d_*. With
-    lengths the recurrent products into the initial h are left to the caller.
+    Blocks: those of the forward, and d_out_* [T, N, width], d_last_* [N, width]: read. The results d_*: written. With
+    lengths the caller computes the recurrent products into the initial h.
     """
     r, step, forward = _Layer(at, count), at.step, build_forward(at, True, False, count)
     gates, direct = len(step.input_gates), len(step.direct_gates)
-    places: dict[str, Any] = {"kept": forward.views["kept"], "x": r.cotangents(gates)}
-    places["h"] = places["x"] if r.plan.shares else r.cotangents(direct)
+    operands: dict[str, Any] = {"saved": forward.views["saved"], "x": r.cotangents(gates)}
+    operands["h"] = operands["x"] if r.plan.shares else r.cotangents(direct)
     for i, name in enumerate(step.states):
         width = at.width(i)
-        places |= {"state_" + name: forward.views["state_" + name], "full_" + name: d_outputs[i]}
+        operands |= {"state_" + name: forward.views["state_" + name], "full_" + name: d_outputs[i]}
         if d_outputs[i]:
-            places["out_" + name] = r.padded(r.given("d_out_" + name, r.rows, width))
+            operands["out_" + name] = r.padded(r.given("d_out_" + name, r.rows, width))
         else:
-            places["out_" + name] = r.zeros(1, PANEL_VECTORS * r.lanes)
-        carry = places["carry_" + name] = r.result("d_initial_" + name, at.N, r.full(width))
+            operands["out_" + name] = r.zeros(1, PANEL_VECTORS * r.lanes)
+        carry = operands["carry_" + name] = r.result("d_initial_" + name, at.N, r.full(width))
         if d_last[i]:
             r.copy(r.given("d_last_" + name, at.N, width), carry, 1, at.N, width)
         else:
             r.fill(carry)
-    places |= r.params() | r.inputs() | {f"sum_{name}": r.zeros(at.N, r.W) for name in step.params}
+    operands |= r.params() | r.inputs() | {f"sum_{name}": r.zeros(at.N, r.W) for name in step.params}
     for name in step.inputs:
-        places["de_" + name] = r.result("d_input_" + name, r.rows, r.W)
+        operands["de_" + name] = r.result("d_input_" + name, r.rows, r.W)
         if at.ragged:
-            r.fill(places["de_" + name])
-    places |= {f"dv_{j}": r.steps(r.W) for j in range(len(step.products))}
+            r.fill(operands["de_" + name])
+    operands |= {f"dv_{j}": r.steps(r.W) for j in range(len(step.products))}
     if at.projected:
-        places["d_projected"] = r.steps(r.V)
-    places |= r.all_panels(r.plan.adjoint, True)
-    r.loop("backward", at.T + 1, places)
+        operands["d_projected"] = r.steps(r.V)
+    operands |= r.all_panels(r.plan.adjoint, True)
+    r.loop("backward", at.T + 1, operands)
     if direct and wants_initial and not at.ragged:
-        first = r.part(places["h"], at.N * (at.T if at.reverse else 1), at.N)
-        carry = places["carry_" + step.states[0]]
-        r.multiply(first, False, places["panels_0_0"], at.P, carry, start=carry)
-    _weight_gradients(r, places, forward.views, wants_x)
-    return r.recorded({"h": places["h"]})
+        first = r.part(operands["h"], at.N * (at.T if at.reverse else 1), at.N)
+        carry = operands["carry_" + step.states[0]]
+        r.multiply(first, False, operands["panels_0_0"], at.P, carry, start=carry)
+    _weight_gradients(r, operands, forward.views, wants_x)
+    return r.built({"h": operands["h"]})
 
 
-def _weight_gradients(r: _Layer, places: dict[str, Any], views: dict[str, BufferView], wants_x: bool) -> None:
-    """The results that are sums over all of time."""
+def _weight_gradients(r: _Layer, operands: dict[str, Any], views: dict[str, BufferView], wants_x: bool) -> None:
+    """Add the products and sums over all of time."""
     at, step, gates = r.at, r.step, len(r.step.input_gates)
-    d_x = r.part(places["x"], at.N, r.rows)
+    d_x = r.part(operands["x"], at.N, r.rows)
     for name in step.params:
-        r.column_sums(places["sum_" + name], r.result("d_param_" + name, 1, r.W))
+        r.column_sums(operands["sum_" + name], r.result("d_param_" + name, 1, r.W))
     x = r.given("x", r.rows, at.I)
     if wants_x:
         panels = r.panels(r.weight_ih(), False, groups=gates)
@@ -317,13 +317,13 @@ def _weight_gradients(r: _Layer, places: dict[str, Any], views: dict[str, Buffer
     bias = r.result("d_bias_ih", 1, gates * at.H) if at.bias_ih else None
     _product(r, d_x, x, r.result("d_weight_ih", gates * at.H, at.I), gates, bias)
     if at.projected:
-        d_weight = r.product(places["d_projected"], True, views["unprojected"], False)
+        d_weight = r.product(operands["d_projected"], True, views["unprojected"], False)
         r.copy(d_weight, r.result("d_weight_hr", at.P, at.H), 1, at.P, at.H)
-    _recurrent_gradients(r, places, views)
+    _recurrent_gradients(r, operands, views)
 
 
-def _recurrent_gradients(r: _Layer, places: dict[str, Any], views: dict[str, BufferView]) -> None:
-    """The cotangents of weight_hh and bias_hh: of the product with h, and added to them those of further products."""
+def _recurrent_gradients(r: _Layer, operands: dict[str, Any], views: dict[str, BufferView]) -> None:
+    """Add the gradients of weight_hh and bias_hh: of the product with h, plus those of further products."""
     at, step = r.at, r.step
     if not step.recurrent_gates:
         return
@@ -332,16 +332,16 @@ def _recurrent_gradients(r: _Layer, places: dict[str, Any], views: dict[str, Buf
     parts: list[tuple[tuple[str, ...], BufferView, BufferView]] = []
     if step.direct_gates:
         before = r.part(views["state_" + step.states[0]], at.N if at.reverse else 0, r.rows)
-        parts.append((step.direct_gates, r.part(places["h"], at.N, r.rows), before))
+        parts.append((step.direct_gates, r.part(operands["h"], at.N, r.rows), before))
     for j, (gate, source) in enumerate(zip(step.products, source_names(step).values())):
-        parts.append(((gate,), places[f"dv_{j}"], views[f"v_{source.name}"]))
-    whole = len(parts) == 1 and parts[0][0] == step.recurrent_gates
-    if not whole:
+        parts.append(((gate,), operands[f"dv_{j}"], views[f"v_{source.name}"]))
+    single = len(parts) == 1 and parts[0][0] == step.recurrent_gates
+    if not single:
         r.fill(weight)
         if bias is not None:
             r.fill(bias)
     for gates, d, multiplied in parts:
-        if whole:
+        if single:
             _product(r, d, multiplied, weight, len(gates), bias)
             continue
         sums = r.make(1, d.columns)
@@ -351,27 +351,27 @@ def _recurrent_gradients(r: _Layer, places: dict[str, Any], views: dict[str, Buf
 
 
 def _upright(view: BufferView) -> BufferView:
-    """A row as a column."""
+    """Return a row viewed as a column."""
     return BufferView(view.block, view.offset, view.columns, 1)
 
 
-def _add_gates(r: _Layer, wide: BufferView, to: BufferView, gates: tuple[str, ...]) -> None:
-    """Add the rows of some gates, made full vectors, to those of weight_hh or bias_hh."""
+def _add_gates(r: _Layer, padded: BufferView, to: BufferView, gates: tuple[str, ...]) -> None:
+    """Add the rows of some gates, in padded width, to their rows of weight_hh or bias_hh."""
     for i, gate in enumerate(gates):
-        r.copy(r.part(wide, i * r.W, r.at.H), r.gate_rows(to, gate), 1, r.at.H, to.columns, adds=True)
+        r.copy(r.part(padded, i * r.W, r.at.H), r.gate_rows(to, gate), 1, r.at.H, to.columns, adds=True)
 
 
 def _product(r: _Layer, d: BufferView, source: BufferView, to: BufferView, gates: int, bias: BufferView | None) -> None:
-    """d^T source, and as `bias` the sums of d's columns, where widths may be full vectors, as they were."""
+    """Write d^T source to `to`, and the sums of d's columns to `bias`, without the padding of widths."""
     sums = None if bias is None else r.make(1, d.columns)
     fits = d.columns == to.rows and source.columns == to.columns
     found = r.product(d, True, source, False, out=to if fits else None, sums=sums)
     if not fits:
-        _narrow(r, found, to, gates)
+        _without_padding(r, found, to, gates)
     if sums is not None and bias is not None:
-        _narrow(r, _upright(sums), _upright(bias), gates)
+        _without_padding(r, _upright(sums), _upright(bias), gates)
 
 
-def _narrow(r: _Layer, found: BufferView, to: BufferView, gates: int) -> None:
-    """Rows made full vectors, and columns, as they were."""
+def _without_padding(r: _Layer, found: BufferView, to: BufferView, gates: int) -> None:
+    """Copy a result without the padding of its rows and columns."""
     r.copy(found, to, gates, to.rows // gates, to.columns)

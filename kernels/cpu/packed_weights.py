@@ -1,8 +1,8 @@
-"""Packed weights kept from call to call: in inference the same weights come again and again.
+"""Packed weights that stay in memory between calls, because inference uses the same weights again and again.
 
-They are known by their arrays. Arrays whose packed form is kept are made read-only, so that a change in place raises
-an error instead of going unseen; a tensor that is changed gets a new array. Weights that are views of other arrays are
-packed anew in each call, for they could be changed through those.
+They are found by their arrays. The arrays become read-only, so that a change in place raises an error instead of going
+unnoticed; a tensor that is changed gets a new array. Weights that are views of other arrays are packed in each call,
+because they could change through the other arrays.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..ir.program import Step
 from ..ir.sequence_args import WEIGHT_NAMES
 from ..runtime.bounded import on_release
 from .layer_commands import (
-    KEPT,
+    STATES,
     WEIGHTS,
     build_forward,
     build_weights,
@@ -30,8 +30,8 @@ from .runtime.command_list import SCRATCH, BufferView, CommandList
 from .runtime.host import VectorUnit, vector_unit
 
 
-class _Place(NamedTuple):
-    """Where an array lies in a block: shape, offset and strides in bytes."""
+class _View(NamedTuple):
+    """An array in a block: its shape, and its offset and strides in bytes."""
 
     shape: tuple[int, ...]
     offset: int
@@ -39,20 +39,20 @@ class _Place(NamedTuple):
 
 
 class _Prepared(NamedTuple):
-    """Inference recorded for shapes: the pass, to be run on room for what it makes, x and the initial states.
+    """Inference built for shapes: a command list that runs on a block for its results, x and the initial states.
 
-    size: of the room, in bytes; h, last: where the results lie in it; active: an array that the pass reads.
+    size: of the block, in bytes. h, last: the results in it. active: an array that the list reads.
     """
 
     run: CommandList
     size: int
-    h: _Place
-    last: tuple[_Place, ...]
+    h: _View
+    last: tuple[_View, ...]
     active: np.ndarray
 
 
 class Packed:
-    """The weights of a layer and direction as the forward reads them, and what is recorded of inference with them."""
+    """The packed weights of a layer and direction, and the command lists of inference with them."""
 
     def __init__(self, step: Step, unit: VectorUnit, weights: Sequence[np.ndarray | None]):
         shapes = tuple([None if a is None else a.shape for a in weights])
@@ -68,15 +68,15 @@ class Packed:
         self.arrays = [_nothing if a is None else weakref.ref(a, forget) for a in weights]
         for a in given.values():
             a.flags.writeable = False
-        recorded = build_weights(self.shapes, 1)
-        self.block = memory.empty(recorded.run.arenas[WEIGHTS], memory.BYTE)
-        recorded.run.run(given | {WEIGHTS: self.block})
+        built = build_weights(self.shapes, 1)
+        self.block = memory.empty(built.run.arenas[WEIGHTS], memory.BYTE)
+        built.run.run(given | {WEIGHTS: self.block})
         self.prepared: dict[tuple[int, int, bool, int], _Prepared] = {}
 
     def infer(
         self, x: np.ndarray, initial: Sequence[np.ndarray], reverse: bool
     ) -> tuple[np.ndarray, list[np.ndarray]] | None:
-        """h [T, N, P] and the last states, for x [T, N, I] and initial states, all contiguous; None if they misfit."""
+        """Return h [T, N, P] and the last states for contiguous x [T, N, I] and states; None if they do not fit."""
         T, N, width = x.shape
         if width != self.width:
             return None
@@ -85,43 +85,43 @@ class Packed:
                 return None
         key = T, N, reverse, threads.wanted_threads(self.flops * T * N)
         found = self.prepared.get(key) or self._prepare(*key)
-        room = memory.empty(found.size, memory.BYTE)
+        block = memory.empty(found.size, memory.BYTE)
         if SCRATCH in found.run.blocks:
             scratch = memory.borrow(found.run.arenas[SCRATCH])
-            found.run.run_on([room, x, *initial, scratch])
+            found.run.run_on([block, x, *initial, scratch])
             memory.give_back(scratch)
         else:
-            found.run.run_on([room, x, *initial])
+            found.run.run_on([block, x, *initial])
         dtype, (shape, offset, strides) = self.dtype, found.h
-        h = np.ndarray(shape, dtype, room, offset, strides)
-        # The last states are copied: whoever keeps them is not to keep all of the room.
-        return h, [np.ndarray(shape, dtype, room, offset, strides).copy() for shape, offset, strides in found.last]
+        h = np.ndarray(shape, dtype, block, offset, strides)
+        # The last states are copied, so that a caller who keeps them does not keep the whole block.
+        return h, [np.ndarray(shape, dtype, block, offset, strides).copy() for shape, offset, strides in found.last]
 
     def _prepare(self, T: int, N: int, reverse: bool, count: int) -> _Prepared:
-        if len(self.prepared) >= 256:  # there is no end to lengths
+        if len(self.prepared) >= 256:  # sequences may have any number of lengths
             self.prepared.clear()
-        recorded = build_forward(self.shapes._replace(T=T, N=N, reverse=reverse), False, True, count)
-        run, states = recorded.run, self.step.states
-        h = recorded.views["state_" + states[0]]
+        built = build_forward(self.shapes._replace(T=T, N=N, reverse=reverse), False, True, count)
+        run, states = built.run, self.step.states
+        h = built.views["state_" + states[0]]
         sizes = {"h": h.rows * h.columns * self.dtype.itemsize}
-        sizes |= {name: run.arenas[name] for name in (KEPT, SCRATCH) if name in run.arenas}
-        if sizes.get(SCRATCH, 0) > memory.SMALLEST:  # whoever keeps a result would keep it too
+        sizes |= {name: run.arenas[name] for name in (STATES, SCRATCH) if name in run.arenas}
+        if sizes.get(SCRATCH, 0) > memory.SMALLEST:  # a caller who keeps a result would keep it, too
             del sizes[SCRATCH]
         ends = itertools.accumulate(-(-size // memory.LINE) * memory.LINE for size in sizes.values())
-        room = dict(zip(sizes, [0, *ends]))
+        parts = dict(zip(sizes, [0, *ends]))
         rest = ["x", *("initial_" + name for name in states)]
-        rest += [SCRATCH] if SCRATCH in run.arenas.keys() - room.keys() else []
+        rest += [SCRATCH] if SCRATCH in run.arenas.keys() - parts.keys() else []
         active = np.full(T, N, np.int64)
         size = sum(sizes.values()) + memory.LINE * len(sizes)
-        bound = run.bound({WEIGHTS: self.block, "active": active}, room, size, rest)
+        bound = run.bound({WEIGHTS: self.block, "active": active}, parts, size, rest)
 
-        def place(view: BufferView, first: int, shape: tuple[int, ...]) -> _Place:
+        def place(view: BufferView, first: int, shape: tuple[int, ...]) -> _View:
             row = view.columns * self.dtype.itemsize
-            return _Place(shape, room[view.block] + view.offset + first * N * row, (N * row, row, self.dtype.itemsize))
+            return _View(shape, parts[view.block] + view.offset + first * N * row, (N * row, row, self.dtype.itemsize))
 
         last = []
         for name, width in zip(states, self.widths):
-            view = recorded.views["state_" + name]
+            view = built.views["state_" + name]
             where = place(view, 0 if reverse else T % (view.rows // N), (N, width))
             last.append(where._replace(strides=where.strides[1:]))
         found = _Prepared(bound, size, place(h, 0 if reverse else 1, (T, N, self.widths[0])), tuple(last), active)
@@ -134,7 +134,7 @@ on_release(_packed.clear)
 
 
 def packed(step: Step, weights: Sequence[np.ndarray | None]) -> Packed | None:
-    """The packed form of weights, WEIGHT_NAMES and then the cell's parameters; None where it cannot be kept."""
+    """Return the packed form of weights, WEIGHT_NAMES and then the cell's parameters; None if it cannot stay."""
     found = _packed.get(id(weights[0]))
     if found is not None and found.step is step:
         for known, a in zip(found.arrays, weights):

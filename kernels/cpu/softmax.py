@@ -1,7 +1,7 @@
 """The negative log-likelihood under softmax and its gradient, compiled: each row is read while it is in the cache.
 
-The interface is that of `kernels/softmax.py`. A row is gone through in blocks of WIDE numbers; what is left over is
-copied to a block of its own that ends with -inf, which changes neither the largest nor the sum.
+The interface is that of `kernels/reference/softmax.py`. A row is read in blocks of WIDE numbers. The rest is copied to
+a block of its own that ends with -inf, which changes neither the maximum nor the sum.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def fill(block, number):
 
 @njit("float64(intp, intp, intp, intp)", cache=True, error_model="numpy")
 def exponentials(x, columns, out, room):
-    """out [columns] = e^(x - the largest); their sum. out 0: nowhere. room: 4 blocks; the first becomes the largest."""
+    """Write out [columns] = e^(x - max x), unless out is 0; return the sum. room: 4 blocks, scratch; block 0: max x."""
     top, sums, last, spare = room, room + {wide * size}, room + {2 * wide * size}, room + {3 * wide * size}
     full = columns // {wide}
     done = full * {wide}
@@ -63,10 +63,10 @@ def exponentials(x, columns, out, room):
             largest = number
     fill(top, largest)
     e, e_row = (out, {wide}) if out else (spare, 0)
-    places = (x, {wide}, top, 0, sums, 0, e, e_row, sums, 0)
-    pointwise("exponentials", {bits}, {lanes}, full, {vectors}, 0, {wide}, places)
-    places = (last, 0, top, 0, sums, 0, last, 0, sums, 0)
-    pointwise("exponentials", {bits}, {lanes}, 1, {vectors}, 0, {wide}, places)
+    operands = (x, {wide}, top, 0, sums, 0, e, e_row, sums, 0)
+    pointwise("exponentials", {bits}, {lanes}, full, {vectors}, 0, {wide}, operands)
+    operands = (last, 0, top, 0, sums, 0, last, 0, sums, 0)
+    pointwise("exponentials", {bits}, {lanes}, 1, {vectors}, 0, {wide}, operands)
     for i in range(columns - done if out else 0):
         put({bits}, out + (done + i) * {size}, get({bits}, last + i * {size}))
     total = 0.0
@@ -108,14 +108,14 @@ def errors(args, thread, threads):
 
 
 def losses(x: np.ndarray, index: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """See `kernels.softmax.losses`."""
+    """See `kernels.reference.softmax.losses`."""
     out = np.empty(weights.shape, x.dtype)
     _run("losses", [x, index.astype(np.int64, copy=False), weights, out], x)
     return out
 
 
 def errors(g: np.ndarray, x: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """See `kernels.softmax.errors`."""
+    """See `kernels.reference.softmax.errors`."""
     out = memory.empty(x.shape, x.dtype)
     _run("errors", [g, x, index.astype(np.int64, copy=False), out], x)
     return out
@@ -124,11 +124,11 @@ def errors(g: np.ndarray, x: np.ndarray, index: np.ndarray) -> np.ndarray:
 def _run(name: str, arrays: list[np.ndarray], x: np.ndarray) -> None:
     count = threads.wanted_threads(20.0 * x.size)
     contiguous = [np.ascontiguousarray(a) for a in arrays]
-    _recorded(name, x.shape, x.dtype, count, vector_unit()).run_on(contiguous)
+    _built(name, x.shape, x.dtype, count, vector_unit()).run_on(contiguous)
 
 
 @functools.lru_cache(256)
-def _recorded(name: str, shape: tuple[int, int], dtype: np.dtype, count: int, unit: VectorUnit) -> CommandList:
+def _built(name: str, shape: tuple[int, int], dtype: np.dtype, count: int, unit: VectorUnit) -> CommandList:
     kernel, (rows, columns) = _kernels(unit, 8 * dtype.itemsize)[name], shape
     wide = ("x", "out") if name == "errors" else ("x",)
     views = [BufferView(block, 0, rows, columns if block in wide else 1) for block in kernel.names[:4]]

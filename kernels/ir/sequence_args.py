@@ -1,4 +1,4 @@
-"""What a step is run over: a Sequence of inputs with the weights of one layer and direction."""
+"""The arguments of a sequence: inputs, weights, initial states and lengths of one layer and direction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from .program import Step
 
 Array = Any
-"""An array; or, where a sequence is unrolled on the tape, a tensor."""
+"""An array; or a tensor, when a sequence is unrolled on the tape."""
 
 
 WEIGHT_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
@@ -50,7 +50,7 @@ class SequenceArgs:
         return [self.x, *weights, *self.params.values(), *self.inputs.values(), *self.initial]
 
     def in_step_order(self, x: Array) -> Array:
-        """x [T, N, ...] with each sequence in the order in which it is walked; done twice it is x again."""
+        """Return x [T, N, ...] with each sequence in the order of its scan. Applied twice it gives x again."""
         if not self.reverse:
             return x
         if self.lengths is None:
@@ -59,7 +59,7 @@ class SequenceArgs:
         return x[np.where(t < self.lengths, self.lengths - 1 - t, t), np.arange(x.shape[1])]
 
     def rows(self, t: int) -> slice | np.ndarray:
-        """The rows of the batch that have a step t: all as a slice, which copies nothing, or a mask."""
+        """Return the rows of the batch that have a step t: all as a slice, which copies nothing, or a mask."""
         if self.lengths is None or t < self.lengths.min(initial=t + 1):
             return slice(None)
         return self.lengths > t
@@ -73,8 +73,8 @@ Sizes = tuple[int, int, int, int, int]
 def sizes_of(step: Step, given: tuple[tuple[int, ...] | None, ...]) -> Sizes:
     """Return the sizes that the shapes of arrays imply. given: shapes in the order of `SequenceArgs.arrays`, or None.
 
-    Raise ValueError, with the name of the array, where the shapes do not fit each other or the step. An input per step
-    or an initial state may be None where it is not known yet.
+    Raise ValueError, with the name of the array, if the shapes do not fit each other or the step. An input per step or
+    an initial state may be None if it is not known yet.
     """
     x, weight_ih, _, _, _, weight_hr, *rest = given
     if x is None or len(x) != 3 or weight_ih is None or len(weight_ih) != 2:
@@ -103,7 +103,7 @@ def check(step: Step, seq: SequenceArgs, x: tuple[int, ...] | None = None) -> No
     """Raise ValueError or TypeError unless the arrays of a sequence fit each other: the check before any kernel.
 
     Shapes, the dtype of x everywhere, one library's arrays, and lengths within T.
-    x: the shape of x, where the sequence has none yet because it is what another run is about to give.
+    x: the shape of x, if the sequence has none yet because another scan computes it.
     """
     arrays = seq.arrays()
     like = seq.weight_ih if seq.x is None else seq.x

@@ -1,8 +1,8 @@
 """The sequence driver in NumPy: one layer, one direction, all time steps. The oracle for every compiled driver.
 
-`forward` and `backward` run a Step's Programs over a Sequence. Both directions and unequal lengths come down to
-one loop: each sequence is put in the order in which it is walked, and at step t the rows that are longer than t
-are worked on. Products with the input weights are done once for all steps. Shapes as in `SequenceArgs`.
+`forward` and `backward` run a Step's Programs over SequenceArgs. One loop serves both directions and unequal lengths:
+each sequence is put in the order of its scan, and step t works on the rows that are longer than t. Products with the
+input weights are computed once for all steps. Shapes as in `SequenceArgs`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Saved:
 
 
 class _Weights:
-    """The recurrent weights cut up by gate: the blocks of rows that direct products and further products use."""
+    """The recurrent weights cut by gate: the blocks of rows that direct and further products use."""
 
     def __init__(self, step: Step, seq: SequenceArgs):
         hidden = seq.weight_ih.shape[0] // len(step.input_gates)
@@ -44,7 +44,7 @@ class _Weights:
         self.direct_bias = None if self.bias is None else self.bias[self.direct_rows]
 
     def product(self, op: Op, v: Array) -> Array:
-        """Carry out an operation "product" or "product_t" of a Program."""
+        """Compute an operation "product" or "product_t" of a Program."""
         rows = self.block[op.gate]
         if op.name == "product_t":
             return v @ self.weight[rows]
@@ -79,12 +79,12 @@ def _side_inputs(step: Step, seq: SequenceArgs, ordered: Mapping[str, Array], t:
 
 
 def _full(value: Array, shape: tuple[int, int]) -> Array:
-    """A value of a step for every row and unit, where it may be one for all rows or a constant."""
+    """Return a value of a step for every row and unit. It may be the same for all rows, or a constant."""
     return value if value.shape == shape else np.broadcast_to(value, shape).copy()
 
 
 def _without_padding(seq: SequenceArgs) -> Array:
-    """x in step order, 0 past the end of each sequence: 0 times what stands there could be NaN."""
+    """Return x in step order, with 0 past the end of each sequence: x may hold NaN there, and 0 times NaN is NaN."""
     x = seq.in_step_order(seq.x)
     if seq.lengths is None:
         return x
@@ -92,7 +92,7 @@ def _without_padding(seq: SequenceArgs) -> Array:
 
 
 def _with_rows(old: Array, rows: slice | Array, new: Array) -> Array:
-    """`old` with some rows replaced."""
+    """Return `old` with some rows replaced."""
     if isinstance(rows, slice):
         return new
     out = old.copy()
@@ -103,8 +103,8 @@ def _with_rows(old: Array, rows: slice | Array, new: Array) -> Array:
 def forward(step: Step, seq: SequenceArgs, keep: bool) -> tuple[list[Array], list[Array], Saved | None]:
     """Run the step over the sequence.
 
-    Returns the sequence of each state [T, N, P or H] (0 past a sequence's end), each state after the last real step
-    [N, P or H], and, if `keep`, what the backward wants.
+    Return the sequence of each state [T, N, P or H] (0 past a sequence's end), each state after the last real step
+    [N, P or H], and, if `keep`, what the backward needs.
     """
     time, batch = seq.x.shape[:2]
     weights = _Weights(step, seq)
@@ -147,7 +147,7 @@ def backward(
     wants_x: bool = True,
     wants_initial: bool = True,
 ) -> SequenceArgs:
-    """The cotangents of all arrays of the sequence, as a Sequence, from those of the outputs and the last states.
+    """Return the cotangents of all arrays of the sequence from those of the outputs and the last states.
 
     None among d_outputs and d_final stands for zero. Without `wants_x` the x of the result is None.
     """
@@ -158,7 +158,7 @@ def backward(
     ordered = {name: seq.in_step_order(e) for name, e in seq.inputs.items()}
     d_ordered = [None if d is None else seq.in_step_order(d) for d in d_outputs]
     d_states = [_zeros(s) if d is None else d for s, d in zip(seq.initial, d_final)]
-    # Cotangents of the pre-activations and the h that they came from, for one product over all steps at the end.
+    # Cotangents of pre-activations, and the h before them, for one product over all steps at the end.
     d_projected = np.zeros((time, batch, len(step.input_gates) * hidden), seq.x.dtype)
     d_direct = np.zeros((time, batch, len(step.direct_gates) * hidden), seq.x.dtype)
     h_before = np.zeros((time, *seq.initial[0].shape), seq.x.dtype)

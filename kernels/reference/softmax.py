@@ -9,28 +9,28 @@ from collections.abc import Iterator
 
 import numpy as np
 
-_BLOCK = 1 << 16  # elements: some rows of logits and the scratch for them fit in the cache
+_BLOCK = 1 << 16  # elements: some rows of logits and their scratch fit in the cache
 
 
 def _blocks(x: np.ndarray) -> Iterator[slice]:
-    """The rows of x, some at a time."""
+    """Yield the rows of x, some at a time."""
     rows = max(1, _BLOCK // max(1, x.shape[1]))
     return (slice(start, start + rows) for start in range(0, x.shape[0], rows))
 
 
 def losses(x: np.ndarray, index: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """weights -log softmax(x)[index]; 0 where the weight is 0, whatever stands there."""
+    """Return weights -log softmax(x)[index]; 0 where the weight is 0, whatever x holds there."""
     out = np.zeros_like(weights)
     for at in _blocks(x):
         e = x[at] - x[at].max(1, keepdims=True)
         picked = e[np.arange(len(e)), index[at]]
         loss = np.log(np.exp(e, out=e).sum(1)) - picked
-        np.multiply(loss, weights[at], out=out[at], where=weights[at] != 0)  # inf * 0 is to be 0 here
+        np.multiply(loss, weights[at], out=out[at], where=weights[at] != 0)  # inf * 0 shall be 0
     return out
 
 
 def errors(g: np.ndarray, x: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """g (softmax(x) - one_hot(index))."""
+    """Return g (softmax(x) - one_hot(index))."""
     out = np.empty_like(x)
     for at in _blocks(x):
         p = np.subtract(x[at], x[at].max(1, keepdims=True), out=out[at])

@@ -1,4 +1,4 @@
-"""Things that are kept from call to call as they are dear to make: never without bound, and released in one place."""
+"""Tables of results that are expensive to compute: always bounded, and emptied in one place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _releases: list[Callable[[], object]] = []
 
 
 def bounded(size: int) -> Callable[[Function], Function]:
-    """Keep a function's last `size` results, for as long as nobody calls `release`."""
+    """Keep a function's last `size` results until `release` is called."""
 
     def keeping(function: Function) -> Function:
         cached: Any = functools.lru_cache(size)(function)
@@ -22,12 +22,12 @@ def bounded(size: int) -> Callable[[Function], Function]:
 
 
 def on_release(release_it: Callable[[], object]) -> Callable[[], object]:
-    """Have `release` call a function too; returns the function."""
+    """Have `release` call a function, too. Return the function."""
     _releases.append(release_it)
     return release_it
 
 
 def release() -> None:
-    """Forget all that is kept but for compiled code, which cannot be given back; it is made again when it is wanted."""
+    """Empty all tables. Compiled code stays, because its memory cannot be given back."""
     for release_it in _releases:
         release_it()

@@ -1,8 +1,8 @@
 """The locks of the library, and what a fork does to them.
 
-A forked child has one thread, the one that forked. A lock that another thread held at that moment would stay locked
-in the child for ever, so every lock is made here and made again in the child. Code that is being imported or compiled
-cannot be mended so: compilers hold locks and half-made state of their own. A fork waits until that is done.
+A forked child has one thread, the one that forked. A lock that another thread held at that moment would stay locked in
+the child for ever, so every lock is created here, and created again in the child. That does not help code that is being
+imported or compiled, because compilers have locks and unfinished state of their own. So a fork waits for them.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def renewed_at_fork(namespace: dict[str, Any], name: str, make: Callable[[], Any
 
 
 class _Acquire:
-    """`__enter__` of `held`: a `with` block asks the class for it before it is entered, and gets a callable in C."""
+    """`__enter__` of `held`: a `with` block reads it from the class before it is entered, and gets a callable in C."""
 
     def __get__(self, block: held, owner: type) -> Callable[[], None]:
         return partial(block.taken.extend, map(block.lock.acquire, (True,)))
 
 
 class _Release:
-    """`__exit__` of `held`, in the same way: it releases the lock for each time that the block has taken it."""
+    """`__exit__` of `held`, likewise: it releases the lock as often as the block has taken it."""
 
     def __get__(self, block: held, owner: type) -> Callable[..., None]:
         back = Undo()
@@ -48,10 +48,10 @@ class _Release:
 
 
 class held:
-    """`with held(lock):` is `with lock:` of which no interrupt can leave the lock held.
+    """`with held(lock):` is `with lock:`, but no interrupt can leave the lock held.
 
-    Between the last line of a `with lock:` and the release that follows is a moment at which Python code can run, and
-    so raise: a function that traces or profiles, or that a garbage collection calls.
+    Between the last line of a `with lock:` and its release Python code can run, and so raise: a tracing or profiling
+    function, or one that a garbage collection calls.
     """
 
     __slots__ = ("lock", "taken")
@@ -73,7 +73,7 @@ def _before() -> None:
 
 
 def _after_in_parent() -> None:
-    with contextlib.suppress(RuntimeError):  # the wait was in vain: another thread has it
+    with contextlib.suppress(RuntimeError):  # the wait timed out: another thread has it
         building.release()
 
 

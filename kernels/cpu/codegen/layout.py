@@ -14,7 +14,7 @@ from ..runtime.host import VectorUnit
 from .product import PANEL_VECTORS
 from .tile import tile_rows, tile_spans
 
-FIXED = ("active", "T", "N", "H", "W", "P", "V", "reverse", "slots", "members", "meetings")
+FIXED = ("active", "T", "N", "H", "W", "P", "V", "reverse", "slots", "group_size", "barriers")
 """The arguments that every loop has. H: units, P: of them in h; W and V: H and P rounded up to full vectors."""
 
 
@@ -165,10 +165,10 @@ def _operands(p: Plan, function: str) -> dict[Value, Operand]:
         found[Value(kind, name)] = Operand(Buffer(array, first_row, width), column)
 
     def add_gates(kind: Kind, names: tuple[str, ...], buffer: Buffer) -> None:
-        found.update({Value(kind, name): Operand(buffer, f"{i} * W + j") for i, name in enumerate(names)})
+        found.update({Value(kind, name): Operand(buffer, f"{i} * W + j" if i else "j") for i, name in enumerate(names)})
 
     row = "(t + 1) * N" if backward else "t * N"
-    saved = Buffer("kept", "t * N", f"{len(step.saved)} * W")
+    saved = Buffer("saved", "t * N", f"{len(step.saved)} * W")
     inputs = saved if function == "train" and p.in_place else Buffer("x", row, f"{gates} * W")
     add_gates(Kind.INPUT_PART, step.input_gates, inputs)
     add_gates(Kind.RECURRENT_PART, step.direct_gates, Buffer("h", row, f"{direct} * W"))

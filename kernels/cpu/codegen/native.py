@@ -1,7 +1,7 @@
-"""What generated kernels need beside arithmetic: blocks of arguments, atomic counters, calls by address.
+"""Argument blocks, atomic words, the barrier and calls by address: what generated kernels need besides arithmetic.
 
 A kernel is a function of three machine words, `kernel(args, thread, threads)`: args is the address of a block of
-words (sizes, strides and addresses), and all threads call it at once, each for its share of the work.
+words (sizes, strides and addresses). All threads call a kernel at once, each for its share of the work.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from ..runtime.memory import LINE
 from .vector import declared
 
 WORD = ir.IntType(64)
-SPINS = 4000  # looks at a counter, some 60 us, before a waiting thread offers its core: who takes it keeps it for ms
+SPINS = 4000  # looks at a counter, some 60 us, before a waiting thread yields its core: it may not return for ms
 
 
 def require_literals(given: tuple[Any, ...]) -> None:
-    """Have Numba pass the values of these arguments and not just their types."""
+    """Make Numba pass the values of these arguments, and not only their types."""
     if not all(isinstance(kind, types.Literal) for kind in given):
         raise RequireLiteralValue(str(given))
 
 
 @intrinsic
 def word(typing: Any, address: Any, index: Any) -> Any:
-    """The word with an index in a block of words."""
+    """Return the word with an index in a block of words."""
 
     def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
         block = builder.inttoptr(args[0], WORD.as_pointer())
@@ -46,7 +46,7 @@ def word(typing: Any, address: Any, index: Any) -> Any:
 
 @intrinsic
 def look(typing: Any, address: Any) -> Any:
-    """A word that other threads write; what they wrote before it is seen after."""
+    """Read a word that other threads write. Everything that they wrote before it is visible afterwards."""
 
     def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
         return builder.load_atomic(builder.inttoptr(args[0], WORD.as_pointer()), "seq_cst", 8)
@@ -56,7 +56,7 @@ def look(typing: Any, address: Any) -> Any:
 
 @intrinsic
 def publish(typing: Any, address: Any, value: Any) -> Any:
-    """Write a word for other threads, after all that was written before."""
+    """Write a word for other threads, after everything that this thread wrote before."""
 
     def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
         builder.store_atomic(args[1], builder.inttoptr(args[0], WORD.as_pointer()), "seq_cst", 8)
@@ -67,7 +67,7 @@ def publish(typing: Any, address: Any, value: Any) -> Any:
 
 @intrinsic
 def count_up(typing: Any, address: Any) -> Any:
-    """Add 1 to a word that threads share; what it was before."""
+    """Add 1 to a shared word and return its old value."""
 
     def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
         return builder.atomic_rmw("add", builder.inttoptr(args[0], WORD.as_pointer()), WORD(1), "seq_cst")
@@ -77,7 +77,7 @@ def count_up(typing: Any, address: Any) -> Any:
 
 @intrinsic
 def swap(typing: Any, address: Any, value: Any) -> Any:
-    """Write a word that threads share; what it was before."""
+    """Write a shared word and return its old value."""
 
     def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
         return builder.atomic_rmw("xchg", builder.inttoptr(args[0], WORD.as_pointer()), args[1], "seq_cst")
@@ -87,7 +87,7 @@ def swap(typing: Any, address: Any, value: Any) -> Any:
 
 @intrinsic
 def wait_for_bell(typing: Any, bell: Any) -> Any:
-    """Sleep until another thread rings. A bell is one of Python's own locks, which needs no interpreter lock."""
+    """Sleep until another thread rings the bell: one of Python's locks, which needs no interpreter lock."""
 
     def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
         number = ir.IntType(32)
@@ -100,7 +100,7 @@ def wait_for_bell(typing: Any, bell: Any) -> Any:
 
 @intrinsic
 def ring_bell(typing: Any, bell: Any) -> Any:
-    """Wake the thread that sleeps, or is about to, with this bell."""
+    """Wake the thread that waits, or is about to wait, for this bell."""
 
     def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
         builder.call(declared(builder.module, "PyThread_release_lock", ir.VoidType(), [WORD]), [args[0]])
@@ -123,9 +123,9 @@ def call(typing: Any, function: Any, args: Any, thread: Any, threads: Any) -> An
 
 @intrinsic
 def stack(typing: Any, size: Any) -> Any:
-    """Where so many bytes lie, from the beginning of a cache line, for as long as the kernel runs; size: literal.
+    """Return the address of `size` bytes (a literal) that begin a cache line and stay as long as the kernel runs.
 
-    No array of Numba's: that is freed after the last line that names it, however long its address is used.
+    An array of Numba's would not do: Numba frees it after the last line that names it, even if its address is in use.
     """
     require_literals((size,))
 
@@ -140,7 +140,7 @@ def stack(typing: Any, size: Any) -> Any:
 
 @intrinsic
 def relax(typing: Any, spins: Any) -> Any:
-    """Called in a loop that waits: lets the core rest a little, and after SPINS times offers it to other threads."""
+    """Pause for a moment in a loop that waits. After SPINS turns, yield the core to other threads."""
 
     def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
         number, nothing = ir.IntType(32), ir.VoidType()
@@ -158,7 +158,7 @@ def relax(typing: Any, spins: Any) -> Any:
 
 @intrinsic
 def core(typing: Any) -> Any:
-    """The number of the core that this runs on; -1 where the system does not tell."""
+    """Return the number of the core that this thread runs on, or -1 if the system does not tell."""
 
     def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
         if sys.platform != "linux":
@@ -177,11 +177,11 @@ def _architecture() -> str:
 
 
 @njit(error_model="numpy")
-def meet(counter: int, members: int) -> None:
-    """Wait until all members have come here. The counter starts at 0 and serves any number of meetings."""
-    if members == 1:
+def barrier(counter: int, threads: int) -> None:
+    """Wait until all threads have come here. The counter starts at 0 and serves any number of barriers."""
+    if threads == 1:
         return
-    goal = (count_up(counter) // members + 1) * members  # type: ignore[call-arg]
+    goal = (count_up(counter) // threads + 1) * threads  # type: ignore[call-arg]
     spins = 0
     while look(counter) < goal:
         relax(spins)
@@ -189,12 +189,12 @@ def meet(counter: int, members: int) -> None:
 
 
 def unpacked(names: tuple[str, ...]) -> str:
-    """Lines of a kernel that read its arguments from the block."""
+    """Return the lines of a kernel that read its arguments from their block."""
     return "\n".join(f"    {name} = word(args, {i})" for i, name in enumerate(names))
 
 
 class Kernel:
-    """A compiled kernel and the names of its arguments. Machine code is made, or read from the cache, at first use."""
+    """A kernel and the names of its arguments. It is compiled, or read from the cache, at its first use."""
 
     def __init__(self, function: Callable, names: tuple[str, ...]):
         self.function, self.names = function, names
@@ -203,16 +203,16 @@ class Kernel:
 
     @property
     def entry(self) -> int:
-        """The kernel's address."""
+        """Return the kernel's address."""
         with locks.held(locks.building):
             if self._compiled is None:
-                with _said_if_long(self.function):
+                with _log_if_long(self.function):
                     self._compiled = machine_code(self.function)
         return int(self._compiled.address or 0)
 
 
-class _said_if_long:
-    """Has the log say that something is being compiled, once it takes more than a second."""
+class _log_if_long:
+    """Log that a function is being compiled, if that takes more than a second."""
 
     def __init__(self, function: Callable):
         module = function.__module__.removeprefix("tinygrad_rnn_generated_").rpartition("_")[0]

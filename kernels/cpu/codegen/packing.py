@@ -1,9 +1,9 @@
-"""Matrices laid out for the tile: panels of a few vectors' width, which it reads from first number to last.
+"""Matrices packed for the tile: panels of a few vectors' width, which it reads from first number to last.
 
     panels [blocks][depth][gates][vectors * LANES]:  B[g][k, u], u from block * vectors * LANES on; 0 past the last u
 
-`gates` matrices of one shape lie side by side in a panel, so that a tile has all that a unit's Program wants.
-Units, or what lies along depth, may come in groups of `real` that are made `wide` by zeros, as gates made full vectors.
+`gates` matrices of one shape lie side by side in a panel, so that a tile has all inputs of a unit's Program. Units, or
+the numbers along depth, may come in groups of `real` numbers that are padded to `wide` by zeros.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PACK = (
     "vectors", "panels",
 )  # fmt: skip
 
-CHUNK = 64  # rows of B that are packed at a time: with more, each number of a row would cost a look-up of its page
+CHUNK = 64  # rows of B packed at a time: with more, each number of a row would miss the page table's cache
 
 COPY = (
     "source", "source_gate", "source_row", "to", "to_gate", "to_row", "gates", "rows", "columns", "wide", "adds"
@@ -32,7 +32,7 @@ COPY = (
 TEMPLATE = '''
 
 def copy(args, thread, threads):
-    """to [gates][rows][wide] = source [gates][rows][columns], then zeros; or what is there + source."""
+    """to [gates][rows][wide] = source [gates][rows][columns], then zeros. adds: to += source."""
 {copy arguments}
     n = gates * rows
     for i in range(n * thread // threads, n * (thread + 1) // threads):
@@ -53,7 +53,7 @@ def copy(args, thread, threads):
 
 @njit("intp(intp, intp, intp, intp, intp, intp, intp, intp)", cache=True, error_model="numpy")
 def pack_part(source, b_row, b_column, to, step, left, k, stop):
-    """One vector of each row from k to stop, of which `left` numbers are there and the rest zeros; returns stop."""
+    """Pack one vector of each row from k to stop: `left` numbers, then zeros. Return stop."""
     if left >= {lanes} and b_column == 1:
         while k < stop:
             move({bits}, {lanes}, source + k * b_row * {size}, to + k * step)
@@ -75,9 +75,9 @@ def pack_part(source, b_row, b_column, to, step, left, k, stop):
 
 
 def pack(args, thread, threads):
-    """panels = B [gates][depth, units] at b: numbers b_row, b_column and b_gate apart, without the zeros of groups.
+    """panels = B [gates][depth, units] at b, without padding: its numbers lie b_row, b_column and b_gate apart.
 
-    A thread takes some blocks, those that it will most likely read: what another core has just written comes slowly.
+    A thread packs the blocks that it will most likely read: data that another core has just written comes slowly.
     """
 {arguments}
     step = gates * vectors * {lanes} * {size}
@@ -109,7 +109,7 @@ def pack(args, thread, threads):
 
 
 def packing_text(bits: int, lanes: int) -> str:
-    """The text of the kernels `copy` and `pack`."""
+    """Return the text of the kernels `copy` and `pack`."""
     text = TEMPLATE.replace("{lanes * size}", str(lanes * bits // 8)).replace("{arguments}", unpacked(PACK))
     text = text.replace("{chunk}", str(CHUNK)).replace("{copy arguments}", unpacked(COPY))
     return text.replace("{bits}", str(bits)).replace("{lanes}", str(lanes)).replace("{size}", str(bits // 8))
@@ -117,7 +117,7 @@ def packing_text(bits: int, lanes: int) -> str:
 
 @intrinsic
 def get(typing: Any, bits: Any, address: Any) -> Any:
-    """The number at an address."""
+    """Load the number at an address."""
     require_literals((bits,))
     kind = types.float32 if bits.literal_value == 32 else types.float64
 
@@ -157,7 +157,7 @@ def move(typing: Any, bits: Any, lanes: Any, source: Any, to: Any) -> Any:
 
 @intrinsic
 def move_part(typing: Any, bits: Any, lanes: Any, source: Any, count: Any, to: Any, room: Any) -> Any:
-    """Copy the first `count` numbers of a vector, then zeros, into the first `room`; none of the rest is touched."""
+    """Copy `count` numbers, then zeros, into the first `room` numbers of a vector. The others stay untouched."""
     require_literals((bits, lanes))
     n = lanes.literal_value
 

@@ -22,7 +22,7 @@ LOGICAL = {"logical_and": "and_", "logical_or": "or_", "logical_not": "not_"}
 
 
 def emit_operation(v: Vectors, name: str, args: list[Any]) -> Any:
-    """One operation of a Program on vectors. Comparisons give masks; where numbers are wanted, a mask is 1 and 0."""
+    """Emit one operation of a Program on vectors. Comparisons give masks; as numbers, a mask is 1 and 0."""
     if name in LOGICAL:
         return getattr(v.builder, LOGICAL[name])(*map(v.mask, args))
     if name == "where":
@@ -41,7 +41,7 @@ def emit_operation(v: Vectors, name: str, args: list[Any]) -> Any:
 
 
 def emit_program(v: Vectors, program: Program, inputs: list[Any]) -> list[Any]:
-    """The values of the outputs from those of the inputs. Multiplication and addition are fused where LLVM may."""
+    """Emit a Program: the values of its outputs from its inputs. LLVM may fuse multiplication and addition."""
     values = list(inputs)
     value = lambda ref: v.constant(ref.value) if isinstance(ref, Constant) else values[ref]
     for op in program.ops:
@@ -55,10 +55,9 @@ def pointwise(
 ) -> Any:
     """Run a Program on `rows` rows of `vectors` vectors each.
 
-    key, bits, lanes: literals. first: the unit that the first vector starts at, width: how many units there
-    are; results at units past the end are stored as 0. where: a tuple with the address of the first number and the
-    distance in numbers between rows, for each input and then for each output. Inputs are read, outputs written;
-    a result may take the place of an input.
+    key, bits, lanes: literals. first: the unit of the first vector. width: the number of units; results past it are
+    stored as 0. where: a tuple with the address of the first number and the distance in numbers between rows, for each
+    input and then for each output. Inputs are read, outputs written; an output may overwrite an input.
     """
     literals = (key, bits, lanes)
     require_literals(literals)
@@ -71,7 +70,7 @@ def pointwise(
         v = Vectors(builder, nbits, nlanes)
         word, size = ir.IntType(64), nbits // 8
         numbers = cgutils.unpack_tuple(builder, where)
-        places = list(zip(numbers[::2], numbers[1::2]))
+        operands = list(zip(numbers[::2], numbers[1::2]))
         short = ir.IntType(32)  # half the vectors that a comparison of words would take
         lane = ir.Constant(ir.VectorType(short, nlanes), [short(i) for i in range(nlanes)])
         with cgutils.for_range(builder, rows) as row, cgutils.for_range(builder, vectors) as vector:
@@ -83,11 +82,11 @@ def pointwise(
                 return builder.inttoptr(address, v.type.as_pointer())
 
             n = len(program.inputs)
-            loaded = [builder.load(pointer(place), align=size) for place in places[:n]]
+            loaded = [builder.load(pointer(place), align=size) for place in operands[:n]]
             results = emit_program(v, program, loaded)
             left = builder.trunc(builder.sub(width, builder.add(first, unit)), short)
             mask = builder.icmp_signed("<", lane, v.splat(left))
-            for result, place in zip(results, places[n:]):
+            for result, place in zip(results, operands[n:]):
                 builder.store(v.where(mask, result, v.constant(0.0)), pointer(place), align=size)
         return context.get_dummy_value()
 

@@ -1,29 +1,27 @@
-"""Matrix products of any size from the register tile, for a team of threads.
+"""Matrix products of any size from the register tile, for a thread team.
 
-    out [M, N] = A [M, K] B [K, N] + start; B packed in panels (`packing`), A as it is or, where it is the transpose of
-    what is given, packed by the kernel itself, some rows at a time
+    out [M, N] = A [M, K] B [K, N] + start, with B packed in panels (`packing`)
 
-A transpose is packed because a tile reads its numbers down the columns: each in another page, without that. A little at
-a time, so that it is still in the second cache when it is read.
+A is given as it is, or as its transpose. A tile would read a transpose down its columns, each number in another page,
+so the kernel packs it: some rows at a time, which are then still in the second-level cache.
 
-Each element of `out` is summed over k in one order, whatever the number of threads and wherever it stands:
-results do not depend on either to the last bit.
+Each element of `out` is summed over k in one fixed order, so results do not depend, to the last bit, on the number of
+threads nor on the element's position.
 """
 
 from __future__ import annotations
 
 import functools
-import textwrap
 from dataclasses import dataclass
 
 from ..runtime import cache
 from ..runtime.host import VectorUnit
 from .native import Kernel, unpacked
 from .packing import COPY, PACK, packing_text
-from .tile import span_choice, tile_choice, tile_rows
+from .tile import row_choice, span_choice, tile_rows, tile_shapes
 
 PANEL_VECTORS = 4
-DEPTH = 384  # about, along k before the next rows' turn: a panel of 384 x 64 float32, 96 KiB, stays in the second cache
+DEPTH = 384  # numbers along k, about, before the next rows: a panel of 384 x 64 float32, 96 KiB, stays in the cache
 
 AT_ONCE = 192  # rows of a transposed A that are packed before they are multiplied
 
@@ -87,7 +85,7 @@ def pack_rows(a, a_column, rows, depth, to, sums):
 
 @njit("void(intp, intp, intp)", cache=True, error_model="numpy", inline="always")
 def move_row(source, to, columns):
-    """`columns` numbers from address to address, none beside them touched."""
+    """Copy `columns` numbers from address to address, and touch no others."""
     c = 0
     while c + {lanes} <= columns:
         move({bits}, {lanes}, source + c * {size}, to + c * {size})
@@ -130,12 +128,19 @@ def strip(a, packed, rows, panels, part, start, out, N, edge):
                 move_row(begin + i * start_row * {size}, edge + i * {width * size}, columns)
             if start:
                 begin, begin_row = edge, {width}
-        if columns <= {narrow}:
-{narrow choice}
+        {row choice}
+        a_rows = (at, a_row, a_column)
+        if columns <= {narrow}:  # the vectors of a last panel of a few columns, one by one
+            for c in range(0, columns, {lanes}):
+                b, offset = (panel + c * {size}, {width}, next_panel), c * {size}
+                first = (begin + offset if start else 0, begin_row)
+                tile({bits}, {lanes}, "{row shapes}", 1, some, 1, a_rows, b, depth, first, (to + offset, to_row))
         elif columns <= {middle}:
-{middle choice}
+            b, first = (panel, {width}, next_panel), (begin if start else 0, begin_row)
+            tile({bits}, {lanes}, "{row shapes}", 3, some, 1, a_rows, b, depth, first, (to, to_row))
         else:
-{choice}
+            b, first = (panel, {width}, next_panel), (begin if start else 0, begin_row)
+            tile({bits}, {lanes}, "{shapes}", {panel vectors}, some, span, a_rows, b, depth, first, (to, to_row))
         if columns < {width}:
             for i in range(some):
                 move_row(edge + i * {width * size}, place + i * out_row * {size}, columns)
@@ -145,9 +150,9 @@ def strip(a, packed, rows, panels, part, start, out, N, edge):
 def product(args, thread, threads):
     """out [M, N] = A B + start, B in panels. A thread takes some panels, or some rows.
 
-    A[r, k] at a, numbers a_row and a_column apart; start [M, N] or, for start_row = 0, [N]; it may be out, or 0: none.
-    room: 0, or where a_row = 1 and A is packed: for each thread AT_ONCE rows of K, or of what is taken of it at once.
-    sums [M]: where A is packed, the sums of its rows; 0: nowhere.
+    a: A[r, k] at r a_row + k a_column, read. start: [M, N], or [N] if start_row is 0; it may be out; 0: none. room: 0,
+    or scratch if a_row is 1: A is packed there, AT_ONCE rows of a thread at a time. sums: [M], written if A is packed:
+    the sums of its rows; 0: none.
     """
 {arguments}
     edge_at = stack({edge})
@@ -167,7 +172,7 @@ def product(args, thread, threads):
     else:
         first = tiles_of_all * thread // threads * {rows}
         last = min(M, tiles_of_all * (thread + 1) // threads * {rows})
-    whole = min(high, N // {width})  # the end of the thread's own full panels: what lies behind is another thread's
+    full = min(high, N // {width})  # the end of this thread's full panels; later panels are another thread's
     if K == 0 and start != out:
         for r in range(first, last):
             for c in range(low * {width}, min(N, high * {width})):
@@ -214,25 +219,14 @@ class Products:
     column_sums: Kernel
 
 
-def _tile_call(bits: int, lanes: int, vectors: int, span: str, c: str, indent: int) -> str:
-    """Lines of `strip` that run a tile from a column on."""
-    sizes, width = f"{bits}, {lanes}, ROWS, {vectors}, {span}", lanes * PANEL_VECTORS
-    a_and_b = f"(at, a_row, a_column), (panel{c}, {width}, next_panel), depth"
-    with_start, without = (f"tile({sizes}, {n}, {a_and_b}, (begin{c}, begin_row), (to{c}, to_row))" for n in (1, 0))
-    return textwrap.indent(f"if start:\n    {with_start}\nelse:\n    {without}", " " * indent)
-
-
 @functools.cache
 def products(unit: VectorUnit, bits: int) -> Products:
-    """The kernels for a vector unit and float32 or float64."""
+    """Return the kernels for a vector unit and float32 or float64."""
     lanes, size = unit.lanes(bits // 8), bits // 8
     width = lanes * PANEL_VECTORS
-    sums = f"tile({bits}, {lanes}, 1, VECTORS, 1, 0, (ones, 0, 0), (at, columns, 0), rows, (0, 0), (to, 0))"
+    sums = f'tile({bits}, {lanes}, "1x1", VECTORS, 1, 1, (ones, 0, 0), (at, columns, 0), rows, (0, 0), (to, 0))'
     pair, triple = "UniTuple(intp, 2)", "UniTuple(intp, 3)"
     strip_words = [triple, "intp", pair, "UniTuple(intp, 4)", pair, pair, pair, "intp", "intp"]
-    call, choice = functools.partial(_tile_call, bits, lanes), functools.partial(tile_choice, unit, PANEL_VECTORS)
-    # A last panel of a few columns: its vectors one by one.
-    narrow = f"for c in range(0, columns, {lanes}):\n" + call(1, "1", f" + c * {size}", 4)
     rows = tile_rows(unit, PANEL_VECTORS)
     numbers = {
         "unit": unit.name, "bits": bits, "lanes": lanes, "size": size, "width": width, "width * size": width * size,
@@ -240,11 +234,10 @@ def products(unit: VectorUnit, bits: int) -> Products:
         "strip words": ", ".join(strip_words), "six words": ", ".join(["intp"] * 6), "panel vectors": PANEL_VECTORS,
         "sums": unpacked(SUMS), "arguments": unpacked(PRODUCT),
         "wide sum": sums.replace("VECTORS", str(PANEL_VECTORS)), "sum": sums.replace("VECTORS", "1"),
-        "span of rows": span_choice(unit, PANEL_VECTORS, "rows", "(whole - p)"),
-        "span of part": span_choice(unit, PANEL_VECTORS, "last - first", "(whole - p)"),
-        "choice": choice(call(PANEL_VECTORS, "SPAN", "", 0), " " * 12),
-        "middle": 3 * lanes, "middle choice": choice(call(3, "1", "", 0), " " * 12, spans=False),
-        "narrow": 2 * lanes, "narrow choice": choice(narrow, " " * 12, spans=False),
+        "span of rows": span_choice(unit, PANEL_VECTORS, "rows", "(full - p)"),
+        "span of part": span_choice(unit, PANEL_VECTORS, "last - first", "(full - p)"),
+        "row choice": row_choice(unit, PANEL_VECTORS), "row shapes": tile_shapes(unit, PANEL_VECTORS, spans=False),
+        "shapes": tile_shapes(unit, PANEL_VECTORS), "middle": 3 * lanes, "narrow": 2 * lanes,
     }  # fmt: skip
     text = cache.filled(TEMPLATE, numbers) + packing_text(bits, lanes)
     module = cache.load(f"product_{unit.name}_f{bits}", text)

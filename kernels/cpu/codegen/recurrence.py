@@ -7,7 +7,7 @@ the recurrent weights, then the cell's Program on the tile while it lies in the 
     backward:  dh.(t+1) U   -> the step's adjoint  -> dx.(t), dh.(t), cotangents of the states before
 
 Rows of the batch are independent through all time, so groups of threads that share the rows never wait for each other.
-Within a group the members share the blocks of units, and wait at a barrier after each step. A cell with further
+Within a group the threads share the blocks of units, and wait at a barrier after each step. A cell with further
 products in its step has several such nests, one after the other in each time step.
 The order of the sums of one row depends on nothing but the cell and H: not on the batch, nor on the threads.
 """
@@ -33,11 +33,11 @@ from .layout import (
 )
 from .native import Kernel, unpacked
 from .pointwise import PROGRAMS
-from .tile import span_choice, tile_choice
+from .tile import row_choice, span_choice, tile_shapes
 
 HEAD = '''"""Generated: the recurrent loops of the cell {name} for {unit}, float{bits}."""
 
-from tinygrad_rnn.kernels.cpu.codegen.native import meet, stack, word
+from tinygrad_rnn.kernels.cpu.codegen.native import barrier, stack, word
 from tinygrad_rnn.kernels.cpu.codegen.pointwise import pointwise
 from tinygrad_rnn.kernels.cpu.codegen.tile import tile
 '''
@@ -47,14 +47,14 @@ LOOP = '''
 def {function}(args, thread, threads):
     """H units, P of them in h; W and V: H and P as full vectors; active: for each t how many rows have a step t.
 
-    Threads form groups of `members`; meetings: for each group a counter, 0, in a cache line of its own.
+    Threads form groups of `group_size`. barriers: a counter for each group, 0, in a cache line of its own.
     """
 {arguments}
-    members = members if threads % members == 0 else 1
-    groups = threads // members
-    group, member = thread // members, thread % members
+    group_size = group_size if threads % group_size == 0 else 1
+    groups = threads // group_size
+    group, rank = thread // group_size, thread % group_size
     first, last = N * group // groups, N * (group + 1) // groups
-    meeting = meetings + group * 64
+    arrivals = barriers + group * 64
     {tile} = stack({tile_bytes})
     for i in range(T):
         t = {time}
@@ -65,13 +65,16 @@ def {function}(args, thread, threads):
 {stages}'''
 
 STAGE = """        blocks = ({full} + {block} - 1) // {block}
-        b, end_block = blocks * member // members, blocks * (member + 1) // members
+        b, end_block = blocks * rank // group_size, blocks * (rank + 1) // group_size
         while b < end_block and first < end:
             span = {span}
             r = first
             while r < end:
                 left = end - r
+                {rows}
+{views}
 {tiles}
+{row_lines}
                 for q in range(span):
                     j = (b + q) * {block}
                     vectors = min({vectors}, ({full} - j) // {lanes})
@@ -79,7 +82,7 @@ STAGE = """        blocks = ({full} + {block} - 1) // {block}
                     pointwise("{key}", {bits}, {lanes}, some, vectors, j, {units}, ({operands},))
                 r += some
             b += span
-        meet(meeting, members)
+        barrier(arrivals, group_size)
 """
 
 
@@ -110,7 +113,9 @@ class _Text:
     def stage(self, stage: StageLayout) -> str:
         key = cache.digest(repr(stage.program))
         PROGRAMS[key] = stage.program
-        tiles = "\n".join(map(self.tile, stage.tiles)) or "pass"
+        shapes = tile_shapes(self.unit, stage.widest)
+        views = [" " * 16 + line for tile in stage.tiles for line in self.views(tile)]
+        tiles = [" " * 16 + self.tile(tile, shapes) for tile in stage.tiles]
         return STAGE.format(
             full="V" if stage.projected else "W",
             units="P" if stage.projected else "H",
@@ -118,12 +123,23 @@ class _Text:
             vectors=stage.vectors,
             lanes=self.lanes,
             span=span_choice(self.unit, stage.widest, "end - first", "end_block - b") if stage.tiles else "1",
-            tiles=tile_choice(self.unit, stage.widest, tiles, " " * 16),
+            rows=row_choice(self.unit, stage.widest),
+            row_lines="\n".join(map(self.row_line, self.in_memory(stage))),
+            views="\n".join(views),
+            tiles="\n".join(tiles),
             equations="\n".join(self.equations(stage)),
             key=key,
             bits=self.bits,
             operands=", ".join(map(self.operand, stage.operands)),
         )
+
+    def in_memory(self, stage: StageLayout) -> list[Buffer]:
+        """Return the buffers of a stage's operands, each once; but for the tile memory."""
+        return [buffer for buffer in dict.fromkeys(o.buffer for o in stage.operands) if buffer.array != TILE]
+
+    def row_line(self, buffer: Buffer) -> str:
+        """Return the line that computes the address of row r of a buffer at this time step."""
+        return f"{' ' * 16}{self.base[buffer]}_r = {self.base[buffer]} + r * ({buffer.width}) * {self.size}"
 
     def equations(self, stage: StageLayout) -> Iterator[str]:
         """Yield the equations that the call of `pointwise` below them computes, as comments."""
@@ -134,21 +150,27 @@ class _Text:
 
         return (" " * 20 + f"# {line}" for line in equations(stage.program, str, left))
 
-    def tile(self, tile: TileLayout) -> str:
-        """Return the line that computes a product's tile."""
+    def views(self, tile: TileLayout) -> list[str]:
+        """Return the lines that compute the views of a product's matrices: rows from r on, panels from b on."""
         source, depth, width = tile.source, tile.depth, tile.width
-        a = f"({self.base[source]} + r * ({source.width}) * {self.size}, {source.width}, 1)"
-        panel = f"({tile.panels} + b * ({depth}) * {width * self.size}, {width}, ({depth}) * {width})"
-        out = f"({TILE} + {tile.offset * self.size}, {width} * span)"
-        sizes = f"{self.bits}, {self.lanes}, ROWS, {width // self.lanes}, SPAN, 0"
-        return f"tile({sizes}, {a}, {panel}, {depth}, (0, 0), {out})"
+        return [
+            f"{tile.panels}_a = ({self.base[source]} + r * ({source.width}) * {self.size}, {source.width}, 1)",
+            f"{tile.panels}_b = ({tile.panels} + b * ({depth}) * {width * self.size}, {width}, ({depth}) * {width})",
+            f"{tile.panels}_out = ({TILE} + {tile.offset * self.size}, {width} * span)",
+        ]
+
+    def tile(self, tile: TileLayout, shapes: str) -> str:
+        """Return the line that computes a product's tile."""
+        sizes = f'{self.bits}, {self.lanes}, "{shapes}", {tile.width // self.lanes}, some, span'
+        matrices = f"{tile.panels}_a, {tile.panels}_b, {tile.depth}, (0, 0), {tile.panels}_out"
+        return f"tile({sizes}, {matrices})"
 
     def operand(self, operand: Operand) -> str:
         """Return the address of an operand at row r and unit j, and the distance between its rows."""
         buffer = operand.buffer
         if buffer.array == TILE:
             return f"{TILE} + ({operand.column}) * {self.size}, {buffer.width}"
-        return f"{self.base[buffer]} + (r * ({buffer.width}) + {operand.column}) * {self.size}, {buffer.width}"
+        return f"{self.base[buffer]}_r + ({operand.column}) * {self.size}, {buffer.width}"
 
 
 def source(step: Step, projected: bool, unit: VectorUnit, bits: int) -> tuple[str, dict[str, tuple[str, ...]]]:

@@ -1,8 +1,8 @@
 """The register tile: the matrix product that all others are made of, in explicit vector code.
 
-`tile(rows, vectors)` multiplies a few rows by a panel of a few vectors' width and keeps the whole result in registers
-while it goes along the common dimension. On a host with 32 vector registers 6 rows x 4 vectors reach the
-machine's multiply-add peak; the sizes for other hosts and cells are chosen by `tile_rows`.
+`tile` multiplies a few rows by a panel of a few vectors' width, and keeps the whole result in registers along the
+common dimension. On a host with 32 vector registers 6 rows x 4 vectors reach the machine's multiply-add peak;
+`tile_rows` chooses the sizes for other hosts and cells.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from .vector import Vectors
 
 
 def tile_rows(unit: VectorUnit, vectors: int) -> int:
-    """How many rows a tile of so many vectors can have: accumulators, one row of the panel and one number of A."""
+    """Return the most rows of a tile: registers hold its sums, one row of the panel and one number of A."""
     return max(1, min(8 if vectors > 1 else 14, (unit.registers - 1 - vectors) // vectors))
 
 
 def tile_spans(unit: VectorUnit, vectors: int) -> dict[int, int]:
-    """For 1, 2 ... rows how many panels at once keep the multiply-adds busy where rows are too few to: 4, 2 or 1."""
+    """Return, for 1, 2 and 3 rows, how many panels at once (4, 2 or 1) keep the multiply-add units busy."""
     most = unit.registers * 3 // 4
     return {n: max(s for s in (4, 2, 1) if s == 1 or n * vectors * s <= most) for n in (1, 2, 3)}
 
 
-def tile_choice(unit: VectorUnit, vectors: int, call: str, indent: str, spans: bool = True) -> str:
-    """Lines that set `some` to how many of the `left` rows come next and run a tile of so many rows and `span` panels.
+def tile_shapes(unit: VectorUnit, vectors: int, spans: bool = True) -> str:
+    """Return the shapes that `tile` is compiled for, as text: "6x1 ... 1x4" is 6 rows and 1 panel to 1 row and 4."""
+    widest = tile_spans(unit, vectors) if spans else {}
+    found = [(n, 1) for n in range(tile_rows(unit, vectors), 0, -1)]
+    found += [(n, s) for n in widest for s in (2, 4) if s <= widest[n]]
+    return " ".join(f"{n}x{s}" for n, s in found)
+
+
+def row_choice(unit: VectorUnit, vectors: int) -> str:
+    """Return a line that sets `some` to the rows of the next tile, of the `left` rows.
 
     Rows are cut into tiles of nearly one size: a tile of one or two rows takes nearly as long as one of four.
-    spans: False where `span` is always 1.
     """
-    most, lines = tile_rows(unit, vectors), []
-    lines += [f"tiles = (left + {most - 1}) // {most}", "some = (left + tiles - 1) // tiles"]
-    widest = tile_spans(unit, vectors) if spans else {}
-    kinds = [(n, s) for n in widest for s in (4, 2) if s <= widest[n]]
-    kinds += [(n, 1) for n in range(most, 0, -1)]
-    for n, s in kinds:
-        lines += [f"{'if' if (n, s) == kinds[0] else 'elif'} some == {n}{f' and span == {s}' if spans else ''}:"]
-        lines += ["    " + line for line in call.replace("ROWS", str(n)).replace("SPAN", str(s)).splitlines()]
-    return "\n".join(indent + line for line in lines)
+    most = tile_rows(unit, vectors)
+    return f"some = -(-left // -(-left // {most}))"
 
 
 def span_choice(unit: VectorUnit, vectors: int, rows: str, panels: str) -> str:
-    """An expression for how many panels to take at once, for all rows of a part and the panels that are left."""
+    """Return an expression for the number of panels at once, from the rows of a part and the panels left."""
     spans = tile_spans(unit, vectors)
     upto = lambda s: max((n for n in spans if spans[n] >= s), default=0)
     four, two = (f"{s} if {rows} <= {upto(s)} and {panels} >= {s} else" for s in (4, 2))
@@ -56,7 +56,7 @@ def span_choice(unit: VectorUnit, vectors: int, rows: str, panels: str) -> str:
 
 
 def pointer(builder: ir.IRBuilder, address: Any, offset: Any, kind: ir.Type, itemsize: int) -> Any:
-    """What lies some numbers behind an address."""
+    """Return a pointer to the number at an offset from an address."""
     moved = builder.add(address, builder.mul(offset, ir.IntType(64)(itemsize)))
     return builder.inttoptr(moved, kind.as_pointer())
 
@@ -66,78 +66,103 @@ def tile(
     typing: Any,
     bits: Any,
     lanes: Any,
-    rows: Any,
+    shapes: Any,
     vectors: Any,
+    rows: Any,
     span: Any,
-    starts: Any,
     a: Any,
     panel: Any,
     length: Any,
     start: Any,
     out: Any,
 ) -> Any:
-    """out[r, :] = (start[r, :] if starts) + sum over k < length of A[r, k] panel[k, :], r < rows.
+    """out[r, :] = start[r, :] + sum over k < length of A[r, k] panel[k, :], r < rows.
 
-    bits, lanes, rows, vectors, span, starts: literals. The matrices are views, an address and distances in numbers:
+    bits, lanes, shapes, vectors: literals. shapes: see `tile_shapes`; it has rows x span. The matrices are views, an
+    address and distances in numbers:
     a:     (address, row, step): A[r, k] lies at r * row + k * step
     panel: (address, step, next): `span` panels [length, vectors * lanes], read as one matrix: the panels stand side by
            side, `next` apart, their rows `step` apart
-    start, out: (address, row): rows of span * vectors * lanes numbers
+    start, out: (address, row): rows of span * vectors * lanes numbers; start may have the address 0: zeros
     """
-    sizes = (bits, lanes, rows, vectors, span, starts)
-    require_literals(sizes)
-    nbits, nlanes, nrows, nvectors, nspan, started = (size.literal_value for size in sizes)
-    signature = types.void(*sizes, a, panel, types.intp, start, out)
-    wide = nvectors * nspan
+    literals = (bits, lanes, shapes, vectors)
+    require_literals(literals)
+    nbits, nlanes, text, nvectors = (literal.literal_value for literal in literals)
+    signature = types.void(*literals, types.intp, types.intp, a, panel, types.intp, start, out)
+    choices = [tuple(map(int, shape.split("x"))) for shape in text.split()]
 
     def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
-        length = args[8]
-        a, a_row, a_step = cgutils.unpack_tuple(builder, args[6])
-        panel, panel_step, next_panel = cgutils.unpack_tuple(builder, args[7])
-        start, start_row = cgutils.unpack_tuple(builder, args[9])
-        out, out_row = cgutils.unpack_tuple(builder, args[10])
-        v = Vectors(builder, nbits, nlanes)
-        size, word = nbits // 8, ir.IntType(64)
-        at = lambda base, offset, kind: pointer(builder, base, offset, kind, size)
-        moved = lambda base, numbers: builder.add(base, builder.mul(numbers, word(size)))
-        row_of_a = [moved(a, builder.mul(a_row, word(r))) for r in range(nrows)]
-        place = lambda base, row, r, j: at(base, builder.add(builder.mul(row, word(r)), word(j * nlanes)), v.type)
-        places = [(r, j) for r in range(nrows) for j in range(wide)]
-        panels = [moved(panel, builder.mul(next_panel, word(q))) for q in range(nspan)]
-        before = builder.block
-        first = lambda r, j: builder.load(place(start, start_row, r, j), align=size) if started else v.constant(0.0)
-        firsts = [first(r, j) for r, j in places]
-        body, after = builder.append_basic_block("tile"), builder.append_basic_block("tiled")
-        some = builder.icmp_signed(">", length, word(0))
-        builder.cbranch(some, body, after)
-
-        builder.position_at_end(body)
-        k = builder.phi(word)
-        k.add_incoming(word(0), before)
-        totals = [builder.phi(v.type) for _ in places]
-        for total, number in zip(totals, firsts):
-            total.add_incoming(number, before)
-        line = builder.mul(k, panel_step)
-        columns = [
-            builder.load(at(base, builder.add(line, word(j * nlanes)), v.type), align=size)
-            for base in panels
-            for j in range(nvectors)
-        ]
-        step = builder.mul(k, a_step)
-        numbers = [v.splat(builder.load(at(base, step, v.scalar), align=size)) for base in row_of_a]
-        sums = [v.fma(numbers[r], columns[j], total) for (r, j), total in zip(places, totals)]
-        following = builder.add(k, word(1))
-        k.add_incoming(following, body)
-        for total, new in zip(totals, sums):
-            total.add_incoming(new, body)
-        builder.cbranch(builder.icmp_signed("<", following, length), body, after)
-
-        builder.position_at_end(after)
-        results = [builder.phi(v.type) for _ in places]
-        for (r, j), result, number, new in zip(places, results, firsts, sums):
-            result.add_incoming(number, before)
-            result.add_incoming(new, body)
-            builder.store(result, place(out, out_row, r, j), align=size)
+        rows, span, a, panel, length, start, out = args[4:]
+        unpacked = [cgutils.unpack_tuple(builder, view) for view in (a, panel, start, out)]
+        v, word = Vectors(builder, nbits, nlanes), ir.IntType(64)
+        end = builder.append_basic_block("tiles_end")
+        chosen = builder.switch(builder.add(builder.mul(rows, word(8)), span), end)
+        for nrows, nspan in choices:
+            block = builder.append_basic_block(f"tile_{nrows}x{nspan}")
+            chosen.add_case(word(8 * nrows + nspan), block)
+            builder.position_at_end(block)
+            _emit_tile(v, nrows, nvectors, nspan, length, *unpacked)
+            builder.branch(end)
+        builder.position_at_end(end)
         return context.get_dummy_value()
 
     return signature, emit
+
+
+def _emit_tile(
+    v: Vectors, rows: int, vectors: int, span: int, length: Any, a: Any, panel: Any, start: Any, out: Any
+) -> None:
+    """Emit a tile of `rows` rows and `span` panels: the sums stay in registers along the whole of `length`."""
+    builder, size, word, wide = v.builder, v.bits // 8, ir.IntType(64), vectors * span
+    (a, a_row, a_step), (panel, panel_step, next_panel), (start, start_row), (out, out_row) = a, panel, start, out
+    at = lambda base, offset, kind: pointer(builder, base, offset, kind, size)
+    moved = lambda base, numbers: builder.add(base, builder.mul(numbers, word(size)))
+    place = lambda base, row, r, j: at(base, builder.add(builder.mul(row, word(r)), word(j * v.lanes)), v.type)
+    positions = [(r, j) for r in range(rows) for j in range(wide)]
+    row_of_a = [moved(a, builder.mul(a_row, word(r))) for r in range(rows)]
+    panels = [moved(panel, builder.mul(next_panel, word(q))) for q in range(span)]
+
+    fresh = builder.block
+    started, body, after = (builder.append_basic_block(name) for name in ("start", "tile", "tiled"))
+    has_start = builder.icmp_signed("!=", start, word(0))
+    some = builder.icmp_signed(">", length, word(0))
+    begin = builder.append_basic_block("begin")
+    builder.cbranch(has_start, started, begin)
+    builder.position_at_end(started)
+    given = [builder.load(place(start, start_row, r, j), align=size) for r, j in positions]
+    builder.branch(begin)
+    builder.position_at_end(begin)
+    firsts = [builder.phi(v.type) for _ in positions]
+    for first, number in zip(firsts, given):
+        first.add_incoming(v.constant(0.0), fresh)
+        first.add_incoming(number, started)
+    builder.cbranch(some, body, after)
+
+    builder.position_at_end(body)
+    k = builder.phi(word)
+    k.add_incoming(word(0), begin)
+    totals = [builder.phi(v.type) for _ in positions]
+    for total, first in zip(totals, firsts):
+        total.add_incoming(first, begin)
+    line = builder.mul(k, panel_step)
+    columns = [
+        builder.load(at(base, builder.add(line, word(j * v.lanes)), v.type), align=size)
+        for base in panels
+        for j in range(vectors)
+    ]
+    step = builder.mul(k, a_step)
+    numbers = [v.splat(builder.load(at(base, step, v.scalar), align=size)) for base in row_of_a]
+    sums = [v.fma(numbers[r], columns[j], total) for (r, j), total in zip(positions, totals)]
+    following = builder.add(k, word(1))
+    k.add_incoming(following, body)
+    for total, new in zip(totals, sums):
+        total.add_incoming(new, body)
+    builder.cbranch(builder.icmp_signed("<", following, length), body, after)
+
+    builder.position_at_end(after)
+    results = [builder.phi(v.type) for _ in positions]
+    for result, first, new in zip(results, firsts, sums):
+        result.add_incoming(first, begin)
+        result.add_incoming(new, body)
+    for (r, j), result in zip(positions, results):
+        builder.store(result, place(out, out_row, r, j), align=size)

@@ -1,11 +1,11 @@
-"""A pass: a list of jobs that is recorded once for some shapes and then run on any arrays of them.
+"""A command list: kernels with their arguments, built once for some shapes and run on any arrays of these shapes.
 
-What a pass works on lies in blocks of memory that are named when it is recorded and given when it is run: arrays of
-the caller, and arenas in which the pass lays out its own. All arguments of all its kernels are one array of words,
-offsets into blocks; to run it takes one addition of where the blocks lie, and one call of the team.
+A list works on blocks of memory that are named when it is built and given when it is run: arrays of the caller, and
+arenas for the list's own matrices. All arguments of all kernels are one array of words, offsets into blocks. To run
+the list takes one addition of the blocks' addresses and one call of the thread team.
 
-Kernels read and write raw memory. So a pass knows for each block how many bytes its jobs touch, in which dtype, and
-whether they write, and holds every array that it is given against that: see `place`.
+Kernels read and write raw memory. So a list knows for each block how many numbers its jobs touch, in which dtype, and
+whether they write. Before it runs, it checks every array that it is given: see `place`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 INT64 = np.dtype(np.int64)
 
 SCRATCH, PACKING = "scratch", "packing"
-"""Arenas: of what nobody wants when the pass has run, and of products for the part of a transpose that is packed."""
+"""Arenas: memory that is free when the list has run, and a product's memory for the packed part of a transpose."""
 
 
-TEXT = '''"""Generated: where the arguments of a pass lie."""
+TEXT = '''"""Generated: the addresses of a command list's arguments."""
 
 from tinygrad_rnn.kernels.cpu.runtime.compiled import njit
 from tinygrad_rnn.kernels.cpu.codegen.native import word
@@ -39,12 +39,12 @@ from tinygrad_rnn.kernels.cpu.codegen.native import word
 
 @njit("int64(int64[::1], int64[::1], int64[::1])", cache=True, error_model="numpy")
 def place(arrays, plan, words):
-    """words = offsets + where the first numbers of the arrays lie, of the first for which = 1; of none for 0.
+    """Write words = offset + address of the first number of array `which` (1 for the first array, 0 for no array).
 
-    arrays: where Python's objects lie; see `memory.address`. plan: for each array three limits, the numbers that it
-    must have, the object that is its dtype, and the flags that must be set; then for each word two numbers, which and
-    offset (one array of all, as to hand over an array takes as long as to place some fifty words). Returns the first
-    array that does not keep to its limits, or -1.
+    arrays: addresses of NumPy's array objects; see `memory.address`. plan: for each array three limits, its least size,
+    the address of its dtype object, and the flags that must be set; then for each word two numbers, which and offset.
+    Limits and words are one array, because handing over an array takes as long as placing some fifty words. Return the
+    first array that breaks its limits, or -1.
     """
     for k in range(len(arrays)):
         array = arrays[k]
@@ -72,18 +72,18 @@ def _placing() -> Any:
 
 
 class Limit(NamedTuple):
-    """What the jobs of a pass take a block for: so many numbers of a dtype, one after the other, at least."""
+    """The least that a list's jobs need of a block: contiguous numbers of a dtype. written: jobs write to it."""
 
     numbers: int
     dtype: np.dtype
     written: bool = False
 
     def words(self) -> tuple[int, int, int]:
-        """As `place` reads it. NumPy has one object for each dtype of its own."""
+        """Return the limit as `place` reads it. NumPy has one object for each of its dtypes."""
         return self.numbers, id(self.dtype), CONTIGUOUS | ALIGNED | (WRITEABLE if self.written else 0)
 
     def fitting(self, name: str, array: Any) -> np.ndarray:
-        """Return the array, or a copy of it where it is only read and lies otherwise; ValueError if it does not fit."""
+        """Return the array, or a contiguous copy if it is only read. Raise ValueError if it does not fit."""
         fits = isinstance(array, np.ndarray) and array.dtype == self.dtype and array.size >= self.numbers
         if self.written:
             fits = fits and array.flags.c_contiguous and array.flags.aligned and array.flags.writeable
@@ -100,7 +100,7 @@ class Limit(NamedTuple):
 
 @dataclass(frozen=True)
 class BufferView:
-    """A contiguous matrix in a block of memory, so many bytes from its beginning."""
+    """A contiguous matrix in a block of memory. offset: in bytes."""
 
     block: str
     offset: int
@@ -109,10 +109,10 @@ class BufferView:
 
 
 class CommandList:
-    """A recorded list of jobs; `arenas` says for each arena how many bytes it has.
+    """A list of jobs. arenas: the bytes of each arena.
 
-    dtype: of the blocks, but for arenas, which are bytes, and those that `others` names. written: names of the caller's
-    blocks that jobs write.
+    dtype: of all blocks but arenas, which are bytes, and the blocks that `others` names. written: the caller's blocks
+    that jobs write.
     """
 
     def __init__(
@@ -134,54 +134,54 @@ class CommandList:
         words += [argument for _, arguments in jobs for argument in arguments]
         views = [w if isinstance(w, BufferView) else BufferView("", w, 0, 0) for w in words]
         self.blocks = [name for name in dict.fromkeys(s.block for s in views) if name]
-        places = {name: i for i, name in enumerate(["", *self.blocks])}
-        self.which = np.array([places[s.block] for s in views], np.int64)
+        number = {name: i for i, name in enumerate(["", *self.blocks])}
+        self.which = np.array([number[s.block] for s in views], np.int64)
         self.offsets = np.array([s.offset for s in views], np.int64)
         self.jobs, self.arenas, self.count = jobs, arenas, count
         self.limits = {name: Limit(size, memory.BYTE, True) for name, size in arenas.items()}
         for s in views:
             if s.block and s.block not in arenas:
                 kind = others.get(s.block, dtype)
-                numbers = s.rows * s.columns * (dtype.itemsize if kind == memory.BYTE else 1)  # another pass's arena
+                numbers = s.rows * s.columns * (dtype.itemsize if kind == memory.BYTE else 1)  # another list's arena
                 end = s.offset // kind.itemsize + numbers
                 before = self.limits.get(s.block, Limit(0, kind, s.block in written))
                 self.limits[s.block] = before._replace(numbers=max(end, before.numbers))
         self.plan = self._plan()
 
     def _plan(self) -> np.ndarray:
-        """The limits of the blocks, in their order, and the words, as `place` reads them."""
+        """Return the limits of the blocks, in their order, and the words, as `place` reads them."""
         limits = np.array([self.limits[name].words() for name in self.blocks], np.int64)
         return np.concatenate([limits.reshape(-1), np.stack([self.which, self.offsets], 1).reshape(-1)])
 
     def bound(
-        self, blocks: Mapping[str, np.ndarray], room: Mapping[str, int], size: int, rest: Sequence[str]
+        self, blocks: Mapping[str, np.ndarray], parts: Mapping[str, int], size: int, rest: Sequence[str]
     ) -> CommandList:
-        """This pass with some of its blocks in place for good, and all else given, in order, to `run_on`.
+        """Return this list with some blocks bound for good. `run_on` is given the joint block, then the rest.
 
-        Whoever runs it keeps `blocks` alive. room: those that will be parts of one block, the first that is given, so
-        many bytes from its beginning; size: its bytes in all. rest: the others.
+        blocks: bound now; the caller keeps them alive. parts: blocks that are parts of the joint block, by their
+        offsets in bytes. size: the bytes of the joint block. rest: the other blocks, in their order.
         """
         for name, array in blocks.items():
             self.limits[name].fitting(name, array)
-        places = [0, *(address(blocks[name]) if name in blocks else room.get(name, 0) for name in self.blocks)]
-        number = dict.fromkeys(blocks, 0) | dict.fromkeys(room, 1) | {name: i for i, name in enumerate(rest, 2)}
+        starts = [0, *(address(blocks[name]) if name in blocks else parts.get(name, 0) for name in self.blocks)]
+        number = dict.fromkeys(blocks, 0) | dict.fromkeys(parts, 1) | {name: i for i, name in enumerate(rest, 2)}
         other = copy.copy(self)
-        other.blocks = ["room", *rest]
+        other.blocks = ["joint block", *rest]
         other.which = np.array([0, *map(number.__getitem__, self.blocks)], np.int64)[self.which]
-        other.offsets = self.offsets + np.array(places, np.int64)[self.which]
-        other.limits = {name: self.limits[name] for name in rest} | {"room": Limit(size, memory.BYTE, True)}
+        other.offsets = self.offsets + np.array(starts, np.int64)[self.which]
+        other.limits = {name: self.limits[name] for name in rest} | {"joint block": Limit(size, memory.BYTE, True)}
         other.plan = other._plan()
         return other
 
     def run(self, blocks: dict[str, np.ndarray]) -> None:
-        """Run it; an arena that is not given is borrowed for as long."""
+        """Run the list. Arenas that are not given are borrowed meanwhile."""
         borrowed = {name: memory.borrow(self.arenas[name]) for name in self.blocks if name not in blocks}
         self.run_on([*map((blocks | borrowed).__getitem__, self.blocks)])
         for block in borrowed.values():
             memory.give_back(block)
 
     def run_on(self, blocks: Sequence[np.ndarray]) -> None:
-        """Run it on blocks in the order of its own. ValueError, before anything runs, for one that does not fit."""
+        """Run the list on blocks in its order. Raise ValueError, before anything runs, for one that does not fit."""
         words = np.empty(len(self.which), INT64)
         misfit = _placing()(np.fromiter(map(id, blocks), INT64, len(blocks)), self.plan, words)
         if misfit >= 0:
@@ -190,5 +190,5 @@ class CommandList:
 
 
 def array_at(block: np.ndarray, view: BufferView, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """What lies at a spot of an arena, as an array."""
+    """Return the array at a buffer view of an arena."""
     return np.ndarray(shape, dtype, block, view.offset)

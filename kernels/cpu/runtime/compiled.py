@@ -1,7 +1,7 @@
-"""Machine code of generated functions: read from the cache folder, or compiled by Numba and kept there.
+"""Machine code of generated functions: read from the cache folder, or compiled by Numba and stored there.
 
-Numba's own cache is not used: it believes whatever lies in its folder, and unpickles it. Numba asks a cache for two
-things, `load_overload` and `save_overload`; `Entry` answers them for one function from one file of ours.
+Numba's own cache is not used, because it unpickles any file in its folder. Numba calls two methods of a cache,
+`load_overload` and `save_overload`; `Entry` implements them for one function and one file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
-import numpy.ma  # noqa: F401  Numba's first call would import it, and a fork meanwhile leave its lock held
+import numpy.ma  # noqa: F401  Numba's first call would import it, and a fork meanwhile would leave its lock held
 
 from ...runtime import cache
 from .cache import PREFIX, version
@@ -36,7 +36,7 @@ def njit(signature: str, cache: bool = False, **options: Any) -> Callable[[Calla
 
 
 def machine_code(function: Callable) -> Any:
-    """A kernel as C would call it; its `address` is good for as long as this object is there."""
+    """Return a kernel with C's calling convention. Its `address` is valid as long as this object lives."""
     options: Any = {"error_model": "numpy"}
     code: Any
     try:
@@ -53,21 +53,21 @@ def machine_code(function: Callable) -> Any:
 
 
 class Entry:
-    """The machine code of one function in the cache folder, as Numba asks for it."""
+    """The machine code of one function in the cache folder, as Numba's cache interface."""
 
     def __init__(self, function: Callable):
         self.function = function
 
     @property
     def path(self) -> Path | None:
-        """Its file; None where there is no cache folder, or the function is of no generated module."""
+        """Return its file; None without a cache folder, or for a function outside of generated modules."""
         module, folder = self.function.__module__, cache.folder()
         if folder is None or not module.startswith(PREFIX) or version() is None:
             return None
         return folder / f"{module.removeprefix(PREFIX)}.{self.function.__name__}.{version()}.code"
 
     def load_overload(self, signature: Any, target: Any) -> Any:
-        """What Numba made when it compiled the function; None where that is not there, or not to be used."""
+        """Return the compiled function, or None if it is missing or unusable."""
         content = self.path and cache.read(self.path)
         if not content:
             return None
@@ -76,11 +76,11 @@ class Entry:
 
             target.refresh()
             return CompileResult._rebuild(target, *pickle.loads(content))
-        except Exception:  # it is what was written, but cannot be loaded here: it is compiled and written anew
+        except Exception:  # the file is intact, but cannot be loaded here: compile again
             return None
 
     def save_overload(self, signature: Any, result: Any) -> None:
-        """Keep what Numba made. Where that fails the function has been compiled all the same."""
+        """Store the compiled function. If that fails, the function can be used all the same."""
         path = self.path
         if path is None or getattr(result.library, "has_dynamic_globals", False):
             return
@@ -93,7 +93,7 @@ class Entry:
         cache.write(path, content)
 
     def flush(self) -> None:
-        """Numba's word for leaving out what is kept, before it compiles again."""
+        """Do nothing: Numba calls this before it compiles again."""
 
     cache_path = None
 

@@ -1,4 +1,4 @@
-"""What the host's vector unit is like, and so what code to generate."""
+"""The host's vector unit, for which code is generated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class VectorUnit:
     fma: bool
 
     def lanes(self, itemsize: int) -> int:
-        """How many numbers of a size in bytes one register holds."""
+        """Return how many numbers of `itemsize` bytes one register holds."""
         return self.bits // (8 * itemsize)
 
     @property
@@ -32,7 +32,7 @@ class VectorUnit:
 
 @functools.cache
 def host_features() -> dict[str, bool]:
-    """The instruction set extensions of this processor, by LLVM's names."""
+    """Return the instruction set extensions of this processor, by LLVM's names."""
     with locks.held(locks.building):
         import llvmlite.binding as binding
 
@@ -41,9 +41,9 @@ def host_features() -> dict[str, bool]:
 
 @functools.cache
 def vector_unit() -> VectorUnit:
-    """The widest vector unit that the host has, or the one that the environment asks for; read once.
+    """Return the widest vector unit of the host, or the one that the environment asks for. It is read once.
 
-    Raises ValueError where the environment asks for what is not a width, or wider than the host has.
+    Raise ValueError if the environment asks for another number, or for a wider unit than the host has.
     """
     features = host_features()
     widest = 512 if features.get("avx512f") and features.get("avx512vl") else 256 if features.get("avx2") else 128
@@ -58,11 +58,11 @@ def vector_unit() -> VectorUnit:
 
 
 def require_compiler() -> None:
-    """ValueError where Numba has been told, as by NUMBA_DISABLE_JIT=1, to compile nothing."""
-    numba = sys.modules.get("numba")  # its word counts, which may also come from a file of settings
+    """Raise ValueError if Numba is disabled, as by NUMBA_DISABLE_JIT=1."""
+    numba = sys.modules.get("numba")  # its setting counts, and may come from a file
     try:
         disabled = numba.config.DISABLE_JIT if numba else int(os.environ.get("NUMBA_DISABLE_JIT") or 0)
-    except ValueError:  # then Numba warns and goes by what is usual
+    except ValueError:  # then Numba warns and uses its default
         return
     if disabled:
         got = os.environ.get("NUMBA_DISABLE_JIT", "numba.config.DISABLE_JIT = 1")

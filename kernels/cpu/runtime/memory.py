@@ -1,12 +1,13 @@
-"""Arrays whose memory is used again.
+"""Arrays whose memory is reused.
 
-A fresh array of some megabytes costs a page fault for every 4 KiB when it is first written, which for a layer of
-middle size is as long as its arithmetic. Blocks that a layer's call is done with are kept here for the next one: those
-that nobody asks for in PERIOD seconds go back to the system, but for STAYS bytes; `release` gives back all.
+The first write to a fresh array costs a page fault for every 4 KiB. For a layer of middle size that takes as long as
+its arithmetic. So this file keeps the blocks that a layer's call no longer needs, for the next call. A block that is
+not reused for PERIOD seconds goes back to the system, unless less than ALWAYS_KEPT bytes are left; `release` gives back
+all.
 
-Threads share the unused blocks without a lock, which would take longer than the rest: a list's `append` and `pop` are
-atomic, so a block has one user at a time. What threads can do to each other is to lose a block, which the system then
-has back, or one's size in the sum of all, which is added up anew before anything is dropped for it.
+Threads share the unused blocks without a lock, which would take longer than the rest. A list's `append` and `pop` are
+atomic, so a block has one user at a time. A race can lose a block, which goes back to the system, or a block's size in
+the sum of all sizes, which is counted again before any block is dropped because of it.
 """
 
 from __future__ import annotations
@@ -25,36 +26,36 @@ import numpy as np
 from ...runtime import locks
 from ...runtime.bounded import on_release
 
-SMALLEST = 1 << 16  # bytes, under which memory comes from NumPy
-LEAST = 1 << 12  # bytes, under which it does not matter where an array begins
+SMALLEST = 1 << 16  # bytes: smaller blocks come from NumPy
+LEAST = 1 << 12  # bytes: the alignment of a smaller array does not matter
 LINE = 64  # bytes of a cache line, and of the widest vector: one that lies across two lines takes twice as long
-KEPT = 1 << 29  # bytes of unused blocks that are kept at most
-STAYS = 1 << 26  # bytes of unused blocks that are kept however long nobody asks for them
-PERIOD = 3.0  # seconds after which, and before twice as many, an unused block goes
+MOST_KEPT = 1 << 29  # bytes of unused blocks, at most
+ALWAYS_KEPT = 1 << 26  # bytes of unused blocks that stay however long they are unused
+PERIOD = 3.0  # an unused block goes back after one to two times this many seconds
 
 BYTE = np.dtype(np.uint8)
-_free: dict[int, list[tuple[np.ndarray, int]]] = {}  # with the period in which a block was given back
-_kept = 0  # bytes of them
+_free: dict[int, list[tuple[np.ndarray, int]]] = {}  # by size: each block, and the period in which it came back
+_kept = 0  # bytes of all unused blocks
 _period = 0
-_watched = locks.renewed_at_fork(globals(), "_watched", bool)  # whether a thread looks after unused blocks
+_watched = locks.renewed_at_fork(globals(), "_watched", bool)  # whether a thread drops unused blocks
 _turns = itertools.count()
-_lock = locks.renewed_at_fork(globals(), "_lock", threading.RLock)  # of who looks after them, or calls for one who does
+_lock = locks.renewed_at_fork(globals(), "_lock", threading.RLock)  # guards the dropping of blocks
 
 
-_HEAD = object.__basicsize__  # bytes of what every Python object begins with
+_HEAD = object.__basicsize__  # bytes of the head of every Python object
 
 
 def address(array: np.ndarray) -> int:
-    """Where an array's first number lies: the first field of NumPy's array struct (PyArrayObject).
+    """Return the address of an array's first number: the first field of NumPy's array struct (PyArrayObject).
 
-    `array.__array_interface__` says the same, in five times the time; a small layer's call asks twenty times.
+    `array.__array_interface__` has it, too, but takes five times as long, and a small layer's call asks twenty times.
     """
     where: int = ctypes.c_void_p.from_address(id(array) + _HEAD).value or 0
     return where
 
 
 class _Lease:
-    """A block in use; it goes back when the last array on it is gone."""
+    """A block in use. It comes back when the last array on it is gone."""
 
     __slots__ = ("block", "__array_interface__")
 
@@ -68,60 +69,60 @@ class _Lease:
 
 
 def give_back(block: np.ndarray) -> None:
-    """Keep a block for the next who asks."""
+    """Keep a block for reuse."""
     global _kept
     size = block.size
     if size < SMALLEST:
         return
-    if _kept + size > KEPT and _counted() + size > KEPT:  # begin anew: what lies here may be of sizes not in use now
+    if _kept + size > MOST_KEPT and _counted() + size > MOST_KEPT:  # their sizes may not be needed any more
         _free.clear()
         _kept = 0
-    if size <= KEPT:
+    if size <= MOST_KEPT:
         _kept += size
         _free.setdefault(size, []).append((block, _period))
-    if _kept > STAYS and not _watched:
+    if _kept > ALWAYS_KEPT and not _watched:
         _watch()
 
 
 def _counted() -> int:
-    """The bytes of all unused blocks, added up anew."""
+    """Count the bytes of all unused blocks again."""
     global _kept
     _kept = sum(size * len(blocks) for size, blocks in list(_free.items()))
     return _kept
 
 
 def _watch() -> None:
-    """Have a thread look after the unused blocks.
+    """Start the thread that drops unused blocks.
 
-    This may run in a garbage collection, anywhere: not by `threading`, whose own lock may be held there.
+    This may run in a garbage collection, anywhere, so it does not use `threading`, whose own lock may be held there.
     """
     global _watched
-    with locks.held(_lock), contextlib.suppress(RuntimeError):  # no thread can be had, as at the interpreter's end
+    with locks.held(_lock), contextlib.suppress(RuntimeError):  # no thread can be started at the interpreter's end
         if not _watched:
-            _thread.start_new_thread(_look_after, ())
+            _thread.start_new_thread(_drop_periodically, ())
             _watched = True
 
 
-def _look_after() -> None:
+def _drop_periodically() -> None:
     global _watched
     go_on = True
     while go_on:
         time.sleep(PERIOD)
         with locks.held(_lock):
             dropped = _drop_unused()
-            _watched = go_on = _counted() > STAYS
+            _watched = go_on = _counted() > ALWAYS_KEPT
         if dropped:
             _trim()
 
 
 def _drop_unused() -> bool:
-    """Let go what was given back before the period that ends now, down to STAYS bytes, large blocks first."""
+    """Drop blocks that came back before the period that ends now, down to ALWAYS_KEPT bytes, large ones first."""
     global _period
-    dropped, above = 0, _counted() - STAYS
+    dropped, above = 0, _counted() - ALWAYS_KEPT
     for size in sorted(_free, reverse=True):
         blocks = _free.get(size, [])
-        with contextlib.suppress(IndexError):  # another thread has taken the last
-            while dropped < above and blocks[0][1] < _period:  # the last given back are the first to be used
+        with contextlib.suppress(IndexError):  # another thread took the last one
+            while dropped < above and blocks[0][1] < _period:  # the oldest first
                 del blocks[0]
                 dropped += size
         if not blocks:
@@ -131,7 +132,7 @@ def _drop_unused() -> bool:
 
 
 def _trim() -> None:
-    """Ask the C library to give back to the system what it keeps itself, where it can be asked."""
+    """Ask the C library to give its own unused memory back to the system, if it has such a call."""
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
 
@@ -146,21 +147,21 @@ def release() -> None:
 
 
 def borrow(size: int) -> np.ndarray:
-    """A block of at least so many bytes, to be given back."""
+    """Return a block of at least `size` bytes, for the caller to give back."""
     global _kept
     if size < SMALLEST:
         return aligned(size)
-    room = _rounded(size)
+    rounded = _rounded(size)
     try:
-        block, _ = _free[room].pop()
+        block, _ = _free[rounded].pop()
     except (KeyError, IndexError):
-        return aligned(room)
-    _kept -= room
+        return aligned(rounded)
+    _kept -= rounded
     return block
 
 
 def aligned(size: int) -> np.ndarray:
-    """Fresh bytes that begin with a cache line; large blocks one after the other with another line of their pages."""
+    """Return fresh bytes that begin a cache line. Large blocks begin at different lines of their pages, in turn."""
     skew = 0 if size < SMALLEST else next(_turns) * 13 % 64 * LINE
     block = np.empty(size + skew + LINE, np.uint8)
     start = -address(block) % LINE + skew
@@ -168,7 +169,7 @@ def aligned(size: int) -> np.ndarray:
 
 
 def empty(shape: int | tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array of whatever numbers were there before; but for a very small one it begins with a cache line."""
+    """Return an array with arbitrary numbers. It begins a cache line, unless it is very small."""
     size = (math.prod(shape) if isinstance(shape, tuple) else shape) * dtype.itemsize
     if size < LEAST:
         return np.empty(shape, dtype)
@@ -177,7 +178,7 @@ def empty(shape: int | tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 def empty_together(shapes: tuple[tuple[int, ...], ...], dtype: np.dtype) -> list[np.ndarray]:
-    """Arrays in one block, in less time than one by one; it goes back when nothing holds any of them."""
+    """Return arrays in one block, which is faster than one by one. It comes back when nothing holds any of them."""
     size, offsets = _side_by_side(shapes, dtype.itemsize)
     block = empty(size, BYTE)
     return [np.ndarray(shape, dtype, block, offset) for shape, offset in zip(shapes, offsets)]
@@ -185,19 +186,19 @@ def empty_together(shapes: tuple[tuple[int, ...], ...], dtype: np.dtype) -> list
 
 @functools.lru_cache(1024)
 def _side_by_side(shapes: tuple[tuple[int, ...], ...], itemsize: int) -> tuple[int, list[int]]:
-    """The bytes that arrays take, each from the beginning of a cache line, and where they begin."""
+    """Return the bytes of arrays that each begin a cache line, and their offsets."""
     sizes = [-(-math.prod(shape) * itemsize // LINE) * LINE for shape in shapes]
     return sum(sizes), [0, *itertools.accumulate(sizes[:-1])]
 
 
 def _rounded(size: int) -> int:
-    """A size with three more binary digits after the first, at least as large: so that like sizes share blocks."""
+    """Return a size rounded up to four binary digits, so that similar sizes share blocks."""
     grain = 1 << max(size.bit_length() - 4, 0)
     return -(-size // grain) * grain
 
 
 def zeros(shape: int | tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array of zeros."""
+    """Return an array of zeros."""
     array = empty(shape, dtype)
     array.fill(0)
     return array

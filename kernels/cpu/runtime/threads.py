@@ -1,11 +1,12 @@
-"""The team of threads that runs kernels together.
+"""The thread team: the threads that run a command list together.
 
-A list of jobs, each a kernel with its arguments, is handed to the whole team; all take their share of a job and meet
-before the next. Between lists the members look out for the next one for about a millisecond, at the price of a core,
-and then sleep: a thread that sleeps takes as long to wake as a small layer takes to run.
+The team is handed a whole list of jobs, each a kernel with its arguments. All threads take their share of a job and
+wait at a barrier before the next one. The caller has rank 0; the workers have the ranks from 1 on. Between lists the
+workers look for the next one for about a millisecond, which costs a core, and then sleep: waking a thread takes as long
+as running a small layer.
 
-A list is announced, run and waited for within one native call, and the members live in native code as long as the
-team does. So no interrupt can come between two of these steps, and nothing waits for Python's interpreter lock.
+One native call announces a list, runs it and waits for it, and the workers stay in native code as long as the team
+lives. So no interrupt can come between two of these steps, and nothing waits for Python's interpreter lock.
 """
 
 from __future__ import annotations
@@ -25,66 +26,70 @@ import numpy as np
 from ...runtime import locks
 
 VARIABLE = "TINYGRAD_RNN_THREADS"
-QUOTA = "/sys/fs/cgroup/cpu.max"  # where Linux tells a container its share of the cores' time
-PATIENCE = 60_000  # looks for new work before a member sleeps: about 1 ms
-WORTH = 1.5e6  # flops a list of jobs must have for the team to be worth its meetings, about 20 us of one core
-WORTH_WAKING = 2e7  # ... and to be worth waking those who sleep
+QUOTA = "/sys/fs/cgroup/cpu.max"  # here Linux tells a container its share of the cores' time
+PATIENCE = 60_000  # looks for new work before a worker sleeps: about 1 ms
+WORTH_SHARING = 1.5e6  # flops of a list that is worth the barriers of several threads: about 20 us of one core
+WORTH_WAKING = 2e7  # flops of a list that is worth waking workers
 
-# Words that the team shares, each in a cache line of its own (8 words). MEMBERS: of each member a line with the core
-# on which it ran last, whether it sleeps, and its bell.
-CALLS, JOBS, MEETING, DONE, BUSY, MEMBERS = 0, 8, 16, 24, 32, 40
+# Words that the team shares, each in a cache line of its own (8 words). RANKS: a line for each rank, with the core
+# on which the worker ran last, whether it sleeps, and its bell.
+CALLS, JOBS, BARRIER, DONE, BUSY, RANKS = 0, 8, 16, 24, 32, 40
 CORE, ASLEEP, BELL = 0, 1, 2
 
-ALONE = -1  # what `lead` returns where the team is at work for another thread, or dismissed
+UNAVAILABLE = -1  # `lead` returns it if the team works for another thread, or was dismissed
 
-TEXT = f'''"""Generated: how a team of threads runs lists of jobs."""
+TEXT = f'''"""Generated: how a thread team runs lists of jobs."""
 
 from tinygrad_rnn.kernels.cpu.runtime.compiled import njit
-from tinygrad_rnn.kernels.cpu.codegen.native import call, core, count_up, look, meet, publish, relax, ring_bell, swap
-from tinygrad_rnn.kernels.cpu.codegen.native import wait_for_bell, word
+from tinygrad_rnn.kernels.cpu.codegen.native import barrier, call, core, count_up, look, publish, relax, ring_bell
+from tinygrad_rnn.kernels.cpu.codegen.native import swap, wait_for_bell, word
 
 
 @njit("void(intp, intp, intp, intp)", cache=True, nogil=True, error_model="numpy")
 def perform(team, jobs, thread, threads):
-    """jobs: their number, then for each the address of its kernel and how far behind jobs its arguments lie."""
+    """Run a thread's share of each job, with a barrier between jobs.
+
+    jobs: the number of jobs, then for each the address of its kernel and the distance from `jobs` to its arguments.
+    """
     n = word(jobs, 0)
     for k in range(n):
         call(word(jobs, 1 + 2 * k), jobs + word(jobs, 2 + 2 * k), thread, threads)
         if k + 1 < n:
-            meet(team + 8 * {MEETING}, threads)
+            barrier(team + 8 * {BARRIER}, threads)
 
 
 @njit("void(intp, intp)", cache=True, nogil=True, error_model="numpy")
 def wake(team, threads):
-    """Ring for those of the first `threads` members who sleep. Who takes the flag down rings: each is rung once."""
-    for i in range(1, threads):
-        member = team + 8 * ({MEMBERS} + 8 * i)
-        if look(member + 8 * {ASLEEP}) and swap(member + 8 * {ASLEEP}, 0):
-            ring_bell(word(member, {BELL}))
+    """Wake the sleeping workers of the ranks below `threads`. Only the thread that clears a flag rings its bell."""
+    for rank in range(1, threads):
+        own = team + 8 * ({RANKS} + 8 * rank)
+        if look(own + 8 * {ASLEEP}) and swap(own + 8 * {ASLEEP}, 0):
+            ring_bell(word(own, {BELL}))
 
 
 @njit("intp(intp, intp)", cache=True, nogil=True, error_model="numpy")
 def sleepers(team, threads):
-    """How many of the first `threads` members sleep."""
+    """Return how many workers of the ranks below `threads` sleep."""
     count = 0
-    for i in range(1, threads):
-        count += look(team + 8 * ({MEMBERS} + 8 * i + {ASLEEP}))
+    for rank in range(1, threads):
+        count += look(team + 8 * ({RANKS} + 8 * rank + {ASLEEP}))
     return count
 
 
 @njit("intp(intp, intp, intp)", cache=True, nogil=True, error_model="numpy")
 def lead(team, jobs, threads):
-    """Run jobs on the caller and the first members: announce them, take part, wait for the others.
+    """Run jobs on the caller and the workers of the ranks below `threads`: announce, take part, wait.
 
-    Returns a member that was on the caller's core, or 0; {ALONE}, with nothing done, where the team cannot take part.
+    Return the rank of a worker that was on the caller's core, or 0. Return {UNAVAILABLE}, with nothing done, if the
+    team cannot take part.
     """
     if swap(team + 8 * {BUSY}, 1):
-        return {ALONE}
+        return {UNAVAILABLE}
     calls = look(team + 8 * {CALLS})
     if calls < 0:
         publish(team + 8 * {BUSY}, 0)
-        return {ALONE}
-    publish(team + 8 * {MEETING}, 0)
+        return {UNAVAILABLE}
+    publish(team + 8 * {BARRIER}, 0)
     publish(team + 8 * {DONE}, 0)
     publish(team + 8 * {JOBS}, jobs)
     publish(team + 8 * {CALLS}, (calls // 1024 + 1) * 1024 + threads)
@@ -94,17 +99,17 @@ def lead(team, jobs, threads):
     while look(team + 8 * {DONE}) < threads - 1:
         relax(spins)
         spins += 1
-    for i in range(1, threads):
-        if here >= 0 and crowded == 0 and look(team + 8 * ({MEMBERS} + 8 * i + {CORE})) == here:
-            crowded = i
+    for rank in range(1, threads):
+        if here >= 0 and crowded == 0 and look(team + 8 * ({RANKS} + 8 * rank + {CORE})) == here:
+            crowded = rank
     publish(team + 8 * {BUSY}, 0)
     return crowded
 
 
 @njit("void(intp, intp, intp)", cache=True, nogil=True, error_model="numpy")
 def serve(team, thread, patience):
-    """The life of a member: run what is announced, and sleep where for long nothing is; until the team is dismissed."""
-    member, idle, seen = team + 8 * ({MEMBERS} + 8 * thread), 0, 0
+    """Run every announced list, and sleep after `patience` looks without one, until the team is dismissed."""
+    own, idle, seen = team + 8 * ({RANKS} + 8 * thread), 0, 0
     while True:
         now = look(team + 8 * {CALLS})
         if now < 0:
@@ -114,23 +119,24 @@ def serve(team, thread, patience):
             if thread < threads:
                 idle = 0
                 perform(team, look(team + 8 * {JOBS}), thread, threads)
-                publish(member + 8 * {CORE}, core())
+                publish(own + 8 * {CORE}, core())
                 count_up(team + 8 * {DONE})
         elif idle < patience:
             relax(0)
             idle += 1
         else:
-            # Raise the flag before the second look, so that no announcement is lost: who announces looks at the
-            # flag afterwards. If the flag is down by now, somebody rings, and the bell must be waited for.
-            publish(member + 8 * {ASLEEP}, 1)
-            if look(team + 8 * {CALLS}) == seen or swap(member + 8 * {ASLEEP}, 0) == 0:
-                wait_for_bell(word(member, {BELL}))
+            # An announcement between the last look and the sleep would be lost. So set the flag before one more look:
+            # the announcing thread looks at the flag after it announces. If the flag is cleared by now, that thread
+            # rings, and this one must wait for the bell.
+            publish(own + 8 * {ASLEEP}, 1)
+            if look(team + 8 * {CALLS}) == seen or swap(own + 8 * {ASLEEP}, 0) == 0:
+                wait_for_bell(word(own, {BELL}))
             idle = 0
 
 
 @njit("void(intp, intp)", cache=True, nogil=True, error_model="numpy")
 def dismiss(team, size):
-    """Have the members end, once the team has done its work."""
+    """End the workers, after the list that they run."""
     while swap(team + 8 * {BUSY}, 1):
         relax(1 << 30)
     publish(team + 8 * {CALLS}, -1)
@@ -141,88 +147,88 @@ def dismiss(team, size):
 
 @functools.cache
 def _code() -> ModuleType:
-    from . import cache  # what asks for a number of threads only is not to load Numba
+    from . import cache  # imports Numba, which a question for the number of threads does not need
 
     return cache.load("team", TEXT)
 
 
 def _bell() -> int:
-    """Return a lock of Python's that is locked, by its address. It is never freed: a few bytes for each member."""
+    """Return the address of one of Python's locks, locked. It is never freed: a few bytes for each worker."""
     api = ctypes.pythonapi
     api.PyThread_allocate_lock.restype = ctypes.c_void_p
     api.PyThread_acquire_lock.argtypes = ctypes.c_void_p, ctypes.c_int
     bell = api.PyThread_allocate_lock()
     if not bell:
-        raise MemoryError("a lock for a thread could not be made")
+        raise MemoryError("a lock for a thread could not be allocated")
     api.PyThread_acquire_lock(bell, 1)
     return int(bell)
 
 
 class _Team:
-    """The calling thread, whoever it is at the time, and size - 1 threads that wait for work."""
+    """The calling thread, whichever it is, and size - 1 workers."""
 
     def __init__(self, size: int):
         from .memory import aligned
 
         self.code = _code()
-        self.words = aligned((MEMBERS + 8 * size) * 8).view(np.int64)
+        self.words = aligned((RANKS + 8 * size) * 8).view(np.int64)
         self.words[:] = 0
-        self.words[MEMBERS + CORE :: 8] = -1
+        self.words[RANKS + CORE :: 8] = -1
         self.at = self.words.ctypes.data
         self.size = size
-        for i in range(1, size):
-            self.words[MEMBERS + 8 * i + BELL] = _bell()
-        # A thread holds the team, and so the words that it looks at, as long as it runs.
-        start = lambda i: threading.Thread(target=self._member, args=(i,), name=f"tinygrad_rnn_{i}", daemon=True)
-        self.members = [start(i) for i in range(1, size)]
-        for member in self.members:
-            member.start()
+        for rank in range(1, size):
+            self.words[RANKS + 8 * rank + BELL] = _bell()
+        # A worker reads the team's words as long as it runs, so it holds the team.
+        start = lambda i: threading.Thread(target=self._serve, args=(i,), name=f"tinygrad_rnn_{i}", daemon=True)
+        self.workers = [start(rank) for rank in range(1, size)]
+        for worker in self.workers:
+            worker.start()
 
-    def _member(self, i: int) -> None:
-        self.code.serve(self.at, i, PATIENCE)
+    def _serve(self, rank: int) -> None:
+        self.code.serve(self.at, rank, PATIENCE)
 
     def lead(self, jobs: int, threads: int) -> bool:
-        """Run jobs on some of the members; False where they are at work for another or dismissed."""
+        """Run jobs on `threads` threads. Return False, with nothing done, if the team is not available."""
         crowded = self.code.lead(self.at, jobs, threads)
         if crowded > 0:
-            _move_away(self.members[crowded - 1], int(self.words[MEMBERS + 8 * crowded + CORE]))
-        return bool(crowded != ALONE)
+            _move_away(self.workers[crowded - 1], int(self.words[RANKS + 8 * crowded + CORE]))
+        return bool(crowded != UNAVAILABLE)
 
     def sleepers(self, threads: int) -> int:
-        """How many of the first so many sleep."""
+        """Return how many workers of the ranks below `threads` sleep."""
         return int(self.code.sleepers(self.at, threads))
 
     def wake(self, threads: int) -> None:
-        """Have those of the first so many who sleep look out for work."""
+        """Wake the sleeping workers of the ranks below `threads`, so that they look for work."""
         self.code.wake(self.at, threads)
 
     def dismiss(self) -> None:
-        """Have the members end."""
+        """End the workers."""
         self.code.dismiss(self.at, self.size)
 
 
-def _move_away(member: threading.Thread, core: int) -> None:
-    """Have a member go from the caller's core to another, if there is one.
+def _move_away(worker: threading.Thread, core: int) -> None:
+    """Move a worker from the caller's core to another one, if there is one.
 
-    Left alone they would stay together for tens of milliseconds, at half the speed: they wait for each other in turn,
-    and a scheduler does not move who has just run.
+    The scheduler would leave both on one core for tens of milliseconds, at half the speed: they wait for each other in
+    turn, and a scheduler does not move a thread that has just run.
     """
     cores = os.sched_getaffinity(0)
-    if cores - {core} and member.native_id is not None:
-        with contextlib.suppress(OSError):  # it may have ended
-            os.sched_setaffinity(member.native_id, cores - {core})
-            os.sched_setaffinity(member.native_id, cores)
+    if cores - {core} and worker.native_id is not None:
+        with contextlib.suppress(OSError):  # the thread may have ended
+            os.sched_setaffinity(worker.native_id, cores - {core})
+            os.sched_setaffinity(worker.native_id, cores)
 
 
 _team: _Team | None = None
 _count = 0
-_ended = False  # at the interpreter's end there is no team, and none is made
+_ended = False  # at the interpreter's end there is no team, and no thread can be started
 _lock = locks.renewed_at_fork(globals(), "_lock", threading.Lock)
 
 
 @functools.cache
 def usable_cores() -> int:
-    """How many cores this process may use: those that it may run on, but no more than a container's share of time."""
+    """Return how many cores this process may use, and no more than a container's share of time."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path(QUOTA).read_text(encoding="ascii").split()
@@ -232,7 +238,7 @@ def usable_cores() -> int:
 
 
 def get_num_threads() -> int:
-    """How many threads the kernels use."""
+    """Return the number of threads that the kernels use."""
     global _count
     if not _count:
         wanted = os.environ.get(VARIABLE) or str(usable_cores())
@@ -243,7 +249,7 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(count: int) -> None:
-    """Use so many threads in the kernels; results do not depend on it, to the last bit."""
+    """Use `count` threads in the kernels. Results do not depend on it, to the last bit."""
     global _count
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count < 1024:
         raise ValueError(f"set_num_threads: expected a whole number from 1 to 1023, got {count!r}")
@@ -251,7 +257,7 @@ def set_num_threads(count: int) -> None:
 
 
 def _current_team() -> _Team | None:
-    """The team of as many threads as are wanted; None at the interpreter's end, when no thread can be started."""
+    """Return the team of the current size; None at the interpreter's end, when no thread can be started."""
     global _team
     team = _team
     if team is not None and team.size == _count:
@@ -266,11 +272,12 @@ def _current_team() -> _Team | None:
 
 
 def wanted_threads(flops: float) -> int:
-    """How many threads some work is worth. Those who sleep are woken for the next where they are not for this.
+    """Return the number of threads that some work is worth, never more than there are cores.
 
-    Never more than there are cores: they would only wait for each other.
+    More threads than cores would only wait for each other. Work that is not worth waking workers runs on one thread and
+    wakes them for the work after it.
     """
-    if flops < WORTH:
+    if flops < WORTH_SHARING:
         return 1
     count = min(get_num_threads(), usable_cores())
     if count == 1:
@@ -284,10 +291,9 @@ def wanted_threads(flops: float) -> int:
 
 
 def run(jobs: int, threads: int) -> None:
-    """Run the list of jobs at an address on so many threads.
+    """Run the list of jobs at an address on `threads` threads.
 
-    Where the team is at work for another Python thread, or there is none, this one runs them alone: results are the
-    same.
+    If the team works for another Python thread, or there is none, the caller runs all jobs: results are the same.
     """
     if threads > 1:
         team = _current_team()
@@ -298,7 +304,7 @@ def run(jobs: int, threads: int) -> None:
 
 @atexit.register
 def _end() -> None:
-    """Dismiss the team while its members can still end."""
+    """Dismiss the team while its threads can still end."""
     global _team, _ended
     with locks.held(_lock):
         team, _team, _ended = _team, None, True

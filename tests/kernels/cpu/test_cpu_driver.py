@@ -124,9 +124,9 @@ def test_the_result_does_not_depend_on_the_threads(name, thread_count, monkeypat
     monkeypatch.setattr(threads, "wanted_threads", lambda flops: threads.get_num_threads())
     case = example(name, 6, 11, 5, 40, lengths=np.arange(11) % 7)
     found = []
-    for count, members in ((1, 1), (2, 1), (2, 2), (5, 1), (5, 5), (4, 2)):  # threads, and how many share a row's units
+    for count, size in ((1, 1), (2, 1), (2, 2), (5, 1), (5, 5), (4, 2)):  # threads, and how many share a row's units
         thread_count(count)
-        monkeypatch.setattr(record._Layer, "members", lambda *_, members=members: members)
+        monkeypatch.setattr(record._Layer, "group_size", lambda *_, size=size: size)
         for recorded in (record.build_forward, record.build_backward):
             recorded.cache_clear()
         found.append(everything(driver, *case))

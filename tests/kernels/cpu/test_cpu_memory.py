@@ -33,7 +33,7 @@ def test_arrays_begin_with_a_cache_line():
 
 
 def test_what_is_kept_has_a_bound(monkeypatch):
-    monkeypatch.setattr(memory, "KEPT", 1 << 21)
+    monkeypatch.setattr(memory, "MOST_KEPT", 1 << 21)
     for rows in (1, 2, 3, 5, 7, 9, 30):
         array = memory.empty((rows, memory.SMALLEST), F4)
         del array

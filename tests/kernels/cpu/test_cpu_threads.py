@@ -81,18 +81,18 @@ def test_a_member_on_the_callers_core_is_moved():
     try:
         for _ in range(50):  # the system may move the caller before the product begins: nothing is to be done then
             os.sched_setaffinity(0, one)
-            os.sched_setaffinity(team.members[0].native_id, one)
+            os.sched_setaffinity(team.workers[0].native_id, one)
             time.sleep(0.05)
             os.sched_setaffinity(0, everywhere)
             dense.matmul(A, A.T)
-            moved = os.sched_getaffinity(team.members[0].native_id) == everywhere
+            moved = os.sched_getaffinity(team.workers[0].native_id) == everywhere
             if moved:
                 break
         assert moved
     finally:
         os.sched_setaffinity(0, everywhere)
     dense.matmul(A, A.T)
-    assert team.words[threads.MEMBERS + 8 + threads.CORE] in everywhere
+    assert team.words[threads.RANKS + 8 + threads.CORE] in everywhere
 
 
 def test_a_containers_share_of_time_counts(monkeypatch, tmp_path):

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from cuda_examples import TOLERANCE, agree, everything, mapped
-from cuda_shim import needs_compiler, on_the_host, forced
+from cuda_shim import forced, needs_compiler, on_the_host
 from sequences import random_sequence, some_lengths
 
 import tinygrad_rnn as tg
