@@ -12,6 +12,7 @@ threads nor on the element's position.
 from __future__ import annotations
 
 import functools
+import textwrap
 from dataclasses import dataclass
 
 from ..runtime import cache
@@ -129,18 +130,13 @@ def strip(a, packed, rows, panels, part, start, out, N, edge):
             if start:
                 begin, begin_row = edge, {width}
         {row choice}
-        a_rows = (at, a_row, a_column)
         if columns <= {narrow}:  # the vectors of a last panel of a few columns, one by one
             for c in range(0, columns, {lanes}):
-                b, offset = (panel + c * {size}, {width}, next_panel), c * {size}
-                first = (begin + offset if start else 0, begin_row)
-                tile({bits}, {lanes}, "{row shapes}", 1, some, 1, a_rows, b, depth, first, (to + offset, to_row))
+{narrow tile}
         elif columns <= {middle}:
-            b, first = (panel, {width}, next_panel), (begin if start else 0, begin_row)
-            tile({bits}, {lanes}, "{row shapes}", 3, some, 1, a_rows, b, depth, first, (to, to_row))
+{middle tile}
         else:
-            b, first = (panel, {width}, next_panel), (begin if start else 0, begin_row)
-            tile({bits}, {lanes}, "{shapes}", {panel vectors}, some, span, a_rows, b, depth, first, (to, to_row))
+{full tile}
         if columns < {width}:
             for i in range(some):
                 move_row(edge + i * {width * size}, place + i * out_row * {size}, columns)
@@ -219,15 +215,26 @@ class Products:
     column_sums: Kernel
 
 
+def _tile_call(bits: int, lanes: int, shapes: str, vectors: int, span: str, offset: str, indent: int) -> str:
+    """Return lines of `strip` that run a tile, at an offset in bytes from the first column."""
+    sizes, width = f'{bits}, {lanes}, "{shapes}", {vectors}', lanes * PANEL_VECTORS
+    a_and_b = f"some, {span}, (at, a_row, a_column), (panel{offset}, {width}, next_panel), depth"
+    with_start, without = (
+        f"tile({sizes}, {n}, {a_and_b}, (begin{offset}, begin_row), (to{offset}, to_row))" for n in (1, 0)
+    )
+    return textwrap.indent(f"if start:\n    {with_start}\nelse:\n    {without}", " " * indent)
+
+
 @functools.cache
 def products(unit: VectorUnit, bits: int) -> Products:
     """Return the kernels for a vector unit and float32 or float64."""
     lanes, size = unit.lanes(bits // 8), bits // 8
     width = lanes * PANEL_VECTORS
-    sums = f'tile({bits}, {lanes}, "1x1", VECTORS, 1, 1, (ones, 0, 0), (at, columns, 0), rows, (0, 0), (to, 0))'
+    sums = f'tile({bits}, {lanes}, "1x1", VECTORS, 0, 1, 1, (ones, 0, 0), (at, columns, 0), rows, (0, 0), (to, 0))'
     pair, triple = "UniTuple(intp, 2)", "UniTuple(intp, 3)"
     strip_words = [triple, "intp", pair, "UniTuple(intp, 4)", pair, pair, pair, "intp", "intp"]
-    rows = tile_rows(unit, PANEL_VECTORS)
+    rows, rows_alone = tile_rows(unit, PANEL_VECTORS), tile_shapes(unit, PANEL_VECTORS, spans=False)
+    call = functools.partial(_tile_call, bits, lanes)
     numbers = {
         "unit": unit.name, "bits": bits, "lanes": lanes, "size": size, "width": width, "width * size": width * size,
         "edge": max(AT_ONCE, rows * width) * size, "rows": rows, "depth": DEPTH, "at once": AT_ONCE,
@@ -236,8 +243,10 @@ def products(unit: VectorUnit, bits: int) -> Products:
         "wide sum": sums.replace("VECTORS", str(PANEL_VECTORS)), "sum": sums.replace("VECTORS", "1"),
         "span of rows": span_choice(unit, PANEL_VECTORS, "rows", "(full - p)"),
         "span of part": span_choice(unit, PANEL_VECTORS, "last - first", "(full - p)"),
-        "row choice": row_choice(unit, PANEL_VECTORS), "row shapes": tile_shapes(unit, PANEL_VECTORS, spans=False),
-        "shapes": tile_shapes(unit, PANEL_VECTORS), "middle": 3 * lanes, "narrow": 2 * lanes,
+        "row choice": row_choice(unit, PANEL_VECTORS),
+        "narrow": 2 * lanes, "narrow tile": call(rows_alone, 1, "1", f" + c * {size}", 16),
+        "middle": 3 * lanes, "middle tile": call(rows_alone, 3, "1", "", 12),
+        "full tile": call(tile_shapes(unit, PANEL_VECTORS), PANEL_VECTORS, "span", "", 12),
     }  # fmt: skip
     text = cache.filled(TEMPLATE, numbers) + packing_text(bits, lanes)
     module = cache.load(f"product_{unit.name}_f{bits}", text)

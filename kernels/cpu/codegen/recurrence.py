@@ -161,7 +161,7 @@ class _Text:
 
     def tile(self, tile: TileLayout, shapes: str) -> str:
         """Return the line that computes a product's tile."""
-        sizes = f'{self.bits}, {self.lanes}, "{shapes}", {tile.width // self.lanes}, some, span'
+        sizes = f'{self.bits}, {self.lanes}, "{shapes}", {tile.width // self.lanes}, 0, some, span'
         matrices = f"{tile.panels}_a, {tile.panels}_b, {tile.depth}, (0, 0), {tile.panels}_out"
         return f"tile({sizes}, {matrices})"
 

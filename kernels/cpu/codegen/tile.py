@@ -68,6 +68,7 @@ def tile(
     lanes: Any,
     shapes: Any,
     vectors: Any,
+    starts: Any,
     rows: Any,
     span: Any,
     a: Any,
@@ -76,23 +77,23 @@ def tile(
     start: Any,
     out: Any,
 ) -> Any:
-    """out[r, :] = start[r, :] + sum over k < length of A[r, k] panel[k, :], r < rows.
+    """out[r, :] = (start[r, :] if starts) + sum over k < length of A[r, k] panel[k, :], r < rows.
 
-    bits, lanes, shapes, vectors: literals. shapes: see `tile_shapes`; it has rows x span. The matrices are views, an
-    address and distances in numbers:
+    bits, lanes, shapes, vectors, starts: literals. shapes: see `tile_shapes`; rows x span is one of them. The matrices
+    are views, an address and distances in numbers:
     a:     (address, row, step): A[r, k] lies at r * row + k * step
     panel: (address, step, next): `span` panels [length, vectors * lanes], read as one matrix: the panels stand side by
            side, `next` apart, their rows `step` apart
-    start, out: (address, row): rows of span * vectors * lanes numbers; start may have the address 0: zeros
+    start, out: (address, row): rows of span * vectors * lanes numbers
     """
-    literals = (bits, lanes, shapes, vectors)
+    literals = (bits, lanes, shapes, vectors, starts)
     require_literals(literals)
-    nbits, nlanes, text, nvectors = (literal.literal_value for literal in literals)
+    nbits, nlanes, text, nvectors, started = (literal.literal_value for literal in literals)
     signature = types.void(*literals, types.intp, types.intp, a, panel, types.intp, start, out)
     choices = [tuple(map(int, shape.split("x"))) for shape in text.split()]
 
     def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
-        rows, span, a, panel, length, start, out = args[4:]
+        rows, span, a, panel, length, start, out = args[5:]
         unpacked = [cgutils.unpack_tuple(builder, view) for view in (a, panel, start, out)]
         v, word = Vectors(builder, nbits, nlanes), ir.IntType(64)
         end = builder.append_basic_block("tiles_end")
@@ -101,7 +102,7 @@ def tile(
             block = builder.append_basic_block(f"tile_{nrows}x{nspan}")
             chosen.add_case(word(8 * nrows + nspan), block)
             builder.position_at_end(block)
-            _emit_tile(v, nrows, nvectors, nspan, length, *unpacked)
+            _emit_tile(v, nrows, nvectors, nspan, started, length, *unpacked)
             builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
@@ -110,7 +111,7 @@ def tile(
 
 
 def _emit_tile(
-    v: Vectors, rows: int, vectors: int, span: int, length: Any, a: Any, panel: Any, start: Any, out: Any
+    v: Vectors, rows: int, vectors: int, span: int, started: int, length: Any, a: Any, panel: Any, start: Any, out: Any
 ) -> None:
     """Emit a tile of `rows` rows and `span` panels: the sums stay in registers along the whole of `length`."""
     builder, size, word, wide = v.builder, v.bits // 8, ir.IntType(64), vectors * span
@@ -122,28 +123,18 @@ def _emit_tile(
     row_of_a = [moved(a, builder.mul(a_row, word(r))) for r in range(rows)]
     panels = [moved(panel, builder.mul(next_panel, word(q))) for q in range(span)]
 
-    fresh = builder.block
-    started, body, after = (builder.append_basic_block(name) for name in ("start", "tile", "tiled"))
-    has_start = builder.icmp_signed("!=", start, word(0))
-    some = builder.icmp_signed(">", length, word(0))
-    begin = builder.append_basic_block("begin")
-    builder.cbranch(has_start, started, begin)
-    builder.position_at_end(started)
-    given = [builder.load(place(start, start_row, r, j), align=size) for r, j in positions]
-    builder.branch(begin)
-    builder.position_at_end(begin)
-    firsts = [builder.phi(v.type) for _ in positions]
-    for first, number in zip(firsts, given):
-        first.add_incoming(v.constant(0.0), fresh)
-        first.add_incoming(number, started)
-    builder.cbranch(some, body, after)
+    before, zero = builder.block, v.constant(0.0)
+    first_of = lambda r, j: builder.load(place(start, start_row, r, j), align=size) if started else zero
+    firsts = [first_of(r, j) for r, j in positions]
+    body, after = builder.append_basic_block("tile"), builder.append_basic_block("tiled")
+    builder.cbranch(builder.icmp_signed(">", length, word(0)), body, after)
 
     builder.position_at_end(body)
     k = builder.phi(word)
-    k.add_incoming(word(0), begin)
+    k.add_incoming(word(0), before)
     totals = [builder.phi(v.type) for _ in positions]
     for total, first in zip(totals, firsts):
-        total.add_incoming(first, begin)
+        total.add_incoming(first, before)
     line = builder.mul(k, panel_step)
     columns = [
         builder.load(at(base, builder.add(line, word(j * v.lanes)), v.type), align=size)
@@ -162,7 +153,7 @@ def _emit_tile(
     builder.position_at_end(after)
     results = [builder.phi(v.type) for _ in positions]
     for result, first, new in zip(results, firsts, sums):
-        result.add_incoming(first, begin)
+        result.add_incoming(first, before)
         result.add_incoming(new, body)
     for (r, j), result in zip(positions, results):
         builder.store(result, place(out, out_row, r, j), align=size)
