@@ -26,7 +26,7 @@ from ..cells import Cell
 from ..cells.trace import trace
 from ..kernels import driver_for, driver_like, is_together
 from ..kernels import infer as infer_by_kernel
-from ..kernels.driver import Driver, Results
+from ..kernels.driver import Driver
 from ..kernels.ir.program import Step
 from ..kernels.ir.sequence_args import WEIGHT_NAMES, SequenceArgs, check
 from ..kernels.recompute import Recompute
@@ -108,8 +108,6 @@ class _Calls:
 
     def sequences(self, x: Any, arrays: Sequence[Any]) -> list[SequenceArgs]:
         """Return the arguments of each sequence. In a stack only the first one has an x."""
-        if len(self.each) == 1:
-            return [self.each[0].sequence((x, *arrays))]
         own = _cut(arrays, len(self.each))
         xs = [x if i == 0 or not self.stacked else None for i in range(len(own))]
         return [call.sequence((x, *rest)) for call, x, rest in zip(self.each, xs, own)]
@@ -123,30 +121,30 @@ def _cut(values: Any, count: int) -> list[Any]:
 
 def _forward(calls: _Calls, x: Any, *arrays: Any) -> tuple[Any, ...]:
     """Run the driver and leave a `_Context` in `calls`."""
+    if len(calls.each) > 1:
+        return _forward_together(calls, x, arrays)
+    call = calls.each[0]
+    sequence = call.sequence((x, *arrays))
+    driver, keep = driver_for(call.step, sequence), calls.keep or call.every_state
+    if calls.keep and 0 < call.recompute_every < len(sequence.x):
+        driver, keep = Recompute(driver, call.recompute_every), call.every_state
+    outputs, final, saved = driver.forward(call.step, sequence, keep)
+    calls.context = _Context(driver, [sequence], [saved])
+    return call.results(outputs, final)
+
+
+def _forward_together(calls: _Calls, x: Any, arrays: Sequence[Any]) -> tuple[Any, ...]:
     sequences = calls.sequences(x, arrays)
-    driver: Driver = driver_for(calls.step, sequences[0])
-    if len(sequences) == 1:
-        call, sequence = calls.each[0], sequences[0]
-        keep = calls.keep or call.every_state
-        if calls.keep and 0 < call.recompute_every < len(sequence.x):
-            driver, keep = Recompute(driver, call.recompute_every), call.every_state
-        found = [driver.forward(call.step, sequence, keep)]
-    else:
-        found = _forward_together(driver, calls, sequences)
-    calls.context = _Context(driver, sequences, [saved for _, _, saved in found])
-    results = list[Any]()
-    for call, (outputs, final, _) in zip(calls.each, found):
-        results += call.results(outputs, final)
-    return tuple(results)
-
-
-def _forward_together(driver: Driver, calls: _Calls, sequences: list[SequenceArgs]) -> list[Results]:
+    driver = driver_for(calls.step, sequences[0])
     assert is_together(driver)
     for before, sequence in itertools.pairwise(sequences):
         below = (*sequences[0].x.shape[:2], before.initial[0].shape[-1])
         check(calls.step, sequence, below if calls.stacked else None)
     forward = driver.forward_stack if calls.stacked else driver.forward_directions
-    return forward(calls.step, sequences, calls.keep or calls.each[0].every_state)
+    found = forward(calls.step, sequences, calls.keep or calls.each[0].every_state)
+    calls.context = _Context(driver, sequences, [saved for _, _, saved in found])
+    results = [call.results(outputs, final) for call, (outputs, final, _) in zip(calls.each, found)]
+    return tuple(itertools.chain(*results))
 
 
 def _vjp(needs: list[bool], g: CotangentTuple, calls: _Calls, x: Any, *arrays: Any) -> list[Any]:
