@@ -1,9 +1,11 @@
 """Whatever error state the caller has chosen: the library neither raises nor warns nor computes otherwise."""
 
+import itertools
 import warnings
 
 import numpy as np
 import pytest
+from grids import spread
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
@@ -86,8 +88,10 @@ def test_losses(name):
     same_under_all_states(compute)
 
 
-@pytest.mark.parametrize("kind", [optim.SGD, optim.Adagrad, optim.RMSprop, optim.Adam, optim.AdamW])
-@pytest.mark.parametrize("layer", [nn.RNN, nn.LSTM, nn.GRU])
+RULES, LAYERS = [optim.SGD, optim.Adagrad, optim.RMSprop, optim.Adam, optim.AdamW], [nn.RNN, nn.LSTM, nn.GRU]
+
+
+@pytest.mark.parametrize(("layer", "kind"), spread(itertools.product(LAYERS, RULES), 5, unpack=True))
 def test_training(kind, layer):
     def compute():
         tg.manual_seed(0)

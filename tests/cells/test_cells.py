@@ -6,6 +6,7 @@ import copy
 
 import numpy as np
 import pytest
+from grids import spread
 from sequences import as_function
 from user_cells import USER_CELLS, clockwork, ind_rnn, minimal_gated, recurrent_dropout_lstm, slstm, zoneout_lstm
 
@@ -93,7 +94,7 @@ def test_every_built_in_cell_has_its_equations_here():
     assert BUILT_IN.keys() <= EQUATIONS.keys()
 
 
-@pytest.mark.parametrize("name", EQUATIONS)
+@pytest.mark.parametrize("name", spread(EQUATIONS, 4))
 def test_a_layer_computes_the_equations(name):
     """A loop over time in NumPy, from the parameters under their public names."""
     cell = (BUILT_IN | USER_CELLS)[name]
@@ -119,7 +120,10 @@ def test_a_layer_computes_the_equations(name):
         np.testing.assert_allclose(found.detach().numpy()[0], wanted, 1e-11, 1e-12)
 
 
-@pytest.mark.parametrize("name", sorted((BUILT_IN | USER_CELLS).keys() - {"flat_state", "several_products"}))
+TWICE = sorted((BUILT_IN | USER_CELLS).keys() - {"flat_state", "several_products"})
+
+
+@pytest.mark.parametrize("name", spread(TWICE, 4))
 def test_gradients_of_first_and_second_order(name):
     cell = (BUILT_IN | USER_CELLS)[name]
     tg.manual_seed(4)

@@ -146,7 +146,8 @@ def training_step():
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one raised as a generator is closed
-def test_an_interrupt_anywhere_leaves_the_modes_as_they_were():
+@pytest.mark.parametrize("tries", [60, pytest.param(500, marks=pytest.mark.long)])
+def test_an_interrupt_anywhere_leaves_the_modes_as_they_were(tries):
     """KeyboardInterrupt before a line or an opcode chosen at random, in whatever code of the library runs then."""
     step, seed = training_step(), random.randrange(2**32)
     rng, events, at = random.Random(seed), 0, None
@@ -175,14 +176,14 @@ def test_an_interrupt_anywhere_leaves_the_modes_as_they_were():
     run()  # compiles what is not in the cache yet
     run()
     total, tried = events, 0
-    for _ in range(500):
+    for _ in range(tries):
         at = rng.randrange(1, total)
         try:
             run()
         except KeyboardInterrupt:
             tried += 1
         assert tg.is_grad_enabled() and not is_watching(), f"seed {seed}, event {at} of {total}"
-    assert tried > 150
+    assert tried > tries // 4
     at = None
     x = tg.tensor(np.ones(3, "f"), requires_grad=True)
     (x * x).sum().backward()

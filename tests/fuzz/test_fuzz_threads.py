@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-from cases import generators, log_uniform
+from cases import generators, log_uniform, one_of
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
@@ -17,7 +18,10 @@ from tinygrad_rnn.kernels.cpu.runtime import threads
 from tinygrad_rnn.kernels.cpu.runtime.host import VARIABLE, vector_unit
 
 THREADS = (1, 2, 3, 5)
-COMPILED = ("rnn_tanh", "lstm", "gru", "gru_reset_before")  # the cells of one run: each takes seconds to compile
+COMPILED = ("rnn_tanh", "lstm", "gru", "gru_reset_before")
+"""The cells of a long run. A quick run takes one of them, in float32: each takes seconds to compile."""
+
+share = pytest.mark.parametrize("quick", [True, pytest.param(False, marks=pytest.mark.long)], ids=["quick", "long"])
 
 
 @pytest.fixture(params=["128", "256", "512"])
@@ -52,7 +56,7 @@ def arrays_of(model: nn.Module, results: dict[str, Any]) -> dict[str, np.ndarray
     return found | {f"d {name}": np.ascontiguousarray(g.numpy()) for name, g in grads.items() if g is not None}
 
 
-def random_layer(rng: np.random.Generator) -> tuple[dict[str, Any], Any]:
+def random_layer(rng: np.random.Generator, cells: Sequence[str], dtypes: Sequence[str]) -> tuple[dict[str, Any], Any]:
     """Draw a layer's options, and a function that runs it forward and back from fresh leaves."""
     N, T, I, H = (log_uniform(rng, 1, high) for high in (32, 150, 1200, 320))
     if rng.random() < 0.4:
@@ -60,13 +64,13 @@ def random_layer(rng: np.random.Generator) -> tuple[dict[str, Any], Any]:
     if N * T * H * (I + H) > 4e8:
         T = max(1, int(4e8 / (N * H * (I + H))))
     flag = lambda p: bool(rng.random() < p)
-    cell = str(rng.choice(COMPILED))
+    cell = str(rng.choice(cells))
     options = {
         "cell": cell, "input_size": I, "hidden_size": H, "num_layers": 1 + flag(0.2), "bias": flag(0.8),
         "bidirectional": flag(0.3), "learn_initial_state": flag(0.2), "return_states": flag(0.2),
         "recompute_every": int(rng.integers(1, T + 2)) if flag(0.3) else 0,
         "proj_size": int(rng.integers(1, H)) if H > 1 and cell in ("lstm", "rnn_tanh") and flag(0.3) else 0,
-        "dtype": "float64" if flag(0.25) else "float32",
+        "dtype": str(rng.choice(dtypes)),
     }  # fmt: skip
     tg.manual_seed(int(rng.integers(2**31)))
     layer = nn.Recurrent(**options)
@@ -97,14 +101,18 @@ def random_layer(rng: np.random.Generator) -> tuple[dict[str, Any], Any]:
     return options | {"T": T, "N": N, "lengths": lengths is not None, "starts": starts is not None}, compute
 
 
-def test_random_layers(unit, every_size_is_worth_threads):
-    for label, rng in generators(24):
-        options, compute = random_layer(rng)
+@share
+def test_random_layers(unit, quick, every_size_is_worth_threads):
+    cells = [one_of(COMPILED)] if quick else COMPILED
+    dtypes = ("float32",) if quick else ("float32",) * 3 + ("float64",)
+    for label, rng in generators(6 if quick else 24):
+        options, compute = random_layer(rng, cells, dtypes)
         same_for_all_threads(f"{label}, {unit} bits: {options}", compute)
 
 
-def test_random_products(unit, every_size_is_worth_threads):
-    for label, rng in generators(120):
+@share
+def test_random_products(unit, quick, every_size_is_worth_threads):
+    for label, rng in generators(30 if quick else 120):
         M, K, N = (log_uniform(rng, 1, high) for high in (600, 4096, 600))
         if rng.random() < 0.5:
             M = int(rng.integers(1, 5))
@@ -137,6 +145,7 @@ class Reader(nn.Module):
         return self.readout(output), state
 
 
+@pytest.mark.long
 def test_random_models(unit, every_size_is_worth_threads):
     for label, rng in generators(8):
         V, W, H, T, N = (log_uniform(rng, 2, high) for high in (300, 200, 200, 60, 20))

@@ -1,10 +1,12 @@
 """Forked children and the interpreter's end: no lock stays locked, nobody waits for threads that are gone."""
 
+import itertools
 import os
 import subprocess
 import sys
 
 import pytest
+from grids import spread
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -96,7 +98,7 @@ def test_children_forked_while_others_are_in_backward_go_on():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("pause", [0.05, 0.4, 1.0, 2.5])
+@pytest.mark.parametrize("pause", spread([0.4, 0.05, 1.0, 2.5], 1))
 def test_a_child_forked_while_another_thread_compiles_goes_on(pause):
     """Numba is being imported at first, then code of the library is compiled, then that of the cell."""
     number = int.from_bytes(os.urandom(4), "little") / 2**32 + 0.5  # a cell that no cache has
@@ -121,15 +123,14 @@ HOW
 """
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
-@pytest.mark.parametrize(
-    "how",
-    [
-        "import atexit; last = Last(); atexit.register(last.__del__)",
-        "import weakref; weakref.finalize(layer, Last().__del__)",
-        "threading.Thread(target=lambda: (time.sleep(0.3), Last())).start()",
-    ],
-)
+ENDS = [
+    "import atexit; last = Last(); atexit.register(last.__del__)",
+    "import weakref; weakref.finalize(layer, Last().__del__)",
+    "threading.Thread(target=lambda: (time.sleep(0.3), Last())).start()",
+]
+
+
+@pytest.mark.parametrize(("how", "count"), spread(itertools.product(ENDS, [1, 2, 4]), 3, unpack=True))
 def test_a_layer_called_at_the_interpreters_end_is_right(how, count):
     done = run(START + AT_EXIT.replace("HOW", how).replace("COUNT", str(count)))
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ import weakref
 
 import numpy as np
 import pytest
+from grids import spread
 from helpers import normal
 from sequences import (
     assert_same_gradients,
@@ -81,8 +82,14 @@ def arrays_of(seq):
 # The ladder
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: "-".join(k for k, v in s.items() if v) or "none")
-@pytest.mark.parametrize("name", ALL)
+GRID = [
+    pytest.param(name, setting, id=f"{name}-{'-'.join(k for k, v in setting.items() if v) or 'none'}", marks=marks)
+    for k, (name, setting) in enumerate(itertools.product(ALL, SETTINGS))
+    for marks in [[] if k % 5 == 0 else [pytest.mark.long]]
+]
+
+
+@pytest.mark.parametrize(("name", "setting"), GRID)
 def test_settings(name, setting):
     _, found = climb(ALL[name], (4, 5, 2, 3), **setting)
     dead = {"clockwork": {"e_tick"}}.get(name, set())
@@ -380,8 +387,10 @@ def test_the_arguments_are_not_written_to():
             np.testing.assert_array_equal(t.detach().numpy(), before[n])
 
 
-def test_float32_stays_float32():
-    for (name, rnn), lengths in itertools.product(ALL.items(), (None, np.array([5, 0, 2]))):
+@pytest.mark.parametrize("name", spread(ALL, 4))
+def test_float32_stays_float32(name):
+    rnn = ALL[name]
+    for lengths in (None, np.array([5, 0, 2])):
         seq = random_sequence(rnn, dtype="float32", lengths=lengths)
         results = flat(fused.run(rnn, seq, True))
         assert {str(r.dtype) for r in results} == {"float32"}, name

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +21,9 @@ def budget(cases: int) -> int:
     return max(1, round(cases * float(os.environ.get(VARIABLE) or 1)))
 
 
+@functools.cache
 def run_seed() -> int:
-    """Return the seed of this run: that of the environment, or a fresh one."""
+    """Return the seed of this process: that of the environment, or a fresh one."""
     given = os.environ.get(SEED)
     return int(given) if given else int.from_bytes(os.urandom(4), "little")
 
@@ -30,6 +33,11 @@ def generators(cases: int) -> Iterator[tuple[str, np.random.Generator]]:
     seed = run_seed()
     for case in range(budget(cases)):
         yield f"{SEED}={seed}, case {case}", np.random.default_rng([seed, case])
+
+
+def one_of(choices: Sequence[Any]) -> Any:
+    """Return a choice that depends on the seed of this process alone."""
+    return choices[run_seed() % len(choices)]
 
 
 def log_uniform(rng: np.random.Generator, low: int, high: int) -> int:

@@ -5,6 +5,7 @@ Each process here is a fresh one with a small kernel of its own, so that it comp
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import re
@@ -16,6 +17,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from grids import spread
 
 from tinygrad_rnn.kernels.cpu.codegen.native import Kernel
 from tinygrad_rnn.kernels.cpu.runtime import cache
@@ -172,6 +174,7 @@ def test_generated_text_asks_for_this_cache():
 # Damage, in fresh processes
 
 
+@pytest.mark.long
 def test_bits_that_flip_and_files_that_are_cut(tmp_path):
     """Correct results, no end by a signal, whatever is damaged, and the folder is whole again afterwards."""
     compiles(2, folder=tmp_path)
@@ -230,6 +233,7 @@ def test_what_lies_there_is_not_run(tmp_path, name):
     compiles(0, folder=tmp_path)
 
 
+@pytest.mark.long
 def test_ten_cold_starts_at_once(tmp_path):
     command = [sys.executable, "-c", SMALL]
     environment = os.environ | {"TINYGRAD_RNN_CACHE": str(tmp_path / "folder")}
@@ -271,8 +275,10 @@ def test_home_is_expanded(tmp_path):
     assert not list(work.iterdir())
 
 
-@pytest.mark.parametrize("home", ["", "relative"])
-@pytest.mark.parametrize("folder", [None, "~", "~/x"])
+HOMES = itertools.product([None, "~", "~/x"], ["", "relative"])
+
+
+@pytest.mark.parametrize(("folder", "home"), spread(HOMES, 3, unpack=True))
 def test_a_home_that_is_none(tmp_path, home, folder):
     compiles(2, "home folder", folder=folder, HOME=home, cwd=tmp_path)
     assert not list(tmp_path.iterdir())
@@ -372,7 +378,7 @@ def test_a_disk_that_fills_up_while_it_is_written_to(tmp_path):
 # How it was installed
 
 
-@pytest.mark.parametrize("how", ["zip", "pyc", "pyc in a zip"])
+@pytest.mark.parametrize("how", spread(["zip", "pyc", "pyc in a zip"], 1))
 def test_a_package_without_files_of_source(tmp_path, how):
     package = tmp_path / "site" / "tinygrad_rnn"
     away = shutil.ignore_patterns("__pycache__", "kernels", "bench")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from cuda_examples import CELLS, PROJECTED, TOLERANCE, agree, equal, everything, example, mapped, named, of_inference
 from cuda_shim import BACKWARDS, STRATEGIES, forced, needs_compiler, on_the_host
+from grids import spread
 from sequences import some_lengths
 
 from tinygrad_rnn.kernels.cuda import driver, scans, tiles
@@ -40,21 +41,23 @@ def check(case, dtype="float32", strategies=FORCED):
             agree(of_inference(driver, *case[:2]), expected, TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("name", "dtype"), [(n, "float32") for n in CELLS] + [(n, "float64") for n in DOUBLE])
-def test_agrees_with_the_reference(name, dtype, shape):
+KINDS = [(n, "float32") for n in CELLS] + [(n, "float64") for n in DOUBLE]
+
+
+@pytest.mark.parametrize(("kind", "shape"), spread(itertools.product(KINDS, SHAPES), 15, unpack=True))
+def test_agrees_with_the_reference(kind, shape):
+    name, dtype = kind
     reverse = shape[3] % 2 == 0
     strategies = FORCED if shape[3] > 3 else FORCED[shape[0] % 2 :: 2]
     check(example(name, *shape, dtype, reverse=reverse, bias=shape[3] != 3), dtype, strategies)
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(("name", "reverse"), spread(itertools.product(CELLS, (False, True)), 9, unpack=True))
 def test_unequal_lengths(name, reverse):
     check(example(name, 5, 9, 3, 17, reverse=reverse, lengths=some_lengths(5, 9)))
 
 
-@pytest.mark.parametrize("name", PROJECTED)
+@pytest.mark.parametrize("name", spread(PROJECTED, 2))
 def test_projected(name):
     for reverse, lengths in ((False, None), (True, some_lengths(3, 5))):
         for proj in (3, 20):
@@ -168,19 +171,21 @@ def precision():
     tiles.set_float32_matmul_precision(before)
 
 
-@pytest.mark.parametrize(("forced_strategy", "tile"), FORCED)
-@pytest.mark.parametrize(("name", "wanted"), [("high", 1e-2), ("medium", 6e-2)])
-@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before"])
-def test_products_of_rounded_numbers(cell, name, wanted, forced_strategy, tile, precision):
+ROUNDED = list(itertools.product(["lstm", "gru", "gru_reset_before"], [("high", 1e-2), ("medium", 6e-2)], FORCED))
+
+
+@pytest.mark.parametrize(("cell", "rounding", "forced_strategy"), spread(ROUNDED, 9, unpack=True))
+def test_products_of_rounded_numbers(cell, rounding, forced_strategy, precision):
     """Right but for the rounding: against the reference to that, and to float32's where all factors have few digits."""
+    (name, wanted), (strategy, tile) = rounding, forced_strategy
     for shape in ((2, 3, 2, 3), (3, 5, 4, 17), (3, 40, 4, 70)):
         case = example(cell, *shape, lengths=some_lengths(*shape[:2]))
         precision(name)
-        with forced(forced_strategy, tile):
+        with forced(strategy, tile):
             found, inferred = everything(driver, *case), of_inference(driver, *case[:2])
         agree(found, everything(reference, *case), wanted)
         agree(inferred, {key: found[key] for key in inferred}, 1e-6)
-    with forced(forced_strategy, tile):
+    with forced(strategy, tile):
         first, second = everything(driver, *case), everything(driver, *case)
     equal(first, second)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from cuda_examples import TOLERANCE, agree, as_stack, equal, layer_by_layer, layers_of
 from cuda_shim import BACKWARDS, forced, launches, needs_compiler, on_the_host
+from grids import spread
 from sequences import some_lengths
 
 from tinygrad_rnn.kernels.cuda import driver, strategy, wavefront
@@ -27,12 +28,14 @@ def many_pieces(monkeypatch):
     monkeypatch.setattr(wavefront, "RUN", 0.5)
 
 
+NAMES = ["lstm", "gru", "several_products", "zoneout_lstm", "ind_rnn"]
+STACKS = list(itertools.product(NAMES, [None, some_lengths(7, 9)], TOLERANCE))
+
+
 @needs_compiler
 @pytest.mark.usefixtures("host", "many_pieces")
 class TestAgainstTheReference:
-    @pytest.mark.parametrize("dtype", TOLERANCE)
-    @pytest.mark.parametrize("lengths", [None, some_lengths(7, 9)], ids=["equal", "unequal"])
-    @pytest.mark.parametrize("name", ["lstm", "gru", "several_products", "zoneout_lstm", "ind_rnn"])
+    @pytest.mark.parametrize(("name", "lengths", "dtype"), spread(STACKS, 6, unpack=True))
     def test_agrees(self, name, lengths, dtype):
         for kind, tile, count in FITTING:
             step, layers = layers_of(name, count, 7, 9, 3, 17, dtype, lengths=lengths)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from cuda_examples import TOLERANCE, agree, everything, mapped
 from cuda_shim import forced, needs_compiler, on_the_host
+from grids import spread
 from sequences import random_sequence, some_lengths
 
 import tinygrad_rnn as tg
@@ -49,7 +50,10 @@ def case(name, proj=0, reverse=False):
     return trace(CELLS[name]), seq, [draw(5, *s.shape) for s in seq.initial], [draw(*s.shape) for s in seq.initial]
 
 
-@pytest.mark.parametrize(("name", "proj"), [("everywhere", 0), ("of_another", 0), ("alone", 0), ("alone", 3)])
+NAMED = [("everywhere", 0), ("of_another", 0), ("alone", 0), ("alone", 3)]
+
+
+@pytest.mark.parametrize(("name", "proj"), spread(NAMED, 1, unpack=True))
 def test_on_the_cpu(name, proj):
     for reverse in (False, True):
         given = case(name, proj, reverse)
@@ -57,7 +61,7 @@ def test_on_the_cpu(name, proj):
 
 
 @needs_compiler
-@pytest.mark.parametrize(("name", "proj"), [("of_another", 0), ("alone", 3)])
+@pytest.mark.parametrize(("name", "proj"), spread([("of_another", 0), ("alone", 3)], 1, unpack=True))
 def test_on_a_gpu(name, proj):
     given = case(name, proj)
     with on_the_host(), forced("cooperative", 1):
