@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cuda_shim
@@ -15,6 +18,25 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import cli, kernels
 from tinygrad_rnn.arrays import cuda
 from tinygrad_rnn.kernels.cpu.runtime import threads
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Have a second process compile common kernels into the cache while the tests run, if there are many of them."""
+    if len(session.items) > 2000 and not session.config.option.collectonly and (os.cpu_count() or 1) > 1:
+        script = Path(__file__).parent / "support" / "compile_ahead.py"
+        session.config.stash[ahead] = subprocess.Popen(
+            [sys.executable, str(script)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    process = session.config.stash.get(ahead, None)
+    if process is not None:
+        process.terminate()
+        process.wait()
+
+
+ahead = pytest.StashKey[subprocess.Popen]()
 
 
 @pytest.fixture(params=["stand-in", pytest.param("GPU", marks=pytest.mark.gpu)])

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 from cuda_shim import needs_compiler, on_the_host
+from grids import spread
 
 from tinygrad_rnn.bench import cuda, peers
 from tinygrad_rnn.bench.case import OURS
@@ -48,10 +49,11 @@ def test_without_a_gpu_nothing_is_measured(monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("nothing measured: CuPy is not installed")
 
 
+TIMED = [("lstm", 1), ("lstm", 2), ("gru", 1), *((name, 1) for name in cuda.OTHER_CELLS)]
+
+
 @needs_compiler
-@pytest.mark.parametrize(
-    ("name", "layers"), [("lstm", 1), ("lstm", 2), ("gru", 1), *((name, 1) for name in cuda.OTHER_CELLS)]
-)
+@pytest.mark.parametrize(("name", "layers"), spread(TIMED, 2, unpack=True))
 def test_the_work_that_is_timed_runs(name, layers, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", np)
     p = Problem("GRU" if name == "gru" else "LSTM", 3, 2, 5, 5, layers)

@@ -94,7 +94,7 @@ def test_every_built_in_cell_has_its_equations_here():
     assert BUILT_IN.keys() <= EQUATIONS.keys()
 
 
-@pytest.mark.parametrize("name", spread(EQUATIONS, 4))
+@pytest.mark.parametrize("name", spread(EQUATIONS, 3))
 def test_a_layer_computes_the_equations(name):
     """A loop over time in NumPy, from the parameters under their public names."""
     cell = (BUILT_IN | USER_CELLS)[name]
@@ -123,7 +123,7 @@ def test_a_layer_computes_the_equations(name):
 TWICE = sorted((BUILT_IN | USER_CELLS).keys() - {"flat_state", "several_products"})
 
 
-@pytest.mark.parametrize("name", spread(TWICE, 4))
+@pytest.mark.parametrize("name", spread(TWICE, 3))
 def test_gradients_of_first_and_second_order(name):
     cell = (BUILT_IN | USER_CELLS)[name]
     tg.manual_seed(4)

@@ -71,8 +71,9 @@ sys.exit(modes != 0)
 """
 
 
-def test_interrupts_at_random_moments():
-    seed, wanted = run_seed(), budget(150)
+@pytest.mark.parametrize("interrupts", [40, pytest.param(150, marks=pytest.mark.long)])
+def test_interrupts_at_random_moments(interrupts):
+    seed, wanted = run_seed(), budget(interrupts)
     program = "import signal\ndef stop(*_): raise KeyboardInterrupt\nsignal.signal(signal.SIGALRM, stop)\n" + PROGRAM
     done = subprocess.run(
         [sys.executable, "-c", program, str(wanted), str(seed)], capture_output=True, text=True,

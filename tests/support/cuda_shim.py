@@ -22,7 +22,7 @@ SHIM = Path(__file__).parent / "shim"
 THREADS = {"float32": 64, "float64": 64}  # of a block: fewer than on a device, as each is a fiber
 COMPILER = shutil.which("g++")
 FLAGS = (
-    "-std=c++17", "-O1", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-shared", "-fPIC", "-fno-gnu-unique",
+    "-std=c++17", "-O0", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-shared", "-fPIC", "-fno-gnu-unique",
     "-U_FORTIFY_SOURCE", f"-I{SHIM}", f"-I{build.DEVICE}", "-x", "c++",
 )  # fmt: skip
 BACKWARDS = "RNN_SHIM_BACKWARDS"  # in the environment: threads take turns in the other order

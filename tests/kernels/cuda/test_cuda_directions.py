@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from cuda_examples import TOLERANCE, agree, by_name, equal, example
 from cuda_shim import BACKWARDS, STRATEGIES, forced, launches, needs_compiler, on_the_host
+from grids import spread
 from sequences import some_lengths
 
 from tinygrad_rnn.kernels.cuda import driver, strategy, tiles
@@ -48,9 +49,11 @@ def apart(chosen, step, sequences):
     return found
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("lengths", [None, some_lengths(5, 9)], ids=["equal", "unequal"])
-@pytest.mark.parametrize("name", ["lstm", "gru", "several_products", "zoneout_lstm"])
+CELLS = ["lstm", "gru", "several_products", "zoneout_lstm"]
+CASES = itertools.product(CELLS, [None, some_lengths(5, 9)], TOLERANCE)
+
+
+@pytest.mark.parametrize(("name", "lengths", "dtype"), spread(CASES, 5, unpack=True))
 def test_agrees_with_the_reference(name, lengths, dtype):
     step, sequences = both(name, 5, 9, 3, 17, dtype=dtype, lengths=lengths)
     expected = apart(reference, step, sequences)
