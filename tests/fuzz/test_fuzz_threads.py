@@ -105,14 +105,14 @@ def random_layer(rng: np.random.Generator, cells: Sequence[str], dtypes: Sequenc
 def test_random_layers(unit, quick, every_size_is_worth_threads):
     cells = [one_of(COMPILED)] if quick else COMPILED
     dtypes = ("float32",) if quick else ("float32",) * 3 + ("float64",)
-    for label, rng in generators(6 if quick else 24):
+    for label, rng in generators(4 if quick else 24):
         options, compute = random_layer(rng, cells, dtypes)
         same_for_all_threads(f"{label}, {unit} bits: {options}", compute)
 
 
 @share
 def test_random_products(unit, quick, every_size_is_worth_threads):
-    for label, rng in generators(30 if quick else 120):
+    for label, rng in generators(16 if quick else 120):
         M, K, N = (log_uniform(rng, 1, high) for high in (600, 4096, 600))
         if rng.random() < 0.5:
             M = int(rng.integers(1, 5))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from cuda_shim import launches
 from devices import assert_equal, derived
+from grids import spread
 from helpers import normal
 from user_cells import recurrent_dropout_lstm
 
@@ -57,7 +58,7 @@ RECURRENT: list[tuple[Callable[[], nn.Module], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("k", range(len(RECURRENT)))
+@pytest.mark.parametrize("k", spread(range(len(RECURRENT)), 5))
 def test_recurrent_layers(k: int, sequences: None, monkeypatch: pytest.MonkeyPatch) -> None:
     make, options = RECURRENT[k]
     monkeypatch.setattr(wavefront, "RUN", 0.5)  # so that a stack goes through these few steps in pieces

@@ -116,6 +116,7 @@ def test_a_process_with_a_team_ends():
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
 
 
+@pytest.mark.long
 def test_memory_stays_flat_over_many_steps():
     """10,000 training steps of a small layer: nothing is kept from step to step."""
     import resource
