@@ -1,4 +1,4 @@
-"""The table of primitives, each with its forward and its VJPs side by side; see `tinygrad_rnn/primitive.py`."""
+"""The table of primitives, each with its forward and its VJPs side by side; see `autograd/primitive.py`."""
 
 from . import (
     elementwise,

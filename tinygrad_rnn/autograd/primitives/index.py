@@ -1,8 +1,8 @@
-"""Primitives that pick by index, and their adjoint, which adds into place: `x[index]`, gather, embedding.
+"""Primitives that pick elements by index (`x[index]`, gather, embedding), and their adjoint, which scatters and adds.
 
-Indices are lists, NumPy's arrays, or tensors that are where x is or on the CPU: those are looked through there, which
-costs no wait for a GPU, and then brought to x. NumPy refuses an index out of range; CuPy would take it modulo the
-size, so for its arrays the range is seen to here.
+An index is a list, a NumPy array, or a tensor on the device of x or on the CPU. An index on the CPU is checked there,
+so that the check does not wait for the GPU, and then brought to x. NumPy raises for an index out of range, but CuPy
+would wrap it around, so this file checks the range for a GPU.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from .static import as_int, dim_or_axis
 
 
 def _plain(index: Any) -> Any:
-    """An index that nobody can change any more: whole numbers, slices of them, arrays of our own.
+    """Return an index as integers, slices of integers and arrays that nobody else holds.
 
-    The caller may write into his later, into a tensor's through an array that shares its memory, and the backward goes
-    by the index once more, unchecked.
+    The backward uses the index again, unchecked, and the caller may write into his own array before that: copy it.
+    Raise TypeError for anything but integers and booleans.
     """
     kind = type(index)
     if kind is int or index is None or index is Ellipsis or kind is bool or kind is float:
@@ -59,21 +59,23 @@ def _plain(index: Any) -> Any:
 
 
 def _bound(value: Any) -> int | None:
+    """Return a bound of a slice as a Python int or None."""
     return None if value is None else as_int("index", value, "slices between whole numbers")
 
 
 def _bare(x: Any) -> Any:
+    """Return the array of a tensor, and anything else as it is."""
     return x.array if isinstance(x, Box) else x
 
 
 def _usable(x: Any, index: Any) -> Any:
-    """`_plain(index)`, for a GPU checked and brought there."""
+    """Return `_plain(index)`; if x is on a GPU, also check its range and bring it there."""
     index = _plain(index)
     return _brought(index, x) if on_gpu(_bare(x)) else index
 
 
 def _brought(index: Any, x: Any) -> Any:
-    """An index on the GPU where x is, its integers within the sizes that they count through."""
+    """Return an index on the GPU of x. Raise IndexError if an integer in it is outside of its dimension."""
     parts = index if isinstance(index, tuple) else (index,)
     widths = [_width(part) for part in parts]
     rest = len(x.shape) - sum(width for width in widths if width is not None)
@@ -89,7 +91,7 @@ def _brought(index: Any, x: Any) -> Any:
 
 
 def _width(part: Any) -> int | None:
-    """How many dimensions a part of an index is about; None for the ellipsis, which takes those that are left."""
+    """Return how many dimensions of x a part of an index covers; None for the ellipsis, which covers the rest."""
     if part is Ellipsis:
         return None
     if part is None or isinstance(part, (bool, np.bool_)):
@@ -98,20 +100,21 @@ def _width(part: Any) -> int | None:
 
 
 def _is_basic(index: Any) -> bool:
-    """Whether an index picks each element at most once, as slices and single positions do."""
+    """Return whether an index consists of slices and single positions, which pick each element at most once."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(part is None or part is Ellipsis or isinstance(part, (int, np.integer, slice)) for part in parts)
 
 
 def _added_into_place(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    """Return zeros of this shape with each element of g added at its position: the adjoint of x[index]."""
     out = np.zeros_like(g, shape=shape)
     if _is_basic(index):
         out[index] = g
-    elif on_gpu(out):  # its ufunc.at adds in whatever order threads arrive
+    elif on_gpu(out):  # CuPy's ufunc.at adds in an order that varies, so its result would not be repeatable
         if _is_integers(index):
             rows, count, width = index % shape[0], shape[0], math.prod(shape[1:])
         else:
-            rows, count, width = _places(index, out), out.size, 1
+            rows, count, width = _flat_positions(index, out), out.size, 1
         return dense.add_rows(g.reshape(rows.size, width), rows.reshape(-1), count).reshape(shape)
     else:
         np.add.at(out, index, g)
@@ -122,8 +125,8 @@ def _is_integers(part: Any) -> bool:
     return hasattr(part, "dtype") and part.dtype.kind in "iu"
 
 
-def _places(index: Any, x: Any) -> Any:
-    """The number, in row-major order, of each element that an index picks from an array."""
+def _flat_positions(index: Any, x: Any) -> Any:
+    """Return the row-major position of each element that an index picks from an array."""
     if isinstance(index, tuple) and len(index) == x.ndim and all(map(_is_integers, index)):
         found: Any = 0
         for part, n in zip(index, x.shape):
@@ -145,14 +148,23 @@ _scatter: Callable[..., Any] = primitive(
 
 
 def getitem(x: Any, index: Any) -> Any:
-    """x[index] with NumPy's rules: positions, slices, None, ..., integer and boolean arrays or tensors."""
+    """Return x[index] by NumPy's rules.
+
+    index: integers, slices, None, `...`, integer and boolean arrays or tensors, or a tuple of these. Integers and
+    slices give a view, arrays a copy. The gradient of an element that is picked twice is the sum of both. Raise
+    IndexError for an index outside of the shape, TypeError for one that is neither integer nor boolean.
+    """
     x = x if isinstance(x, Box) else operand("getitem: x", x)
     on_the_cpu = type(_bare(x)) is np.ndarray
     return _getitem(x, _plain(index) if on_the_cpu else _usable(x, index), x.shape)
 
 
 def index_put(x: Any, index: Any, value: Any) -> Any:
-    """A copy of an array in which the places of an index hold a value: a number, lists, an array or a tensor."""
+    """Return a copy of the array x in which the elements of an index hold a value.
+
+    value: a number, nested lists, an array, or a tensor on the device of x, that broadcasts to x[index]. Raise
+    IndexError or ValueError if the index or the value does not fit, RuntimeError for a value on another device.
+    """
     out = x.copy()
     if isinstance(value, Box):
         same_device("x[index] = value: value", value, x, "x is")
@@ -167,14 +179,19 @@ def index_put(x: Any, index: Any, value: Any) -> Any:
 
 
 def take_along(x: Any, axis: int, index: Any) -> Any:
-    """`gather` by an index that is known to fit and to be where x is."""
+    """Return `gather` of an index that the caller has checked and brought to the device of x."""
     index = _bare(index)
     grid = [np.arange(n, like=index).reshape(n, *[1] * (index.ndim - i - 1)) for i, n in enumerate(index.shape)]
     return _getitem(x, tuple(index if i == axis else at for i, at in enumerate(grid)), x.shape)
 
 
 def gather(x: Any, dim: Any = None, index: Any = None, *, axis: Any = None) -> Any:
-    """out[i][j][k] = x[index[i][j][k]][j][k] for dim 0, and so for the others; index has as many dimensions as x."""
+    """Return out with out[i][j][k] = x[index[i][j][k]][j][k] for dim 0, and likewise for the other dimensions.
+
+    index: integers in [0, size of dim), in as many dimensions as x, and not larger than x in those other than dim.
+    The result has the shape of index and the dtype of x. Raise ValueError for another shape or dtype of the index,
+    IndexError for an integer out of range.
+    """
     x = operand("gather: x", x)
     axis = axis_of("gather", dim_or_axis("gather", dim, axis), len(x.shape))
     index = _array("gather: index", index)
@@ -188,7 +205,7 @@ def gather(x: Any, dim: Any = None, index: Any = None, *, axis: Any = None) -> A
 
 
 def _array(name: str, index: Any) -> Any:
-    """An index that is one array, of our own: a copy."""
+    """Return an index that is one array, as a copy, so that the caller's later writes do not reach it."""
     found = array_of(name, index, "float64", True, "integers")
     if isinstance(index, list) and not found.size:
         found = found.astype(np.int64)
@@ -196,7 +213,10 @@ def _array(name: str, index: Any) -> Any:
 
 
 def positions(name: str, index: Any, x: Any, size: int) -> Any:
-    """An array of integers, from 0 to below size or IndexError, brought to where x is. name: for messages."""
+    """Return an array of integers brought to the device of x. Raise IndexError unless all are in [0, size).
+
+    name: the argument's name, for errors.
+    """
     _check_range(name, index, size)
     if on_gpu(index):
         same_device(name, index, x, "what it picks from is")
@@ -204,6 +224,7 @@ def positions(name: str, index: Any, x: Any, size: int) -> Any:
 
 
 def _check_range(name: str, index: Any, size: int, low: int = 0) -> None:
+    """Raise IndexError unless all integers of an array are in [low, size)."""
     if index.size:
         least, most = numbers(index.min(), index.max())
         if least < low or most >= size:
@@ -225,7 +246,11 @@ _add_rows: Callable[..., Any] = primitive(
 
 
 def embedding(index: Any, weight: Any) -> Any:
-    """weight[index], a row for each entry of an integer tensor. weight [V, D], index of any shape -> [..., D]."""
+    """Return weight[index], a row of the weight for each integer of the index.
+
+    index: integers in [0, V), of any shape [...]. weight [V, D] -> [..., D] in the dtype of weight. Raise TypeError for
+    an index of another dtype, IndexError for one out of range, ValueError for a weight of another shape.
+    """
     index, weight = _array("embedding: index", index), operand("embedding: weight", weight)
     if len(weight.shape) != 2:
         raise ValueError(f"embedding: weight: expected two dimensions, got shape {weight.shape}")

@@ -1,7 +1,7 @@
-"""The negative log-likelihood of a class under softmax, as one primitive: what language models spend their output on.
+"""The negative log-likelihood of a class under softmax, as one primitive: the loss of language models.
 
-Taken apart into log_softmax, a choice and a product, it would write four arrays as large as the logits; here
-it writes none on the way forward, and on the way back the gradient alone.
+Composed of log_softmax, a gather and a product, it would write four arrays as large as the logits. As one primitive it
+writes none in the forward, and only the gradient in the backward.
 """
 
 from __future__ import annotations
@@ -31,17 +31,19 @@ _softmax_error: Callable[..., Any] = primitive(
 
 
 def _picked(x: Any, index: np.ndarray) -> Any:
+    """Return x[m, index[m]] for each row m: x [M, C], index [M] -> [M]."""
     return reshape(take_along(x, 1, index[:, None]), index.shape)
 
 
 def _through_softmax(g: Any, p: Any) -> Any:
+    """Return the VJP of softmax along the last dimension, from its result p."""
     return p * (g - sum(g * p, -1, True))
 
 
 def softmax_nll(x: Any, index: np.ndarray, weights: np.ndarray) -> Any:
-    """weights -log softmax(x)[index], row by row; 0 where the weight is 0. x [M, C], index and weights [M] -> [M].
+    """Return -weights[m] log softmax(x[m])[index[m]] for each row m; 0 where the weight is 0.
 
-    The gradient is g weights (softmax(x) - one_hot(index)). index within [0, C); weights of the dtype of x; arrays that
-    are where x is.
+    x [M, C], index [M] of integers in [0, C), weights [M] of the dtype of x -> [M]. The caller has checked them and
+    brought index and weights to the device of x. The gradient is g weights (softmax(x) - one_hot(index)).
     """
     return _softmax_nll(x, index, weights)

@@ -1,4 +1,4 @@
-"""The matrix product, batched; and x W^T, + b, of linear layers."""
+"""The batched matrix product, and the products x W^T and x W^T + b of linear layers."""
 
 from __future__ import annotations
 
@@ -27,24 +27,25 @@ _matmul: Any = primitive(
 
 
 def _rows(x: Any) -> Any:
-    """x [..., k] as a matrix."""
+    """Return x [..., k] as a matrix [rows, k]."""
     return x if len(x.shape) == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def _times_transposed(x: Any, weight: Any, bias: Any = None) -> Any:
+    """Return x weight^T, with the bias added if there is one: x [..., k], weight [m, k], bias [m] -> [..., m]."""
     out = dense.matmul(_rows(x), weight.T, bias)
     return out if len(x.shape) == 2 else out.reshape(*x.shape[:-1], weight.shape[0])
 
 
 def _linear_vjp(needs: list[bool], g: Any, x: Any, weight: Any) -> list[Any]:
-    """The cotangents of x, the weight and, where it is asked for, the bias."""
+    """Return the cotangents of x, of the weight and, if it is asked for, of the bias."""
     g, rows = _rows(g), _rows(x)
     d_x = _matmul(g, weight) if needs[0] else None
     if d_x is not None and len(x.shape) != 2:
         d_x = d_x.reshape(x.shape)
     if any(needs[2:]) and isinstance(g, np.ndarray) and isinstance(rows, np.ndarray):
-        return [d_x, *dense.matmul_and_sums(g, rows)]  # in one pass over g, which may be large
-    # g.mT x is in the layout of the weight, as x.mT g would not be
+        return [d_x, *dense.matmul_and_sums(g, rows)]  # reads g, which may be large, only once
+    # g.mT x has the layout of the weight; x.mT g would not.
     return [d_x, _matmul(g.mT, rows) if needs[1] else None, *(g.sum(0) if need else None for need in needs[2:])]
 
 
@@ -70,7 +71,12 @@ affine: Any = primitive(
 
 
 def matmul(x: Any, y: Any) -> Any:
-    """x @ y over the last two dimensions, the others broadcast; a vector is taken as a row (x) or a column (y)."""
+    """Return x @ y over the last two dimensions; the leading dimensions broadcast.
+
+    x [..., n, k], y [..., k, m] -> [..., n, m]. A vector counts as a row (x [k]) or a column (y [k]), and its dimension
+    of size 1 is dropped from the result. Raise ValueError for sizes that do not fit or a scalar, TypeError for numbers,
+    lists or different dtypes.
+    """
     if not isinstance(x, Box) or not isinstance(y, Box):
         if isinstance(x, _NO_TENSORS) or isinstance(y, _NO_TENSORS):
             raise TypeError(f"matmul: expected two tensors, got {type(x).__name__} and {type(y).__name__}")
@@ -85,6 +91,6 @@ def matmul(x: Any, y: Any) -> Any:
     if len(x_shape) == 1:
         return reshape(matmul(reshape(x, (1, -1)), y), (*y_shape[:-2], y_shape[-1]))
     if len(y_shape) == 2 and x_shape[-1] == y_shape[0] and x_shape[-1]:
-        # One product over all leading dimensions: faster, and y's gradient is one product too, not one for each.
+        # One product over all leading dimensions is faster than many, in the gradient of y too.
         return reshape(_matmul(reshape(x, (-1, x_shape[-1])), y), (*x_shape[:-1], y_shape[-1]))
     return _matmul(x, y)

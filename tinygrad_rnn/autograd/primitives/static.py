@@ -1,6 +1,7 @@
-"""Static arguments, made plain at the call: a node keeps them for its backward, and the caller's may change meanwhile.
+"""Static arguments (sizes, dimensions, flags) converted to Python's own numbers and tuples at the call.
 
-A whole number may be given as anything with `__index__`: NumPy's, an array or tensor of one element.
+A node saves them for its backward, and the caller may change his own list or array before that. An integer may be given
+as anything with `__index__`: a NumPy integer, or an array or tensor of one element.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from ...arrays.coercion import array_of
 
 
 def as_int(name: str, value: Any, expected: str = "a whole number") -> int:
-    """A whole number as Python's; TypeError for what is none. name: of the argument, for errors."""
+    """Return an integer as a Python int. Raise TypeError for anything else, booleans too.
+
+    name: the argument's name, for errors. expected: how an error describes the argument.
+    """
     if type(value) is int:
         return value
     try:
@@ -28,7 +32,7 @@ def as_int(name: str, value: Any, expected: str = "a whole number") -> int:
 
 
 def as_ints(name: str, values: Any, expected: str = "whole numbers") -> tuple[int, ...]:
-    """Whole numbers, from one, from any sequence of them or from an array, as a tuple of Python's."""
+    """Return one integer, a sequence of integers or an integer array as a tuple of ints. Raise TypeError otherwise."""
     if isinstance(values, (np.ndarray, Box)):
         values = array_of(name, values, any_dtype=True)
         if values.ndim > 1 or values.dtype.kind not in "iu":
@@ -43,7 +47,10 @@ def as_ints(name: str, values: Any, expected: str = "whole numbers") -> tuple[in
 
 
 def dim_or_axis(name: str, dim: Any, axis: Any, unset: Any = None) -> Any:
-    """The dimensions, given as `dim` or, in NumPy's word, as `axis`. unset: the dim that stands for none given."""
+    """Return the dimensions given as `dim` or, in NumPy's word, as `axis`. Raise TypeError if both are given.
+
+    unset: the default of `dim`, which stands for none given.
+    """
     if axis is None:
         return dim
     if dim is not unset:
@@ -52,7 +59,7 @@ def dim_or_axis(name: str, dim: Any, axis: Any, unset: Any = None) -> Any:
 
 
 def keepdim_flag(name: str, keepdim: bool, keepdims: bool | None) -> bool:
-    """Whether reduced dimensions stay: `keepdim` or, in NumPy's word, `keepdims`."""
+    """Return the flag given as `keepdim` or, in NumPy's word, as `keepdims`. Raise TypeError unless it is a bool."""
     found = keepdim if keepdims is None else keepdims
     if found is True or found is False:
         return found

@@ -1,4 +1,4 @@
-"""Windows sliding over images: unfold and its adjoint fold; convolution and pooling are written with them."""
+"""Windows that slide over images: unfold and its adjoint fold, and convolution and pooling, which use them."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ from .static import as_ints
 Pair = tuple[int, int]
 
 
-def _places(sizes: tuple, kernel: Pair, stride: Pair) -> list[tuple[int, int, tuple]]:
-    """For each offset in the window, the strided slice of the image that it meets as the window slides."""
+def _window_slices(sizes: tuple, kernel: Pair, stride: Pair) -> list[tuple[int, int, tuple]]:
+    """Return each offset (i, j) in the window, with the strided slice of the image that it covers in all windows."""
     spans = [[slice(i, i + (n - k) // s * s + 1, s) for i in range(k)] for n, k, s in zip(sizes, kernel, stride)]
     return [(i, j, (..., down, across)) for i, down in enumerate(spans[0]) for j, across in enumerate(spans[1])]
 
 
 def _windows(x: Any, kernel: Pair, stride: Pair, shape: tuple[int, ...]) -> Any:
+    """Return every window of an image [N, C, height, width] as [N, C, p, q, rows, columns]; `kernel` is (p, q)."""
     out = tuple((n - k) // s + 1 for n, k, s in zip(shape[2:], kernel, stride))
     windows = np.empty_like(x, shape=(*shape[:2], *kernel, *out))
-    for i, j, at in _places(shape[2:], kernel, stride):
+    for i, j, at in _window_slices(shape[2:], kernel, stride):
         windows[:, :, i, j] = x[at]
     return windows
 
 
 def _overlap_added(g: Any, kernel: Pair, stride: Pair, shape: tuple[int, ...]) -> Any:
+    """Return the image of this shape in which every window is added at its position: the adjoint of `_windows`."""
     image = np.zeros_like(g, shape=shape)
-    for i, j, at in _places(shape[2:], kernel, stride):
+    for i, j, at in _window_slices(shape[2:], kernel, stride):
         image[at] += g[:, :, i, j]
     return image
 
@@ -52,6 +54,7 @@ _fold: Callable[..., Any] = primitive(
 
 
 def _pair(name: str, value: int | Pair, least: int) -> Pair:
+    """Return one or two integers as a pair. Raise ValueError for anything else, or below `least`."""
     expected = f"one or two whole numbers from {least} up"
     try:
         found = as_ints(name, value, expected)
@@ -63,6 +66,7 @@ def _pair(name: str, value: int | Pair, least: int) -> Pair:
 
 
 def _check_image(name: str, x: Any, kernel: Pair, padding: Pair) -> None:
+    """Raise ValueError unless x is [N, C, height, width] and its padded image is at least as large as the kernel."""
     if len(x.shape) != 4:
         raise ValueError(f"{name}: x: expected shape [N, C, height, width], got {x.shape}")
     if any(n + 2 * p < k for n, p, k in zip(x.shape[2:], padding, kernel)):
@@ -70,12 +74,15 @@ def _check_image(name: str, x: Any, kernel: Pair, padding: Pair) -> None:
 
 
 def conv2d(x: Any, weight: Any, bias: Any = None, stride: int | Pair = 1, padding: int | Pair = 0) -> Any:
-    """Two-dimensional convolution (cross-correlation, as everywhere in deep learning).
+    """Return the two-dimensional convolution of x and weight (cross-correlation, as everywhere in deep learning).
 
     out[n, o, i, j] = bias[o] + sum over c, p, q of weight[o, c, p, q] x[n, c, i * stride + p, j * stride + q]
 
-    x [N, C, height, width], weight [O, C, p, q], bias [O] or None -> [N, O, ...]. One matrix product over
-    all windows: fit for the image encoders that stand before a recurrent network, not a rival to cuDNN.
+    x [N, C, height, width], weight [O, C, p, q], bias [O] or None, of one floating dtype
+    -> [N, O, (height + 2 * padding - p) // stride + 1, (width + 2 * padding - q) // stride + 1].
+    stride and padding: an integer, or a pair (vertical, horizontal). Raise ValueError for shapes that do not fit.
+    It is one matrix product over all windows: enough for an image encoder before a recurrent network, but slower than
+    cuDNN.
     """
     x, weight = operand("conv2d: x", x), operand("conv2d: weight", weight)
     bias = None if bias is None else operand("conv2d: bias", bias)
@@ -96,7 +103,11 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: int | Pair = 1, paddin
 
 
 def max_pool2d(x: Any, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> Any:
-    """The largest element of each window; x [N, C, height, width]. The first of equal ones gets the gradient."""
+    """Return the largest element of each window; the gradient goes to the first of equal ones.
+
+    x [N, C, height, width] -> [N, C, ...] with the sizes of `conv2d`. stride: the kernel's size by default.
+    padding: the border of -inf, at most half of the kernel. Raise ValueError for sizes that do not fit.
+    """
     x = operand("max_pool2d: x", x)
     kernel = _pair("max_pool2d: kernel_size", kernel_size, 1)
     step = kernel if stride is None else _pair("max_pool2d: stride", stride, 1)
