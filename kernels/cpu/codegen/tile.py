@@ -1,12 +1,16 @@
 """The register tile: the matrix product that all others are made of, in explicit vector code.
 
 `tile` multiplies a few rows by a panel of a few vectors' width, and keeps the whole result in registers along the
-common dimension. On a host with 32 vector registers 6 rows x 4 vectors reach the machine's multiply-add peak;
-`tile_rows` chooses the sizes for other hosts and cells.
+common dimension. The registers of a vector unit decide which sizes are best; `tile_rows` chooses them for products and
+for recurrent loops. A tile of them runs at the machine's multiply-add peak on every unit:
+
+    16 registers:  3 rows x 4 vectors, 4 x 3, 6 x 2, 12 x 1
+    32 registers:  6 rows x 4 vectors, 8 x 3, 12 x 2, 12 x 1
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -18,16 +22,22 @@ from ..runtime.host import VectorUnit
 from .native import require_literals
 from .vector import Vectors
 
+MOST_ROWS = 12  # of a tile: enough to keep the multiply-add units busy, and few enough for the addresses of the rows
+
+
+def _fits(unit: VectorUnit, rows: int, vectors: int) -> bool:
+    """Return whether registers hold a tile: its sums, its shorter side, and one vector of its longer side."""
+    return rows * vectors + min(rows, vectors) + 1 <= unit.tile_registers
+
 
 def tile_rows(unit: VectorUnit, vectors: int) -> int:
-    """Return the most rows of a tile: registers hold its sums, one row of the panel and one number of A."""
-    return max(1, min(8 if vectors > 1 else 14, (unit.registers - 1 - vectors) // vectors))
+    """Return the most rows of a tile of so many vectors."""
+    return max(n for n in range(1, MOST_ROWS + 1) if n == 1 or _fits(unit, n, vectors))
 
 
 def tile_spans(unit: VectorUnit, vectors: int) -> dict[int, int]:
     """Return, for 1, 2 and 3 rows, how many panels at once (4, 2 or 1) keep the multiply-add units busy."""
-    most = unit.registers * 3 // 4
-    return {n: max(s for s in (4, 2, 1) if s == 1 or n * vectors * s <= most) for n in (1, 2, 3)}
+    return {n: max(s for s in (4, 2, 1) if s == 1 or _fits(unit, n, vectors * s)) for n in (1, 2, 3)}
 
 
 def tile_shapes(unit: VectorUnit, vectors: int, spans: bool = True) -> str:
@@ -136,14 +146,12 @@ def _emit_tile(
     for total, first in zip(totals, firsts):
         total.add_incoming(first, before)
     line = builder.mul(k, panel_step)
-    columns = [
-        builder.load(at(base, builder.add(line, word(j * v.lanes)), v.type), align=size)
-        for base in panels
-        for j in range(vectors)
-    ]
     step = builder.mul(k, a_step)
-    numbers = [v.splat(builder.load(at(base, step, v.scalar), align=size)) for base in row_of_a]
-    sums = [v.fma(numbers[r], columns[j], total) for (r, j), total in zip(positions, totals)]
+    columns = [(base, builder.add(line, word(j * v.lanes))) for base in panels for j in range(vectors)]
+    column = lambda j: builder.load(at(*columns[j], v.type), align=size)
+    number = lambda r: v.splat(builder.load(at(row_of_a[r], step, v.scalar), align=size))
+    new = _multiply_adds(v, rows, wide, dict(zip(positions, totals)), number, column)
+    sums = [new[position] for position in positions]
     following = builder.add(k, word(1))
     k.add_incoming(following, body)
     for total, new in zip(totals, sums):
@@ -152,8 +160,38 @@ def _emit_tile(
 
     builder.position_at_end(after)
     results = [builder.phi(v.type) for _ in positions]
-    for result, first, new in zip(results, firsts, sums):
+    for result, first, total in zip(results, firsts, sums):
         result.add_incoming(first, before)
-        result.add_incoming(new, body)
+        result.add_incoming(total, body)
     for (r, j), result in zip(positions, results):
         builder.store(result, place(out, out_row, r, j), align=size)
+
+
+def _multiply_adds(
+    v: Vectors,
+    rows: int,
+    wide: int,
+    totals: dict[tuple[int, int], Any],
+    number: Callable[[int], Any],
+    column: Callable[[int], Any],
+) -> dict[tuple[int, int], Any]:
+    """Emit totals[r, j] + number(r) * column(j) in an order that needs few registers.
+
+    All vectors of the shorter side are loaded first. The vectors of the longer side are loaded one after the other, so
+    that only one of them occupies a register. AVX2 has too few registers for both sides of a tile of 3 x 4: it would
+    run at half its speed.
+    """
+    sums = {}
+    if rows <= wide:
+        numbers = list(map(number, range(rows)))
+        for j in range(wide):
+            one = column(j)
+            for r in range(rows):
+                sums[r, j] = v.fma(numbers[r], one, totals[r, j])
+    else:
+        columns = list(map(column, range(wide)))
+        for r in range(rows):
+            one = number(r)
+            for j in range(wide):
+                sums[r, j] = v.fma(one, columns[j], totals[r, j])
+    return sums

@@ -26,6 +26,14 @@ class VectorUnit:
         return self.bits // (8 * itemsize)
 
     @property
+    def tile_registers(self) -> int:
+        """How many registers a tile of a product may fill without spills.
+
+        A product that is not added in the same instruction takes one. LLVM spills when all but one of 32 are in use.
+        """
+        return (self.registers if self.registers == 16 else self.registers - 2) - (not self.fma)
+
+    @property
     def name(self) -> str:
         return f"{self.bits}x{self.registers}{'f' if self.fma else ''}"
 
