@@ -28,6 +28,7 @@ def report() -> Iterator[tuple[str, str]]:
     yield "cupy", next((f"{name} {found}" for name, found in map(_found, CUPY) if found), "not installed")
     yield "processor", processor()
     yield "features", features()
+    yield "kernels", kernels()
     yield "threads", threads()
     yield "BLAS", blas()
     yield "CUDA", gpus()
@@ -64,12 +65,27 @@ def processor() -> str:
 
 
 def features() -> str:
-    """The vector instructions that there are, and the width that generated code has."""
+    """The processor's vector instructions."""
     try:
-        from .kernels.cpu.runtime.host import host_features, vector_unit
+        from .kernels.cpu.runtime.host import host_features
 
         found = [name for name in FEATURES if host_features().get(name)]
-        return f"{' '.join(found) or 'none that matter here'}; code for vectors of {vector_unit().bits} bits"
+        return " ".join(found) or "none that matter here"
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        return f"cannot be told: {error}"
+
+
+def kernels() -> str:
+    """The vector unit that generated code uses, its largest tile, and the sizes of the caches."""
+    try:
+        from .kernels.cpu.codegen.product import PANEL_VECTORS
+        from .kernels.cpu.codegen.tile import tile_rows
+        from .kernels.cpu.runtime.caches import caches
+        from .kernels.cpu.runtime.host import vector_unit
+
+        unit = vector_unit()
+        tile = f"{tile_rows(unit, PANEL_VECTORS)} x {PANEL_VECTORS} vectors"
+        return f"{unit.registers} registers of {unit.bits} bits; tiles of {tile}; caches: {caches()}"
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         return f"cannot be told: {error}"
 

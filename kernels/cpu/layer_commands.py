@@ -29,14 +29,29 @@ from .codegen.product import PANEL_VECTORS
 from .codegen.recurrence import recurrence
 from .codegen.tile import tile_rows
 from .runtime import memory
+from .runtime.caches import caches
 from .runtime.command_list import SCRATCH, BufferView, CommandList
 from .runtime.host import VectorUnit
 
 WEIGHTS, STATES, SAVED, COTANGENTS = "weights", "states", "saved", "cotangents"
 """Arenas: packed weights; states and sources of further products; saved activations; pre-activations' cotangents."""
 
-CACHE = 1 << 20  # bytes of a core's second-level cache
 BARRIER = 1000  # the cost of a barrier, in vector multiply-adds: 0.2 to 0.3 us
+
+
+FEW_ROWS = 4
+"""A step of fewer rows, with weights beyond the second cache, takes as long as one of so many: reading them decides."""
+
+
+class Work(NamedTuple):
+    """What the forward of a layer costs. row: flops of one row's products in a step. least_rows: see FEW_ROWS."""
+
+    row: float
+    least_rows: int
+
+    def flops(self, T: int, N: int) -> float:
+        """Return the flops of T steps of N rows, or the flops that would take as long."""
+        return self.row * T * max(N, self.least_rows)
 
 
 class Shapes(NamedTuple):
@@ -57,10 +72,17 @@ class Shapes(NamedTuple):
     reverse: bool
 
     @property
-    def flops(self) -> float:
-        """Return the flops of the forward's products."""
+    def work(self) -> Work:
+        """Return what the forward's products cost."""
         inner = len(self.step.recurrent_gates) * self.P
-        return 2.0 * self.T * self.N * self.H * (len(self.step.input_gates) * self.I + inner)
+        weights = self.H * (len(self.step.input_gates) * self.I + inner)
+        fits = weights * self.dtype.itemsize <= caches().second
+        return Work(2.0 * weights, 1 if fits else FEW_ROWS)
+
+    @property
+    def flops(self) -> float:
+        """Return the flops of the forward's products, or the flops that would take as long."""
+        return self.work.flops(self.T, self.N)
 
     def width(self, state: int) -> int:
         """Return the width of a state, by its number."""
@@ -202,7 +224,7 @@ class _Layer(CommandListBuilder):
                 wide = max(1, sum(len(p.results) for p in stage.products) * vectors)
                 depth = self.W * (len(self.step.direct_gates) if backward else 1)
                 share = -(-self.W // (vectors * self.lanes * m))
-                fits = share * depth * wide * self.lanes * self.dtype.itemsize < CACHE
+                fits = share * depth * wide * self.lanes * self.dtype.itemsize < caches().second
                 tiles = -(-rows // tile_rows(self.unit, wide))
                 cost += share * depth * wide * tiles * max(-(-rows // tiles), 2 if fits else 4)
                 cost += BARRIER if m > 1 else 0

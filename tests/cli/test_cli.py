@@ -14,6 +14,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import cli, kernels
 from tinygrad_rnn.data import read_text
+from tinygrad_rnn.kernels.cpu.runtime.host import vector_unit
 from tinygrad_rnn.lm import checkpoint
 from tinygrad_rnn.lm.progress import Progress, clock
 
@@ -366,7 +367,8 @@ def test_info(call):
     assert (code, err) == (0, "")
     lines = dict(line.split(maxsplit=1) for line in out.splitlines())
     assert lines["tinygrad_rnn"] == tg.__version__ and lines["numpy"] == np.__version__
-    assert lines.keys() >= {"python", "numba", "processor", "features", "threads", "BLAS", "CUDA"}
+    assert lines.keys() >= {"python", "numba", "processor", "features", "kernels", "threads", "BLAS", "CUDA"}
+    assert f"{vector_unit().bits} bits; tiles of" in lines["kernels"] and "caches: level 1" in lines["kernels"]
 
 
 def test_version_and_help(call):

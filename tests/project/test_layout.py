@@ -29,7 +29,7 @@ LAYERS = [
     ["cli", "__main__", "bench"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-MAY_USE_KERNELS = {"sequence", "cells", "optim", "bench"}
+MAY_USE_KERNELS = {"sequence", "cells", "optim", "info", "bench"}
 # Besides: dense products for primitives; a layer's arguments under their names, for anyone to fill in; what the command
 # line tells of the host; what clipping does with all gradients at once; locks that neither a fork nor an exception
 # leaves locked; what the kernels of a GPU lack; and the cache.

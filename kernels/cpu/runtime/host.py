@@ -40,7 +40,15 @@ class VectorUnit:
 
 @functools.cache
 def host_features() -> dict[str, bool]:
-    """Return the instruction set extensions of this processor, by LLVM's names."""
+    """Return the instruction set extensions that Numba generates code for, by LLVM's names.
+
+    They are this processor's, unless NUMBA_CPU_FEATURES names others or NUMBA_CPU_NAME is "generic".
+    """
+    named = os.environ.get("NUMBA_CPU_FEATURES")
+    if named is None and os.environ.get("NUMBA_CPU_NAME") == "generic":
+        named = ""
+    if named is not None:
+        return {name[1:]: name[0] == "+" for name in named.split(",") if name}
     with locks.held(locks.building):
         import llvmlite.binding as binding
 

@@ -1,0 +1,98 @@
+"""The host as the kernels see it: its instruction sets, and the sizes of its caches."""
+
+import sys
+
+import pytest
+
+from tinygrad_rnn.kernels.cpu.layer_commands import FEW_ROWS, Work
+from tinygrad_rnn.kernels.cpu.runtime import caches
+from tinygrad_rnn.kernels.cpu.runtime.caches import Caches
+from tinygrad_rnn.kernels.cpu.runtime.host import VARIABLE, host_features, vector_unit
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """Set variables of the environment, and return the vector unit that is then used."""
+
+    def unit(**variables):
+        for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", VARIABLE):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        host_features.cache_clear()
+        return vector_unit.__wrapped__()
+
+    yield unit
+    host_features.cache_clear()
+
+
+def test_the_unit_follows_numbas_processor(environment):
+    assert environment(NUMBA_CPU_FEATURES="+avx2,+fma").name == "256x16f"
+    assert environment(NUMBA_CPU_FEATURES="+avx2,-fma").name == "256x16"
+    assert environment(NUMBA_CPU_FEATURES="+avx512f,+avx512vl,+fma").name == "512x32f"
+    assert environment(NUMBA_CPU_FEATURES="+neon").name == "128x32f"
+    assert environment(NUMBA_CPU_FEATURES="").name == "128x16"
+    assert environment(NUMBA_CPU_NAME="generic").name == "128x16"
+
+
+def test_a_unit_that_numbas_processor_lacks_is_refused(environment):
+    with pytest.raises(ValueError, match="at most 128"):
+        environment(NUMBA_CPU_NAME="generic", **{VARIABLE: "256"})
+
+
+def cache_folder(root, *entries):
+    for i, (level, kind, size) in enumerate(entries):
+        folder = root / f"index{i}"
+        folder.mkdir()
+        for name, text in (("level", level), ("type", kind), ("size", size)):
+            (folder / name).write_text(text + "\n")
+    return root
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Return the caches of a folder such as Linux has."""
+
+    def caches_of(folder):
+        monkeypatch.setattr(sys, "platform", "linux")
+        monkeypatch.setattr(caches, "FOLDER", folder)
+        return caches.caches.__wrapped__()
+
+    return caches_of
+
+
+def test_cache_sizes_are_linuxs(tmp_path, read):
+    entries = ("1", "Data", "48K"), ("1", "Instruction", "64K"), ("2", "Unified", "1024K"), ("3", "Unified", "32M")
+    found = read(cache_folder(tmp_path, *entries))
+    assert found == Caches(48 << 10, 1 << 20, 32 << 20)
+    assert str(found) == "level 1: 48 KiB, level 2: 1024 KiB, level 3: 32768 KiB"
+
+
+@pytest.mark.parametrize("size", ["", "many", "-4K", "0K", "12Q"])
+def test_cache_sizes_that_cannot_be_read_are_assumed(tmp_path, read, size):
+    assert read(cache_folder(tmp_path, ("1", "Data", "32K"), ("2", "Unified", size))) == Caches()
+    assert read(tmp_path / "missing") == Caches()
+
+
+def test_a_host_without_a_third_cache(tmp_path, read):
+    found = read(cache_folder(tmp_path, ("1", "Data", "32K"), ("2", "Unified", "4M")))
+    assert found == Caches(32 << 10, 4 << 20, 0) and "level 3" not in str(found)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="here macOS tells the sizes")
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_other_systems_have_sizes_too(monkeypatch, platform):
+    """The C library of this system has no `sysctlbyname`."""
+    monkeypatch.setattr(sys, "platform", platform)
+    assert caches.caches.__wrapped__() == Caches()
+
+
+def test_this_hosts_caches_grow_from_level_to_level():
+    found = caches.caches()
+    assert 4 << 10 <= found.first <= found.second and (not found.third or found.second <= found.third)
+
+
+def test_a_step_of_few_rows_costs_as_much_as_reading_its_weights():
+    work = Work(10.0, FEW_ROWS)
+    assert work.flops(3, 1) == work.flops(3, FEW_ROWS) == 10.0 * 3 * FEW_ROWS
+    assert work.flops(3, 100) == 3000.0 and Work(10.0, 1).flops(3, 1) == 30.0
