@@ -6,7 +6,7 @@ over the whole range including subnormal results; +-inf and NaN are right.
 
     exp      2 ulp   e^x = 2^n e^r, |r| <= ln(2)/2, Taylor series of e^r
     expm1    2 ulp   2^n (e^r - 1) + (2^n - 1), for x <= 0
-    sigmoid  3 ulp   from e^-|x|, so that neither end loses digits
+    sigmoid  3 ulp   c / (c + c e^-x), c = 2^-64 (2^-512 in float64), so that e^-x cannot overflow
     tanh     4 ulp   from expm1(-2|x|), so that small results keep theirs
     log      2 ulp   log m = 2 artanh((m - 1)/(m + 1)), sqrt(1/2) <= m < sqrt(2), series of artanh
 
@@ -155,10 +155,10 @@ class Vectors:
         r = self.fma(n, self.constant(-LN2_LOW[self.bits]), r)
         return self.builder.bitcast(shifted, self.int_type), n, r
 
-    def _power_of_two(self, bits: Any) -> Any:
-        """2^n of integers that end with n's bits, within the range of exponents of normal numbers."""
+    def _power_of_two(self, bits: Any, more: int = 0) -> Any:
+        """2^(n + more) of integers that end with n's bits, within the range of exponents of normal numbers."""
         shifted = self.builder.shl(bits, self.int_constant(self.fraction))
-        exponent = self.builder.add(shifted, self.int_constant(self.bias << self.fraction))
+        exponent = self.builder.add(shifted, self.int_constant((self.bias + more) << self.fraction))
         return self.builder.bitcast(exponent, self.type)
 
     def _scaled(self, value: Any, bits: Any, n: Any) -> Any:
@@ -188,10 +188,13 @@ class Vectors:
         """The larger of x and a number; NaN stays."""
         return self.where(self.compare("<", x, self.constant(low)), self.constant(low), x)
 
+    def _at_most(self, x: Any, high: float) -> Any:
+        """The smaller of x and a number; NaN stays."""
+        return self.where(self.compare(">", x, self.constant(high)), self.constant(high), x)
+
     def exp(self, x: Any) -> Any:
         """e^x."""
-        high = self.constant(89.0 if self.bits == 32 else 710.0)  # inf from there on
-        x = self.where(self.compare(">", x, high), high, x)
+        x = self._at_most(x, 89.0 if self.bits == 32 else 710.0)  # inf from there on
         return self._exp(self._at_least(x, ZERO_BELOW[self.bits]))
 
     def _exp_of_minus_abs(self, x: Any) -> Any:
@@ -205,10 +208,13 @@ class Vectors:
         return self.fma(scale, self._expm1_series(r), self.sub(scale, self.constant(1.0)))
 
     def sigmoid(self, x: Any) -> Any:
-        """1 / (1 + e^-x)."""
-        one = self.constant(1.0)
-        e = self._exp_of_minus_abs(x)
-        return self.div(self.where(self.compare(">=", x, self.constant(0.0)), one, e), self.add(one, e))
+        """1 / (1 + e^-x): c / (c + c e^-x), c so small that c e^-x is a normal number wherever the result is not 0 or 1."""
+        power = -64 if self.bits == 32 else -512
+        c = self.constant(2.0**power)
+        below = self._at_least(self.neg(x), -30.0 if self.bits == 32 else -60.0)  # the result is 1
+        bits, _, r = self._reduced(self._at_most(below, -ZERO_BELOW[self.bits]))
+        scale = self._power_of_two(bits, power)
+        return self.div(c, self.add(c, self.fma(scale, self._expm1_series(r), scale)))
 
     def tanh(self, x: Any) -> Any:
         """tanh x: t / (t + 2) with t = e^(-2|x|) - 1, and the sign of x."""
