@@ -44,14 +44,10 @@ FEW_ROWS = 4
 
 
 class Work(NamedTuple):
-    """What the forward of a layer costs. row: flops of one row's products in a step. least_rows: see FEW_ROWS."""
+    """What a step of the forward costs: flops of one row's products, for so many rows at least (see FEW_ROWS)."""
 
     row: float
     least_rows: int
-
-    def flops(self, T: int, N: int) -> float:
-        """Return the flops of T steps of N rows, or the flops that would take as long."""
-        return self.row * T * max(N, self.least_rows)
 
 
 class Shapes(NamedTuple):
@@ -82,7 +78,8 @@ class Shapes(NamedTuple):
     @property
     def flops(self) -> float:
         """Return the flops of the forward's products, or the flops that would take as long."""
-        return self.work.flops(self.T, self.N)
+        row, least_rows = self.work
+        return row * self.T * max(self.N, least_rows)
 
     def width(self, state: int) -> int:
         """Return the width of a state, by its number."""

@@ -62,7 +62,7 @@ class Packed:
         self.step, self.dtype = step, weight.dtype
         known = ((1, 1, weight.shape[1]), *shapes, *[None] * (len(step.inputs) + len(step.states)))
         self.shapes = shapes_of(step, unit, weight.dtype, known)
-        self.width, self.work = self.shapes.I, self.shapes.work
+        self.width, (self.row_flops, self.least_rows) = self.shapes.I, self.shapes.work
         self.widths = [self.shapes.width(i) for i in range(len(step.states))]
         forget = functools.partial(_forget, id(weights[0]))
         self.arrays = [_nothing if a is None else weakref.ref(a, forget) for a in weights]
@@ -83,7 +83,8 @@ class Packed:
         for a, fits in zip(initial, self.widths):
             if a.shape[1] != fits:
                 return None
-        key = T, N, reverse, threads.wanted_threads(self.work.flops(T, N))
+        flops = self.row_flops * T * max(N, self.least_rows)
+        key = T, N, reverse, threads.wanted_threads(flops)
         found = self.prepared.get(key) or self._prepare(*key)
         block = memory.empty(found.size, memory.BYTE)
         if SCRATCH in found.run.blocks:

@@ -12,8 +12,9 @@ from numba.extending import intrinsic
 
 from ...ir.operations import OPERATIONS
 from ...ir.program import Constant, Program
+from ..runtime.memory import LINE
 from .native import require_literals
-from .vector import Vectors
+from .vector import Vectors, declared
 
 PROGRAMS: dict[str, Program] = {}
 """Programs by the key under which generated code refers to them; needed only while that code is compiled."""
@@ -88,6 +89,34 @@ def pointwise(
             mask = builder.icmp_signed("<", lane, v.splat(left))
             for result, place in zip(results, operands[n:]):
                 builder.store(v.where(mask, result, v.constant(0.0)), pointer(place), align=size)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def prefetch(typing: Any, size: Any, length: Any, rows: Any, where: Any) -> Any:
+    """Ask the memory for the first `length` bytes of `rows` rows, which will be read soon.
+
+    size, length: literals; size: of a number, in bytes. where: a tuple with the address of the first number and the
+    distance in numbers between rows, for each matrix. The rows must be a matrix's own: a line that another thread
+    writes would be taken from it.
+    """
+    require_literals((size, length))
+    signature = types.void(size, length, types.intp, where)
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
+        byte, number, word = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+        kinds = [byte.as_pointer(), number, number, number]
+        ask = declared(builder.module, "llvm.prefetch.p0", ir.VoidType(), kinds)
+        numbers = cgutils.unpack_tuple(builder, args[3])
+        with cgutils.for_range(builder, args[2]) as row:
+            for first, distance in zip(numbers[::2], numbers[1::2]):
+                offset = builder.mul(builder.mul(row.index, distance), word(size.literal_value))
+                for start in range(0, length.literal_value, LINE):
+                    address = builder.add(builder.add(first, offset), word(start))
+                    pointer = builder.inttoptr(address, byte.as_pointer())
+                    builder.call(ask, [pointer, number(0), number(3), number(1)])  # to read, into all caches, data
         return context.get_dummy_value()
 
     return signature, emit

@@ -38,7 +38,7 @@ from .tile import row_choice, span_choice, tile_shapes
 HEAD = '''"""Generated: the recurrent loops of the cell {name} for {unit}, float{bits}."""
 
 from tinygrad_rnn.kernels.cpu.codegen.native import barrier, stack, word
-from tinygrad_rnn.kernels.cpu.codegen.pointwise import pointwise
+from tinygrad_rnn.kernels.cpu.codegen.pointwise import pointwise, prefetch
 from tinygrad_rnn.kernels.cpu.codegen.tile import tile
 '''
 
@@ -72,9 +72,9 @@ STAGE = """        blocks = ({full} + {block} - 1) // {block}
             while r < end:
                 left = end - r
                 {rows}
+{row_lines}{prefetch}
 {views}
 {tiles}
-{row_lines}
                 for q in range(span):
                     j = (b + q) * {block}
                     vectors = min({vectors}, ({full} - j) // {lanes})
@@ -125,6 +125,7 @@ class _Text:
             span=span_choice(self.unit, stage.widest, "end - first", "end_block - b") if stage.tiles else "1",
             rows=row_choice(self.unit, stage.widest),
             row_lines="\n".join(map(self.row_line, self.in_memory(stage))),
+            prefetch=self.prefetch(stage),
             views="\n".join(views),
             tiles="\n".join(tiles),
             equations="\n".join(self.equations(stage)),
@@ -140,6 +141,18 @@ class _Text:
     def row_line(self, buffer: Buffer) -> str:
         """Return the line that computes the address of row r of a buffer at this time step."""
         return f"{' ' * 16}{self.base[buffer]}_r = {self.base[buffer]} + r * ({buffer.width}) * {self.size}"
+
+    def prefetch(self, stage: StageLayout) -> str:
+        """Return the line that asks for the rows of x before the tile is computed, which takes as long as they need.
+
+        Only `infer` has it: in `train` x has just been written in place, and the line costs more than it gains.
+        """
+        read = [o for o in stage.operands if o.buffer.array == "x"] if self.layout.function == "infer" else []
+        if not read or not stage.tiles:
+            return ""
+        column = f"b * {stage.vectors * self.lanes}"
+        where = ", ".join(self.operand(operand).replace("j", column, 1) for operand in read)
+        return f"\n{' ' * 16}prefetch({self.size}, {stage.vectors * self.lanes * self.size}, some, ({where},))"
 
     def equations(self, stage: StageLayout) -> Iterator[str]:
         """Yield the equations that the call of `pointwise` below them computes, as comments."""

@@ -208,7 +208,7 @@ class Vectors:
         return self.fma(scale, self._expm1_series(r), self.sub(scale, self.constant(1.0)))
 
     def sigmoid(self, x: Any) -> Any:
-        """1 / (1 + e^-x): c / (c + c e^-x), c so small that c e^-x is a normal number wherever the result is not 0 or 1."""
+        """1 / (1 + e^-x) as c / (c + c e^-x), with c so small that c e^-x does not overflow."""
         power = -64 if self.bits == 32 else -512
         c = self.constant(2.0**power)
         below = self._at_least(self.neg(x), -30.0 if self.bits == 32 else -60.0)  # the result is 1

@@ -1,10 +1,14 @@
 """The host as the kernels see it: its instruction sets, and the sizes of its caches."""
 
+import math
 import sys
 
+import numpy as np
 import pytest
 
-from tinygrad_rnn.kernels.cpu.layer_commands import FEW_ROWS, Work
+from tinygrad_rnn.cells import find_cell
+from tinygrad_rnn.cells.trace import trace
+from tinygrad_rnn.kernels.cpu.layer_commands import FEW_ROWS, Shapes
 from tinygrad_rnn.kernels.cpu.runtime import caches
 from tinygrad_rnn.kernels.cpu.runtime.caches import Caches
 from tinygrad_rnn.kernels.cpu.runtime.host import VARIABLE, host_features, vector_unit
@@ -93,6 +97,12 @@ def test_this_hosts_caches_grow_from_level_to_level():
 
 
 def test_a_step_of_few_rows_costs_as_much_as_reading_its_weights():
-    work = Work(10.0, FEW_ROWS)
-    assert work.flops(3, 1) == work.flops(3, FEW_ROWS) == 10.0 * 3 * FEW_ROWS
-    assert work.flops(3, 100) == 3000.0 and Work(10.0, 1).flops(3, 1) == 30.0
+    step, unit = trace(find_cell("lstm")), vector_unit()
+    hidden = 1 + math.isqrt(
+        caches.caches().second // (4 * 8)
+    )  # a hidden size whose weights the second cache cannot hold
+    flops = lambda rows, H: (
+        Shapes(step, unit, np.dtype("float32"), 3, rows, H, H, H, False, True, True, False, False).flops
+    )
+    assert flops(1, hidden) == flops(FEW_ROWS, hidden) == flops(100 * FEW_ROWS, hidden) / 100
+    assert flops(1, 4) == flops(FEW_ROWS, 4) / FEW_ROWS
