@@ -5,6 +5,7 @@ Read the files in this order, from the ground up. Each folder lists its own file
     runtime/           processor, threads, memory, cached machine code, command lists
     codegen/           generated kernels: vector operations, the matrix tile, products, recurrent loops
     builder.py         builds a command list: lays out matrices, adds commands that copy, pack and multiply them
+    layer_shapes.py    the shapes of a layer's forward and backward, and what they cost
     layer_commands.py  builds the command lists of one layer's forward and backward
     packed_weights.py  packed weights that stay in memory between calls, and inference with them
     driver.py          the sequence driver: `forward`, `infer` and `backward` on SequenceArgs

@@ -22,11 +22,10 @@ from .layer_commands import (
     SAVED,
     STATES,
     WEIGHTS,
-    Shapes,
     build_backward,
     build_forward,
-    shapes_of,
 )
+from .layer_shapes import Shapes, shapes_of
 from .packed_weights import packed
 from .runtime import memory, threads
 from .runtime.command_list import array_at

@@ -1,6 +1,6 @@
 """The command lists of a layer's forward and backward, built for given shapes.
 
-    forward:   x W^T -> the recurrent loop -> states, saved activations
+    forward:   for each chunk of time: x W^T -> the recurrent loop -> states, saved activations
     backward:  cotangents -> the recurrent loop -> dx, dW, dU, db as products over all of time
 
 Each is one list, which the thread team runs without coming back to Python in between.
@@ -20,87 +20,23 @@ from ..ir.plan import (
     plan,
     source_names,
 )
-from ..ir.program import Kind, Step
-from ..ir.sequence_args import sizes_of
+from ..ir.program import Kind
 from ..runtime.bounded import bounded
 from .builder import CommandListBuilder
 from .codegen.layout import passed_array, vectors_of
 from .codegen.product import PANEL_VECTORS
 from .codegen.recurrence import recurrence
 from .codegen.tile import tile_rows
+from .layer_shapes import Shapes
 from .runtime import memory
 from .runtime.caches import caches
 from .runtime.command_list import SCRATCH, BufferView, CommandList
-from .runtime.host import VectorUnit
 
 WEIGHTS, STATES, SAVED, COTANGENTS = "weights", "states", "saved", "cotangents"
 """Arenas: packed weights; states and sources of further products; saved activations; pre-activations' cotangents."""
 
 BARRIER = 1000  # the cost of a barrier, in vector multiply-adds: 0.2 to 0.3 us
-
-
-FEW_ROWS = 4
-"""A step of fewer rows, with weights beyond the second cache, takes as long as one of so many: reading them decides."""
-
-
-class Work(NamedTuple):
-    """What a step of the forward costs: flops of one row's products, for so many rows at least (see FEW_ROWS)."""
-
-    row: float
-    least_rows: int
-
-
-class Shapes(NamedTuple):
-    """The shapes and settings that a command list is built for. P: width of h. ragged: rows have lengths."""
-
-    step: Step
-    unit: VectorUnit
-    dtype: np.dtype
-    T: int
-    N: int
-    I: int
-    H: int
-    P: int
-    projected: bool
-    bias_ih: bool
-    bias_hh: bool
-    ragged: bool
-    reverse: bool
-
-    @property
-    def work(self) -> Work:
-        """Return what the forward's products cost."""
-        inner = len(self.step.recurrent_gates) * self.P
-        weights = self.H * (len(self.step.input_gates) * self.I + inner)
-        fits = weights * self.dtype.itemsize <= caches().second
-        return Work(2.0 * weights, 1 if fits else FEW_ROWS)
-
-    @property
-    def flops(self) -> float:
-        """Return the flops of the forward's products, or the flops that would take as long."""
-        row, least_rows = self.work
-        return row * self.T * max(self.N, least_rows)
-
-    def width(self, state: int) -> int:
-        """Return the width of a state, by its number."""
-        return self.P if state == 0 else self.H
-
-
-@bounded(1024)
-def shapes_of(
-    step: Step,
-    unit: VectorUnit,
-    dtype: np.dtype,
-    given: tuple[tuple[int, ...] | None, ...],
-    ragged: bool = False,
-    reverse: bool = False,
-) -> Shapes:
-    """Return Shapes from the shapes of a step's arrays, which must fit each other: see `sequence_args.sizes_of`."""
-    T, N, I, H, P = sizes_of(step, given)
-    _, _, _, bias_ih, bias_hh, weight_hr, *_ = given
-    flags = weight_hr is not None, bias_ih is not None, bias_hh is not None
-    return Shapes(step, unit, dtype, T, N, I, H, P, *flags, ragged, reverse)
-
+CHUNK = 4  # the size of a chunk's projected x, at least, in second-level caches
 
 Group = tuple[tuple[str, ...], tuple[tuple[int, int], ...]]
 """Results that are allocated together: their names and shapes."""
@@ -196,8 +132,8 @@ class _Layer(CommandListBuilder):
         numbered = [(f"panels_{i}_{k}", m, s) for i, s in enumerate(stages) for k, m in enumerate(s.products)]
         return {name: self.pack(m, stage, backward) for name, m, stage in numbered}
 
-    def loop(self, function: str, slots: int, operands: dict[str, Any]) -> None:
-        """Add a generated loop. operands: by the names of its arguments. slots: of the states."""
+    def loop(self, function: str, slots: int, operands: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a generated loop over all steps. operands: by their names. slots: of the states."""
         at, stages = self.at, self.plan.stages(function)
         computed = [value for stage in stages for value, _ in stage.program.outputs]
         operands |= {passed_array(v): self.make(at.N, self.W) for v in computed if v.kind is Kind.PASSED}
@@ -205,7 +141,18 @@ class _Layer(CommandListBuilder):
         operands |= {"slots": slots, "active": self.given("active", 1, at.T, np.dtype(np.int64))}
         operands["group_size"] = self.group_size(stages, function == "backward")
         operands["barriers"] = self.zeros(self.count, 64 // self.dtype.itemsize)
-        self.add(self.loops[function], **operands)
+        return operands | {"begin": 0, "end": at.T, "x_begin": 0}
+
+    def chunk(self, weight_ih: BufferView) -> int:
+        """Return how many steps are projected at once, so that their x is still in a cache when the loop reads it.
+
+        Each chunk reads the packed weights again, so its x is as large as they are, or CHUNK. A last chunk of few steps
+        would not be worth it: a sequence of less than two chunks is one.
+        """
+        itemsize, gates = self.dtype.itemsize, len(self.step.input_gates)
+        wanted = max(CHUNK * caches().second, weight_ih.rows * weight_ih.columns * itemsize)
+        steps = -(-wanted // max(1, self.at.N * gates * self.W * itemsize))
+        return steps if 2 * steps < self.at.T else max(1, self.at.T)
 
     def group_size(self, stages: Sequence[Stage], backward: bool) -> int:
         """Return how many threads share the units of the same rows: the number that makes the steps shortest.
@@ -263,8 +210,10 @@ def build_forward(at: Shapes, keep: bool, packed: bool, count: int) -> BuiltComm
     gates = len(step.input_gates)
     operands: dict[str, Any] = dict(weights.views) | r.inputs()
     operands["saved"] = saved = r.make(r.rows, len(step.saved) * r.W if keep else 0, SAVED)
-    out = saved if keep and r.plan.in_place else None
-    operands["x"] = r.multiply(r.given("x", r.rows, at.I), False, weights.views["weight_ih"], gates * r.W, out)
+    weight_ih = weights.views["weight_ih"]
+    chunk = r.chunk(weight_ih)
+    in_place = keep and r.plan.in_place
+    operands["x"] = saved if in_place else r.make(chunk * at.N, gates * r.W)
     views = {"saved": saved}
     for i, name in enumerate(step.states):
         n = at.T + 1 if i == 0 or keep else 2
@@ -276,7 +225,15 @@ def build_forward(at: Shapes, keep: bool, packed: bool, count: int) -> BuiltComm
     sources = [f"v_{value.name}" for value in source_names(step).values()]
     for name in [*sources, *(["unprojected"] if at.projected else [])]:
         views[name] = operands[name] = r.make(r.rows if keep else at.N, r.W, STATES)
-    r.loop("train" if keep else "infer", at.T + 1 if keep else 2, operands)
+    function = "train" if keep else "infer"
+    arguments = r.loop(function, at.T + 1 if keep else 2, operands)
+    for begin in range(0, at.T, chunk):
+        end = min(begin + chunk, at.T)
+        x_begin = at.T - end if at.reverse else begin
+        first, rows = x_begin * at.N, (end - begin) * at.N
+        x = r.part(r.given("x", r.rows, at.I), first, rows)
+        r.multiply(x, False, weight_ih, gates * r.W, r.part(operands["x"], first if in_place else 0, rows))
+        r.add(r.loops[function], **arguments | {"begin": begin, "end": end, "x_begin": x_begin})
     return r.built(views)
 
 
@@ -314,7 +271,7 @@ def build_backward(
     if at.projected:
         operands["d_projected"] = r.steps(r.V)
     operands |= r.all_panels(r.plan.adjoint, True)
-    r.loop("backward", at.T + 1, operands)
+    r.add(r.loops["backward"], **r.loop("backward", at.T + 1, operands))
     if direct and wants_initial and not at.ragged:
         first = r.part(operands["h"], at.N * (at.T if at.reverse else 1), at.N)
         carry = operands["carry_" + step.states[0]]

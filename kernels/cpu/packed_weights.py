@@ -23,8 +23,8 @@ from .layer_commands import (
     WEIGHTS,
     build_forward,
     build_weights,
-    shapes_of,
 )
+from .layer_shapes import shapes_of
 from .runtime import memory, threads
 from .runtime.command_list import SCRATCH, BufferView, CommandList
 from .runtime.host import VectorUnit, vector_unit

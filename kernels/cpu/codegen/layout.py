@@ -14,8 +14,14 @@ from ..runtime.host import VectorUnit
 from .product import PANEL_VECTORS
 from .tile import tile_rows, tile_spans
 
-FIXED = ("active", "T", "N", "H", "W", "P", "V", "reverse", "slots", "group_size", "barriers")
-"""The arguments that every loop has. H: units, P: of them in h; W and V: H and P rounded up to full vectors."""
+FIXED = (
+    "active", "T", "N", "H", "W", "P", "V", "reverse", "slots", "group_size", "barriers",
+    "begin", "end", "x_begin",
+)  # fmt: skip
+"""The arguments that every loop has. H: units, P: of them in h; W and V: H and P rounded up to full vectors.
+
+A loop runs the steps from `begin` to `end`, counted in its direction. A forward finds in x the rows from x_begin on.
+"""
 
 
 @dataclass(frozen=True)
@@ -167,11 +173,11 @@ def _operands(p: Plan, function: str) -> dict[Value, Operand]:
     def add_gates(kind: Kind, names: tuple[str, ...], buffer: Buffer) -> None:
         found.update({Value(kind, name): Operand(buffer, f"{i} * W + j" if i else "j") for i, name in enumerate(names)})
 
-    row = "(t + 1) * N" if backward else "t * N"
+    row = "(t + 1) * N" if backward else "(t - x_begin) * N"
     saved = Buffer("saved", "t * N", f"{len(step.saved)} * W")
     inputs = saved if function == "train" and p.in_place else Buffer("x", row, f"{gates} * W")
     add_gates(Kind.INPUT_PART, step.input_gates, inputs)
-    add_gates(Kind.RECURRENT_PART, step.direct_gates, Buffer("h", row, f"{direct} * W"))
+    add_gates(Kind.RECURRENT_PART, step.direct_gates, Buffer("h", "(t + 1) * N", f"{direct} * W"))
     add_gates(Kind.INPUT_BIAS, step.input_gates, Buffer("bias_x", "0", "0"))
     add_gates(Kind.RECURRENT_BIAS, step.recurrent_gates, Buffer("bias_h", "0", "0"))
     add_gates(Kind.SAVED, tuple(value.name for value in step.saved), saved)

@@ -56,9 +56,9 @@ def {function}(args, thread, threads):
     first, last = N * group // groups, N * (group + 1) // groups
     arrivals = barriers + group * 64
     {tile} = stack({tile_bytes})
-    for i in range(T):
+    for i in range(begin, end):
         t = {time}
-        end = min(word(active, t), last)
+        rows_end = min(word(active, t), last)
         now, before = (t, t + 1) if reverse else (t + 1, t)
         after = t - 1 if reverse else t + 1
 {bases}
@@ -66,11 +66,11 @@ def {function}(args, thread, threads):
 
 STAGE = """        blocks = ({full} + {block} - 1) // {block}
         b, end_block = blocks * rank // group_size, blocks * (rank + 1) // group_size
-        while b < end_block and first < end:
+        while b < end_block and first < rows_end:
             span = {span}
             r = first
-            while r < end:
-                left = end - r
+            while r < rows_end:
+                left = rows_end - r
                 {rows}
 {row_lines}{prefetch}
 {views}
@@ -122,7 +122,7 @@ class _Text:
             block=stage.vectors * self.lanes,
             vectors=stage.vectors,
             lanes=self.lanes,
-            span=span_choice(self.unit, stage.widest, "end - first", "end_block - b") if stage.tiles else "1",
+            span=span_choice(self.unit, stage.widest, "rows_end - first", "end_block - b") if stage.tiles else "1",
             rows=row_choice(self.unit, stage.widest),
             row_lines="\n".join(map(self.row_line, self.in_memory(stage))),
             prefetch=self.prefetch(stage),

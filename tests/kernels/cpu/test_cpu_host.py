@@ -8,7 +8,7 @@ import pytest
 
 from tinygrad_rnn.cells import find_cell
 from tinygrad_rnn.cells.trace import trace
-from tinygrad_rnn.kernels.cpu.layer_commands import FEW_ROWS, Shapes
+from tinygrad_rnn.kernels.cpu.layer_shapes import FEW_ROWS, Shapes
 from tinygrad_rnn.kernels.cpu.runtime import caches
 from tinygrad_rnn.kernels.cpu.runtime.caches import Caches
 from tinygrad_rnn.kernels.cpu.runtime.host import VARIABLE, host_features, vector_unit
