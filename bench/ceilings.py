@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
-CACHE = Path("/sys/devices/system/cpu/cpu0/cache")
+from tinygrad_rnn.kernels.cpu.runtime.caches import caches
+
 LARGEST = 1 << 28  # bytes: the limit of one array on machines with huge caches
 
 
@@ -64,11 +64,5 @@ def bandwidth(threads: int, size: int = 0) -> float:
 
 
 def last_cache() -> int:
-    """Return the bytes of the largest cache that the system reports, at least 32 MiB."""
-    found = [1 << 25]
-    for path in CACHE.glob("index*/size"):
-        text = path.read_text().strip()
-        scale = {"K": 1 << 10, "M": 1 << 20}.get(text[-1:], 0)
-        if scale and text[:-1].isdigit():
-            found.append(int(text[:-1]) * scale)
-    return max(found)
+    """Return the bytes of the largest cache, at least 32 MiB: some systems do not tell."""
+    return max(1 << 25, *caches())

@@ -86,6 +86,15 @@ def _layers(results: Results) -> str:
     return _summary(results.of("layers"), lambda r: f"{r.cell}, {words[r.task]}")
 
 
+def _other_machines(others: Sequence[Results]) -> str:
+    """Return for each machine what it is, and its layers, single steps and fractions of the ceilings."""
+    names = {"layers": "", "step": ", one step"}
+    words = {"train": "training step", "infer": "inference"}
+    title = lambda r: f"{r.cell}{names[r.group]}, {words[r.task]}"
+    parts = [(_machine(r), _summary(r.of(*names), title), _efficiency(r)) for r in others]
+    return "\n\n".join("\n\n".join(part) for part in parts) or "Not measured yet."
+
+
 def _around(results: Results) -> str:
     names = {"stacked": "two layers", "bidirectional": "bidirectional", "lengths": "unequal lengths"}
     names["step"] = "one step"
@@ -162,19 +171,31 @@ SECTIONS: dict[str, tuple[tuple[str, ...], Callable[[Results], str]]] = {
 }
 
 
+OTHERS = "others"
+"""The section with the results of other machines: each file bench.json in a folder of the folder of results."""
+
+
+def read_others(folder: Path) -> list[Results]:
+    """Return the results of other machines."""
+    return [load(path) for path in sorted(folder.glob("*/bench.json"))]
+
+
 def read(folder: Path) -> Results:
     """What was measured, and how the costs grow, where that was measured too: bench.json and growth.json."""
     results, growth = load(folder / "bench.json"), folder / "growth.json"
     return replace(results, records=[*results.records, *load(growth).records]) if growth.exists() else results
 
 
-def rewritten(text: str, results: Results) -> str:
+def rewritten(text: str, results: Results, others: Sequence[Results] = ()) -> str:
     """Return a page with its sections as the results have them. Raise ResultsError for markers without a section."""
 
     def section(match: re.Match[str]) -> str:
         head, name, _, tail = match.groups()
+        if name == OTHERS:
+            return f"{head}\n{_other_machines(others)}\n\n{tail}"
         if name not in SECTIONS:
-            raise ResultsError(f"markers: expected bench:NAME with one of {', '.join(SECTIONS)}, got {name}")
+            known = ", ".join([*SECTIONS, OTHERS])
+            raise ResultsError(f"markers: expected bench:NAME with one of {known}, got {name}")
         groups, make = SECTIONS[name]
         there = not groups or any(r.found for r in results.of(*groups))
         return f"{head}\n{make(results) if there else 'Not measured in this run.'}\n\n{tail}"
@@ -191,8 +212,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", metavar="FOLDER", type=Path, default=Path("bench/results"))
     args = parser.parse_args(argv)
     try:
-        results = read(args.results)
-        texts = {page: rewritten(page.read_text(encoding="utf-8"), results) for page in args.pages}
+        results, others = read(args.results), read_others(args.results)
+        texts = {page: rewritten(page.read_text(encoding="utf-8"), results, others) for page in args.pages}
         draw(args.results, results)
         for page, text in texts.items():
             page.write_text(text, encoding="utf-8")

@@ -85,9 +85,11 @@ def conditions(results: Results) -> list[str]:
     """What it ran on, the ceilings and the noise."""
     m, c, n = results.machine, results.ceilings, results.noise
     memory = f", {m['memory_gib']:.0f} GiB" if m.get("memory_gib") else ""
+    vectors = f", {m['vectors']}" if m.get("vectors") else ""
     packages = ", ".join(f"{name} {number}" for name, number in results.versions.items())
     return [
-        f"{m['processor']}, {m['cores']} cores{memory}, {m['system']}, Python {m['python']}, {results.threads} threads",
+        f"{m['processor']}{vectors}, {m['cores']} cores{memory}, {m['system']}, Python {m['python']}, "
+        f"{results.threads} threads",
         packages,
         f"ceilings: {c['flops'] / 1e9:.0f} Gflop/s (the register tile alone), {c['bytes'] / 1e9:.1f} GB/s (c = a + b)",
         f"noise (interquartile range / median): {n['records']:.1%} in a case's calls, {n['loop']:.1%} in a loop that "

@@ -15,6 +15,7 @@ from typing import Any
 from tinygrad_rnn.lm.checkpoint import write_atomically
 
 from .case import OURS, is_peer
+from .vectors import described
 
 FORMAT = 1
 
@@ -122,7 +123,7 @@ def means(results: Iterable[Result]) -> dict[tuple[str, str, str], list[float]]:
 
 
 def machine() -> dict[str, Any]:
-    """Return the processor, its cores and memory, the system and the version of Python."""
+    """Return the processor, its vectors, cores and memory, the system and the version of Python."""
     from tinygrad_rnn.info import processor
     from tinygrad_rnn.kernels.cpu.runtime.threads import usable_cores
 
@@ -132,8 +133,8 @@ def machine() -> dict[str, Any]:
         memory = 0.0
     system = f"{platform.system()} {platform.machine()}"
     return {
-        "processor": processor(), "cores": usable_cores(), "memory_gib": round(memory, 1), "system": system,
-        "python": platform.python_version(),
+        "processor": processor(), "vectors": described(), "cores": usable_cores(), "memory_gib": round(memory, 1),
+        "system": system, "python": platform.python_version(),
     }  # fmt: skip
 
 

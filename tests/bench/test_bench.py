@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +16,10 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import cli
-from tinygrad_rnn.bench import ceilings, groups, layers, peers, plots, readme, report, results, run, timing
+from tinygrad_rnn.bench import ceilings, groups, layers, peers, plots, readme, report, results, run, timing, vectors
 from tinygrad_rnn.bench.case import KINDS, OURS, Case
 from tinygrad_rnn.bench.results import Result, Results, ResultsError, Spread
+from tinygrad_rnn.kernels.cpu.runtime.host import VARIABLE
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,6 +103,42 @@ def test_noise_and_ceilings(monkeypatch):
     quiet = Result("layers", "LSTM", "train", {"T": 1}, 1.0, 1.0, 1, found={OURS: Spread(2.0, 1.5, 2.5, 9)})
     assert timing.noise([quiet], [1.0, 1.0, 1.0]) == {"records": 0.5, "loop": 0.0}
     assert timing.calibration() > 0
+
+
+# vectors
+
+
+@pytest.fixture
+def restarted(monkeypatch):
+    """Return the programs that the process would have been replaced with, each with its environment."""
+    started = []
+    monkeypatch.setattr(os, "execve", lambda program, words, environment: started.append((program, words, environment)))
+    for name in {name for limits in vectors.LIMITS.values() for name in limits}:
+        monkeypatch.delenv(name, raising=False)
+    return started
+
+
+@pytest.mark.parametrize("bits", vectors.LIMITS)
+def test_a_limit_of_vectors_starts_the_command_again(restarted, monkeypatch, capsys, bits):
+    monkeypatch.setattr(vectors, "host_features", lambda: {"avx2": True, "fma": True})
+    assert vectors.limited() == 0 and "limited" not in vectors.described()
+    vectors.run_limited(bits)
+    [(program, words, environment)] = restarted
+    assert program == sys.executable and words[1:] == sys.orig_argv[1:]
+    assert environment[VARIABLE] == str(bits) and environment["PATH"] == os.environ["PATH"]
+    assert f"vectors of {bits} bits, but in onnxruntime" in capsys.readouterr().out
+    for name, value in vectors.LIMITS[bits].items():
+        monkeypatch.setenv(name, value)
+    assert vectors.limited() == bits and vectors.described().endswith("all limited to them but onnxruntime")
+    vectors.run_limited(bits)
+    assert len(restarted) == 1
+
+
+def test_a_processor_without_the_vectors_is_refused(restarted, monkeypatch):
+    monkeypatch.setattr(vectors, "host_features", lambda: {"sse4.2": True})
+    with pytest.raises(ValueError, match="expected a processor with avx2 and fma, got one without"):
+        vectors.run_limited(256)
+    assert not restarted
 
 
 # results
@@ -203,6 +242,15 @@ def test_the_readme_is_made_of_the_results(tmp_path, capsys):
     assert re.fullmatch(r"readme: error: .*bench.json: expected results .*\n", capsys.readouterr().err)
 
 
+def test_other_machines_have_a_section_of_their_own():
+    text = f"<!-- bench:{readme.OTHERS} -->\n<!-- /bench:{readme.OTHERS} -->\n"
+    assert "Not measured yet." in readme.rewritten(text, sample())
+    machine = sample().machine | {"processor": "Another processor", "vectors": "16 registers of 256 bits"}
+    page = readme.rewritten(text, sample(), [sample(machine=machine), sample()])
+    assert "Another processor, 16 registers of 256 bits, 2 cores" in page and "A processor, 2 cores" in page
+    assert "LSTM, training step" in page
+
+
 @pytest.mark.parametrize("name", readme.SECTIONS)
 def test_every_section_has_its_figures(name):
     text = readme.rewritten(f"<!-- bench:{name} -->\n<!-- /bench:{name} -->\n", sample())
@@ -216,7 +264,7 @@ def test_the_pages_say_what_the_committed_results_say():
     for page, least in zip(readme.PAGES, (1, 10)):
         text = (ROOT / page).read_text(encoding="utf-8")
         assert len(readme.MARKED.findall(text)) >= least
-        assert readme.rewritten(text, found) == text
+        assert readme.rewritten(text, found, readme.read_others(ROOT / "bench" / "results")) == text
 
 
 # the command

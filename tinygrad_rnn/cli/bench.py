@@ -15,6 +15,7 @@ def add(commands: Any) -> None:
     from ..bench.case import KINDS
     from ..bench.groups import DEFAULT, GROUPS
     from ..bench.peers import PEERS
+    from ..bench.vectors import LIMITS
 
     parser = command(
         commands,
@@ -37,6 +38,8 @@ def add(commands: Any) -> None:
     option(
         parser, "threads", Allowed("threads that each library uses", high=1023), None, " (default: the number of cores)"
     )
+    shorter = "bits of the longest vectors, in all libraries that can be limited (default: the processor's)"
+    parser.add_argument("--vectors", metavar="BITS", type=int, choices=list(LIMITS), help=shorter)
     parser.add_argument("--json", metavar="FILE", type=path, help="also write all results to this file")
     usual = Path("run/bench")
     parser.add_argument(
@@ -45,10 +48,15 @@ def add(commands: Any) -> None:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    from ..bench import groups, peers
+    from ..bench import groups, peers, vectors
     from ..bench.run import Options, run
     from ..kernels.cpu.runtime.threads import get_num_threads
 
+    if args.vectors:
+        try:
+            vectors.run_limited(args.vectors)
+        except ValueError as error:
+            raise OptionError(f"--vectors: {error}") from None
     wanted = args.only or (groups.QUICK if args.quick else groups.DEFAULT)
     if args.quick and not set(wanted) & set(groups.QUICK):
         raise OptionError(f"--quick: expected --only with {' or '.join(groups.QUICK)}, got {' '.join(wanted)}")
