@@ -6,7 +6,6 @@ words (sizes, strides and addresses). All threads call a kernel at once, each fo
 
 from __future__ import annotations
 
-import functools
 import logging
 import sys
 import threading
@@ -20,6 +19,7 @@ from numba.extending import intrinsic
 
 from ...runtime import locks
 from ..runtime.compiled import machine_code
+from ..runtime.host import architecture
 from ..runtime.memory import LINE
 from .vector import declared
 
@@ -144,9 +144,9 @@ def relax(typing: Any, spins: Any) -> Any:
 
     def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
         number, nothing = ir.IntType(32), ir.VoidType()
-        if _architecture() == "x86":
+        if architecture() == "x86":
             builder.call(declared(builder.module, "llvm.x86.sse2.pause", nothing, []), [])
-        elif _architecture() == "arm":
+        elif architecture() == "arm":
             builder.call(declared(builder.module, "llvm.aarch64.hint", nothing, [number]), [number(1)])
         if sys.platform != "win32":
             with builder.if_then(builder.icmp_signed(">", args[0], WORD(SPINS)), likely=False):
@@ -166,14 +166,6 @@ def core(typing: Any) -> Any:
         return builder.sext(builder.call(declared(builder.module, "sched_getcpu", ir.IntType(32), []), []), WORD)
 
     return types.intp(), emit
-
-
-@functools.cache
-def _architecture() -> str:
-    import platform
-
-    machine = platform.machine().lower()
-    return "x86" if machine in ("x86_64", "amd64") else "arm" if machine in ("arm64", "aarch64") else ""
 
 
 @njit(error_model="numpy")

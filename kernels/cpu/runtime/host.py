@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import platform
 import sys
 from dataclasses import dataclass
 
@@ -56,6 +57,13 @@ def host_features() -> dict[str, bool]:
 
 
 @functools.cache
+def architecture() -> str:
+    """Return "x86", "arm" (both of 64 bits), or "" for any other processor."""
+    machine = platform.machine().lower()
+    return "x86" if machine in ("x86_64", "amd64") else "arm" if machine in ("arm64", "aarch64") else ""
+
+
+@functools.cache
 def vector_unit() -> VectorUnit:
     """Return the widest vector unit of the host, or the one that the environment asks for. It is read once.
 
@@ -69,8 +77,8 @@ def vector_unit() -> VectorUnit:
     bits = int(wanted)
     if bits > widest:
         raise ValueError(f"{VARIABLE}: expected at most {widest}, the width of this processor, got {bits}")
-    many = bits == 512 or bool(features.get("neon"))
-    return VectorUnit(bits, 32 if many else 16, bool(features.get("fma") or features.get("neon")))
+    neon = architecture() == "arm"  # every such processor has it, though LLVM may not find out
+    return VectorUnit(bits, 32 if bits == 512 or neon else 16, neon or bool(features.get("fma")))
 
 
 def require_compiler() -> None:

@@ -1,6 +1,7 @@
 """The host as the kernels see it: its instruction sets, and the sizes of its caches."""
 
 import math
+import platform
 import sys
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from tinygrad_rnn.cells import find_cell
 from tinygrad_rnn.cells.trace import trace
 from tinygrad_rnn.kernels.cpu.layer_shapes import FEW_ROWS, Shapes
-from tinygrad_rnn.kernels.cpu.runtime import caches
+from tinygrad_rnn.kernels.cpu.runtime import caches, host
 from tinygrad_rnn.kernels.cpu.runtime.caches import Caches
 from tinygrad_rnn.kernels.cpu.runtime.host import VARIABLE, host_features, vector_unit
 
@@ -34,9 +35,19 @@ def test_the_unit_follows_numbas_processor(environment):
     assert environment(NUMBA_CPU_FEATURES="+avx2,+fma").name == "256x16f"
     assert environment(NUMBA_CPU_FEATURES="+avx2,-fma").name == "256x16"
     assert environment(NUMBA_CPU_FEATURES="+avx512f,+avx512vl,+fma").name == "512x32f"
-    assert environment(NUMBA_CPU_FEATURES="+neon").name == "128x32f"
     assert environment(NUMBA_CPU_FEATURES="").name == "128x16"
     assert environment(NUMBA_CPU_NAME="generic").name == "128x16"
+
+
+def test_64_bit_arm_has_neon_even_if_llvm_does_not_report_it(environment, monkeypatch):
+    monkeypatch.setattr(host, "architecture", lambda: "arm")
+    assert environment(NUMBA_CPU_FEATURES="").name == environment(NUMBA_CPU_FEATURES="+neon").name == "128x32f"
+
+
+@pytest.mark.parametrize(("machine", "name"), [("AMD64", "x86"), ("arm64", "arm"), ("aarch64", "arm"), ("riscv64", "")])
+def test_names_of_architectures(monkeypatch, machine, name):
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert host.architecture.__wrapped__() == name
 
 
 def test_a_unit_that_numbas_processor_lacks_is_refused(environment):
