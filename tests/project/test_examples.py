@@ -1,4 +1,4 @@
-"""Each example runs, learns, and prints what it found."""
+"""Each example runs, learns, and prints its result."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def test_an_example_learns(name, capsys):
     assert found < 0.06 if name == "adding_problem" else found > 0.95
 
 
-def test_the_task_of_adding():
+def test_the_adding_task():
     x, target = load("adding_problem").batch(np.random.default_rng(0), 10, 4)
     marked = x.numpy()[:, :, 1]
     assert (marked[:5].sum(0) == 1).all() and (marked[5:].sum(0) == 1).all()
     np.testing.assert_allclose((x.numpy()[:, :, 0] * marked).sum(0), target.numpy()[:, 0], 1e-6)
 
 
-def test_a_cell_of_ones_own_may_be_a_built_in():
+def test_the_cell_may_be_a_built_in_one():
     assert load("own_cell").main(["--cell", "gru", "--steps", "1"]) <= 1
     with pytest.raises(ValueError, match="cell: expected a function under @cell or one of"):
         load("own_cell").main(["--cell", "nothing"])
