@@ -157,7 +157,7 @@ def test_devices_do_not_mix(case: tuple[Callable, str], cupy: Any) -> None:
         call(tg.ones(2, 3, device="cuda"))
 
 
-def test_a_tensor_on_a_gpu_is_not_converted_implicitly(cupy: Any) -> None:
+def test_a_tensor_on_a_gpu_does_not_turn_into_an_array_by_itself(cupy: Any) -> None:
     y = tg.ones(2, device="cuda")
     for call in (y.numpy, lambda: np.asarray(y), lambda: np.array([y, y])):
         with pytest.raises(TypeError, match=r"numpy: expected a tensor on the CPU, got one on cuda:0: .*\.cpu\(\)"):
@@ -241,7 +241,7 @@ def test_a_driver_without_a_gpu_is_reported(monkeypatch: pytest.MonkeyPatch) -> 
     assert cuda._missing_driver() == ["the NVIDIA driver finds no GPU (CUDA error 100)"]
 
 
-def test_a_tensor_of_a_gpu_is_unpickled_only_on_a_machine_with_one(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tensor_of_a_gpu_is_unpickled_only_where_there_is_one(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     content = pickle.dumps(tg.ones(2, device="cuda"))
 
     def none() -> Any:
@@ -252,7 +252,7 @@ def test_a_tensor_of_a_gpu_is_unpickled_only_on_a_machine_with_one(cupy: Any, mo
         pickle.loads(content)
 
 
-def test_cupy_is_imported_only_when_needed() -> None:
+def test_cupy_is_imported_when_first_wanted() -> None:
     program = "import sys, tinygrad_rnn as tg; tg.ones(2).to('cpu'); print([m for m in sys.modules if 'cupy' in m])"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]"

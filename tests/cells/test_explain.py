@@ -59,7 +59,7 @@ def bracketed(a, s):
 
 
 @pytest.mark.parametrize("given", [*BUILT_IN.values(), bracketed], ids=lambda cell: cell.name)
-def test_the_printed_equations_are_those_that_run(given):
+def test_the_printed_equations_are_those_that_are_run(given):
     step, text = trace(given), tg.explain(given)
     forms = {Kind.STATE: "{}", Kind.SAVED: "saved{}", Kind.COTANGENT: "d({}')"}
     printed = lambda value: forms[value.kind].format(value.name) if value.kind in forms else str(value)

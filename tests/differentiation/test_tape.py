@@ -211,7 +211,7 @@ def test_grad_of_unused_inputs() -> None:
         tg.grad(2.0, x)  # type: ignore[arg-type]
 
 
-def test_only_the_vjps_on_the_path_run() -> None:
+def test_only_the_vjps_on_the_way_run() -> None:
     calls: list[str] = []
     f, g, h = (watched(calls, name) for name in "fgh")
     x, y, z = leaf([2.0]), leaf([5.0]), leaf([7.0])

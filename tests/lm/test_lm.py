@@ -60,7 +60,7 @@ def test_loss_starts_at_chance_and_falls():
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 @pytest.mark.parametrize("cell, layers", [("lstm", 2), ("gru", 1)])
-def test_a_checkpoint_continues_as_if_never_stopped(tmp_path, optimiser, cell, layers):
+def test_goes_on_from_a_checkpoint_as_if_never_stopped(tmp_path, optimiser, cell, layers):
     config = Config(**{**vars(TINY), "optimiser": optimiser, "cell": cell, "layers": layers, "clip": 0.1})
     whole = run(trainer_of(config), 12)  # more than an epoch
     first = run(trainer_of(config), 5)
@@ -95,7 +95,7 @@ def test_validation_changes_nothing_but_the_list():
     assert len(trainer.validations) == 2
 
 
-def test_learning_rate_depends_only_on_the_step():
+def test_learning_rate_depends_on_the_step_alone():
     trainer = trainer_of(Config(**{**vars(TINY), "decay": 0.5}))
     assert trainer.period == 200 and trainer.learning_rate == 5e-3
     trainer.step = 400

@@ -159,7 +159,7 @@ def test_training_a_language_model(sequences: None) -> None:
     assert texts[0] == texts[1]
 
 
-def test_a_checkpoint_continues_on_another_device(sequences: None, tmp_path: Path) -> None:
+def test_a_checkpoint_goes_on_elsewhere(sequences: None, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     half, wanted = trained("cuda", 4), trained("cpu", 8)
     checkpoint.save(path, half.tree())

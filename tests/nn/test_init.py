@@ -48,7 +48,7 @@ def test_distributions():
     assert (init.zeros_(weight(3)).numpy() == 0).all() and (init.ones_(weight(3)).numpy() == 1).all()
 
 
-def test_layers_begin_as_in_pytorch():
+def test_layers_begin_as_those_of_pytorch():
     assert_uniform(nn.Linear(90, 400).weight, 1 / math.sqrt(90))
     assert_uniform(nn.Linear(90, 4000).bias, 1 / math.sqrt(90))
     assert_uniform(nn.Conv2d(5, 400, (6, 3)).weight, 1 / math.sqrt(90))

@@ -232,7 +232,7 @@ def test_dropout_keeps_the_mean(p, dtype):
     np.testing.assert_array_equal(x.grad.numpy(), y.numpy())  # the mask of the forward
 
 
-def test_dropout_of_nothing_of_everything_and_in_evaluation():
+def test_dropout_at_its_ends_and_in_evaluation():
     x = wanted(3, 4)
     assert F.dropout(x, 0.0, True) is x and F.dropout(x, 1.0, False) is x
     gone = F.dropout(x, 1.0, True)

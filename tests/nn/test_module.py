@@ -249,7 +249,7 @@ def test_shared_parameters_count_once_and_are_saved_under_each_name():
 # Modes, dtype
 
 
-def test_train_and_eval_reach_all_submodules():
+def test_train_and_eval_reach_all_below():
     net = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout()))
     assert all(module.training for module in net.modules())
     assert net.eval() is net and not any(module.training for module in net.modules())

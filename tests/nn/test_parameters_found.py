@@ -129,7 +129,7 @@ def test_a_bias_given_to_a_layer_without_is_used(name, recording):
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN", "projected", "LSTMCell"])
-def test_layers_pickled_by_an_older_version(kind):
+def test_layers_that_an_older_version_has_pickled(kind):
     module, x = made(kind)
     old = pickle.loads(pickle.dumps(module))
     for name in [name for name, value in old._parameters.items() if value is None]:

@@ -171,7 +171,7 @@ def test_returned_states_agree_with_output_and_last_state(batch_first, lengths):
 
 
 @every_layer
-def test_a_sequence_with_a_length_is_the_same_alone(kind):
+def test_lengths_equal_each_sequence_alone(kind):
     tg.manual_seed(0)
     layer = LAYERS[kind](I, H, 2, bidirectional=True, batch_first=True)
     lengths = np.array([2, 5, 0, 1, 4])

@@ -202,7 +202,7 @@ def test_numbers_change_in_place_only_where_nobody_else_holds_them():
         np.testing.assert_array_equal(values, 1.0)  # the step has not changed them
 
 
-def test_a_graph_recorded_before_a_step_keeps_the_old_numbers():
+def test_a_graph_from_before_a_step_keeps_the_old_numbers():
     p = nn.Parameter(np.full(3, 3.0))
     y = (p * p).sum()
     p.grad = tg.tensor(np.ones(3))

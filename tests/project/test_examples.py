@@ -32,7 +32,7 @@ def test_an_example_learns(name, capsys):
     assert found < 0.06 if name == "adding_problem" else found > 0.95
 
 
-def test_the_adding_task():
+def test_the_task_of_adding():
     x, target = load("adding_problem").batch(np.random.default_rng(0), 10, 4)
     marked = x.numpy()[:, :, 1]
     assert (marked[:5].sum(0) == 1).all() and (marked[5:].sum(0) == 1).all()

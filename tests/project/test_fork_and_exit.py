@@ -93,13 +93,13 @@ def run(program: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_children_forked_while_threads_run_backward_compute():
+def test_children_forked_while_others_are_in_backward_go_on():
     done = run(START + IN_BACKWARD)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("pause", spread([0.4, 0.05, 1.0, 2.5], 1))
-def test_a_child_forked_while_a_thread_compiles_computes(pause):
+def test_a_child_forked_while_another_thread_compiles_goes_on(pause):
     """As the pause grows, the other thread imports Numba, compiles the library's code, or compiles the cell's."""
     number = int.from_bytes(os.urandom(4), "little") / 2**32 + 0.5  # so that no cache has the cell
     program = START + COMPILING.replace("NUMBER", str(number)).replace("PAUSE", str(pause))

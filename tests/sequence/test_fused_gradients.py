@@ -231,7 +231,7 @@ def test_second_order_with_a_dead_product_and_with_whole_numbers(rnn, dtype):
     assert tg.grad((again * again).sum(), [x])[0].dtype == dtype
 
 
-def test_constants_that_differ_only_in_sign():
+def test_constants_that_differ_in_sign_alone():
     @cell(gates="n", inputs="m")
     def signs(a, s, e):
         return tanh(1.0 / (e.m * 0.0)) + 2.0 * tanh(1.0 / (e.m * -0.0)) + 0.0 * tanh(a.n)

@@ -60,7 +60,7 @@ def test_damaged_files_are_compiled_again(load, tmp_path, damage):
     assert load().entry
 
 
-def test_a_file_under_another_name_is_not_read(tmp_path):
+def test_a_file_under_another_name_is_not_taken(tmp_path):
     assert store.write(tmp_path / "a", b"content") and store.read(tmp_path / "a") == b"content"
     shutil.copy(tmp_path / "a", tmp_path / "b")
     assert store.read(tmp_path / "b") is None
@@ -122,7 +122,7 @@ def test_bits_that_flip_and_files_that_are_cut(tmp_path):
     compiles(0, folder=tmp_path)
 
 
-def test_every_kind_of_damage_is_found_before_a_file_is_used(tmp_path):
+def test_every_kind_of_damage_is_seen_before_a_file_is_used(tmp_path):
     draw = random.Random()
     path = tmp_path / "entry"
     assert store.write(path, draw.randbytes(5000))

@@ -187,7 +187,7 @@ def test_the_number_of_threads_is_checked(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*")  # Python warns that the child may hang
-def test_a_forked_child_can_compute(monkeypatch):
+def test_a_forked_child_can_go_on(monkeypatch):
     monkeypatch.setattr(threads, "wanted_threads", lambda flops: threads.get_num_threads())
     case = example("lstm", 5, 6, 4, 33)
     expected = everything(driver, *case)  # starts the threads, which the child does not inherit

@@ -37,7 +37,7 @@ TAKEN += [("lstm", False, "tf32"), ("gru_reset_before", False, "bf16")]
 
 @needs_nvcc
 @pytest.mark.parametrize(("name", "projected", "products"), spread(TAKEN[::-1], 1, unpack=True))
-def test_nvcc_compiles_it_without_a_warning(name, projected, products, tmp_path):
+def test_nvcc_takes_it_without_a_warning(name, projected, products, tmp_path):
     (tmp_path / "cell.cu").write_text(text_of(name, projected, products))
     codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in (80, 90)]
     flags = [f for f in build.FLAGS if f != "--shared"]

@@ -113,7 +113,7 @@ H200 = strategy.DeviceLimits(132, 232448, 256, (66, 32, 15))
     ("count", "units", "rows", "at_once"),
     [(4, 64, 32, 2), (4, 512, 64, 2), (3, 768, 128, 2), (4, 1024, 64, 1), (4, 2048, 64, 2)],
 )
-def test_size_decides_whether_both_run_at_once(count, units, rows, at_once):
+def test_size_says_whether_they_run_at_once(count, units, rows, at_once):
     stages = (strategy.StageSize(units, ((count, units),)),)
     found, single = (strategy.choose(H200, stages, rows, "float32", sequences) for sequences in (2, 1))
     assert found.sequences == at_once and single.sequences == 1

@@ -143,7 +143,7 @@ def test_the_arguments_are_not_written_to():
     equal(first, second)
 
 
-def test_backward_can_run_twice():
+def test_a_backward_can_be_done_twice():
     step, seq, d_outputs, d_final = example("gru", 4, 3, 2, 17)
     _, _, saved = driver.forward(step, seq, True)
     found = [named(driver.backward(step, seq, saved, d_outputs, d_final)) for _ in range(2)]

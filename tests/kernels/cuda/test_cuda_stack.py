@@ -147,7 +147,7 @@ def test_the_number_of_pieces_takes_least_time():
 @pytest.mark.parametrize(
     ("units", "rows", "at_once"), [(64, 32, 4), (512, 16, 4), (1024, 64, 1), (768, 64, 2), (4096, 64, 4)]
 )
-def test_size_decides_how_many_run_at_once(units, rows, at_once):
+def test_size_says_how_many_run_at_once(units, rows, at_once):
     """On an H200, as many LSTM layers run at once as fit with resident weights; all, where not even one fits."""
     limits = strategy.DeviceLimits(132, 232448, 256)
     assert strategy.choose(limits, (strategy.StageSize(units, ((4, units),)),), rows, "float32", 4).sequences == at_once
