@@ -1,4 +1,4 @@
-"""Arrays that do not fit each other never reach a kernel: every function that calls one raises an error before."""
+"""Arrays that do not fit each other never reach a kernel: each way to it raises an error that names one of them."""
 
 import subprocess
 import sys

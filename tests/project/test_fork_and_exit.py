@@ -1,4 +1,4 @@
-"""Forked children and exiting interpreters compute: they find no locked lock and wait for no dead thread."""
+"""Forked children and exiting interpreters can compute: locks are free, and they do not wait for dead threads."""
 
 import itertools
 import os

@@ -30,7 +30,7 @@ LAYERS = [
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MAY_USE_KERNELS = {"sequence", "cells", "optim", "bench"}
-# Every layer may also use: dense products, for primitives; the names of a layer's arguments; facts of the host, for the
+# Every layer may also use: dense products, for primitives; a layer's arguments by name; facts of the host, for the
 # command line; functions of all gradients at once, for clipping; locks that neither a fork nor an exception leaves
 # locked; the check for what the kernels need of a GPU; and the cache.
 OPEN = ("tinygrad_rnn.kernels.ir.sequence_args.Sequence", "tinygrad_rnn.kernels.cpu.runtime.host")
@@ -100,7 +100,7 @@ def test_imports_run_downwards(path: Path) -> None:
         if part == "kernels":
             assert own in MAY_USE_KERNELS or name.startswith(OPEN), f"{own} imports {name}"
         elif part == "" and dotted(path) != "tinygrad_rnn.__main__":
-            # only modules above the layers may `import tinygrad_rnn as tg`
+            # only parts from lm upwards may `import tinygrad_rnn as tg`, or a name that is not a module
             assert LEVEL[own] >= LEVEL["lm"] or name == "tinygrad_rnn.__version__", f"{own} imports the whole: {name}"
         elif part:
             assert LEVEL[part] <= LEVEL[own], f"{own} imports {name}, of a higher layer"
