@@ -1,4 +1,4 @@
-"""Weights to and from safetensors files and bfloat16; cells whose equations need whole arrays are refused."""
+"""Weights to and from safetensors files and bfloat16; equations of a cell that need whole arrays are refused."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_generated_text_asks_for_this_cache():
             assert "from numba import njit" not in path.read_text(), path
 
 
-# Damage, in fresh processes
+# Damage, in new processes
 
 
 @pytest.mark.long
