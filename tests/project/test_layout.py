@@ -32,7 +32,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MAY_USE_KERNELS = {"sequence", "cells", "optim", "bench"}
 # Every layer may also use: dense products, for primitives; a layer's arguments by name; facts of the host, for the
 # command line; functions of all gradients at once, for clipping; locks that neither a fork nor an exception leaves
-# locked; the check that a GPU can run the kernels; and the cache.
+# locked; the missing parts of the GPU kernels; and the cache.
 OPEN = ("tinygrad_rnn.kernels.ir.sequence_args.Sequence", "tinygrad_rnn.kernels.cpu.runtime.host")
 OPEN += (
     "tinygrad_rnn.kernels.cpu.runtime.threads",
