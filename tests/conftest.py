@@ -41,9 +41,9 @@ ahead = pytest.StashKey[subprocess.Popen]()
 
 @pytest.fixture(params=["stand-in", pytest.param("GPU", marks=pytest.mark.gpu)])
 def cupy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """CuPy as `device="cuda"` uses it: a strict stand-in, and the real one where there is a GPU.
+    """CuPy as `device="cuda"` uses it: a strict stand-in, and the real library where there is a GPU.
 
-    On a machine with a GPU `pytest -m gpu` runs all that only it can show.
+    `pytest -m gpu` runs the tests that need a GPU.
     """
     if request.param == "GPU":
         if not tg.cuda.is_available():
@@ -62,7 +62,7 @@ def cupy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 @pytest.fixture
 def sequences(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Sequences can be run on a GPU, for which the stand-in has kernels built for the host."""
+    """Let sequences run on a GPU; with the stand-in for CuPy, they run kernels that g++ builds for the host."""
     if cupy is strict_cupy.library:
         if cuda_shim.COMPILER is None:
             pytest.skip("g++ is not there to build the CUDA kernels for the host")
@@ -79,7 +79,7 @@ def sequences(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def every_size_is_worth_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have the kernels use as many threads as `set_num_threads` says for work of any size, on any number of cores.
 
-    Usually small work runs on one thread, so that a test of small arrays would never see a fault of two.
+    Usually small work runs on one thread, so a test of small arrays would never see an error between two threads.
     """
     before = threads.get_num_threads()
     monkeypatch.setattr(threads, "wanted_threads", lambda flops: threads.get_num_threads())

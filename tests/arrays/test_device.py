@@ -1,6 +1,6 @@
-"""Devices: their names, going from one to another, what is refused, and machines without a GPU.
+"""Devices: names, moves between devices, refused calls, and machines without a GPU.
 
-With the fixture `cupy` a test runs on a strict stand-in, and on a GPU where there is one.
+A test with the fixture `cupy` runs on a strict stand-in for CuPy, and on a GPU where there is one.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from tinygrad_rnn.arrays.device import to_numpy
 from tinygrad_rnn.kernels.cuda import build
 from tinygrad_rnn.tensor.creation import as_tensor
 
-# Names and places
+# Names and moves
 
 
-def test_a_tensor_says_where_it_is(cupy: Any) -> None:
+def test_a_tensor_has_a_device(cupy: Any) -> None:
     x = tg.tensor([[1.0, 2.0]], device="cuda")
     assert x.device == "cuda:0" and isinstance(x.data, cupy.ndarray) and tg.ones(2).device == "cpu"
     assert (x * 2).device == x.T.device == x.sum().device == x[0].device == x.detach().device == "cuda:0"
@@ -73,7 +73,7 @@ def test_gradients_go_through_a_move(cupy: Any) -> None:
         *(lambda d: tg.tensor([1], device=d), lambda d: tg.zeros_like(tg.ones(2, device=d))),
     ],
 )
-def test_made_alike_on_every_device(make: Callable, cupy: Any) -> None:
+def test_creation_is_the_same_on_every_device(make: Callable, cupy: Any) -> None:
     found = []
     for where in ("cpu", "cuda"):
         tg.manual_seed(3)
@@ -82,7 +82,7 @@ def test_made_alike_on_every_device(make: Callable, cupy: Any) -> None:
     assert found[0].dtype == found[1].dtype and found[0].tolist() == found[1].tolist()
 
 
-def test_copies_and_pickles_stay_where_they_are(cupy: Any) -> None:
+def test_copies_and_pickles_stay_on_their_device(cupy: Any) -> None:
     for x in (tg.tensor([1.0, 2.0], device="cuda"), tg.ones(2, device="cuda", requires_grad=True)):
         for y in (copy.deepcopy(x), copy.copy(x), pickle.loads(pickle.dumps(x)), x.clone().detach()):
             assert y.device == "cuda:0" and y.tolist() == x.tolist() and y is not x
@@ -108,7 +108,7 @@ def test_in_place_writes(cupy: Any) -> None:
         x[0] = [1.0, 2.0]
 
 
-# What is refused
+# Refused calls
 
 
 x, w = tg.ones(2, 3), tg.ones(4, 3)
@@ -165,7 +165,7 @@ def test_a_tensor_on_a_gpu_does_not_turn_into_an_array_by_itself(cupy: Any) -> N
 
 
 @pytest.mark.parametrize("wrong", ["gpu", "cuda:", "cuda:x", "cpu:0", 3, "CUDA"])
-def test_names_that_are_no_device(wrong: Any) -> None:
+def test_wrong_device_names_are_refused(wrong: Any) -> None:
     with pytest.raises(ValueError, match=r"zeros: device: expected 'cpu', 'cuda' or 'cuda:N', got"):
         tg.zeros(2, device=wrong)
 
@@ -194,7 +194,7 @@ def test_the_current_device(cupy: Any) -> None:
 
 @pytest.fixture
 def nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine without CuPy, driver and nvcc."""
+    """Run a test as on a machine without CuPy, driver and nvcc."""
     find = cuda.importlib.util.find_spec
     monkeypatch.setattr(cuda.importlib.util, "find_spec", lambda name: None if name == "cupy" else find(name))
     monkeypatch.setattr(build, "find_nvcc", lambda: None)
@@ -207,7 +207,7 @@ def nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     cuda.cupy.cache_clear()
 
 
-def test_what_is_missing_is_said(nothing: None) -> None:
+def test_messages_name_what_is_missing(nothing: None) -> None:
     assert not tg.cuda.is_available() and tg.cuda.device_count() == 0
     x = tg.ones(2)
     words = r"device: expected 'cpu', got 'cuda(:0)?': CuPy is not installed: pip install .*; no NVIDIA driver"
@@ -225,15 +225,15 @@ def test_what_is_missing_is_said(nothing: None) -> None:
     assert "CuPy is not installed" in said and "driver" in said and "nvcc" in said
 
 
-def test_a_broken_cupy_is_said(nothing: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_cupy_is_reported(nothing: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    monkeypatch.setitem(sys.modules, "cupy", None)  # what `import` then raises is an ImportError
+    monkeypatch.setitem(sys.modules, "cupy", None)  # now `import cupy` raises an ImportError
     monkeypatch.setattr(cuda.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(cuda, "_missing_driver", list)
     assert cuda.missing_for_tensors()[0].startswith("CuPy cannot be imported: ")
 
 
-def test_a_driver_without_a_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_without_a_gpu_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     class Driver:
         cuInit = staticmethod(lambda flags: 100)
 
@@ -270,9 +270,9 @@ def test_the_stand_in_takes_what_cupy_takes() -> None:
     for function in strict_cupy_functions.FUNCTIONS:
         try:
             wanted = inspect.signature(getattr(real, function.__name__))
-        except ValueError:  # compiled
+        except ValueError:  # a compiled function has no signature
             continue
-        if function.__name__ != "matmul":  # it has more there
+        if function.__name__ != "matmul":  # CuPy's has more arguments
             plain = lambda s: [(p.name, p.kind, p.default) for p in s.parameters.values()]
             assert plain(inspect.signature(function)) == plain(wanted), function.__name__
     assert all(isinstance(getattr(real, name), real.ufunc) for name in strict_cupy.UFUNCS)
@@ -282,18 +282,18 @@ def test_the_stand_in_takes_what_cupy_takes() -> None:
 
 
 def test_results_of_cupy_have_the_dtypes_of_numpys() -> None:
-    """What makes NumPy's arithmetic fit for the stand-in."""
+    """So the stand-in may compute with NumPy."""
     real = pytest.importorskip("cupy")
     for name, dtype in itertools.product(strict_cupy.UFUNCS, tg.conversion.DTYPES):
         ours, theirs = getattr(np, name), getattr(real, name)
         try:
             wanted = ours.resolve_dtypes((dtype,) * ours.nin + (None,))
-        except TypeError:  # NumPy refuses
+        except TypeError:  # NumPy has no such function for this dtype
             continue
-        types = (t.split("->") for t in theirs.types if "E" not in t)  # bfloat16, which NumPy has no letter for
+        types = (t.split("->") for t in theirs.types if "E" not in t)  # "E" is bfloat16, for which NumPy has no letter
         fitting = (t for t in types if all(np.can_cast(dtype, c) for c in t[0]))
         found = np.dtype(next(fitting)[1])
-        assert found == wanted[-1] or dtype.itemsize < 4, (name, dtype)  # functions of small integers take float32
+        assert found == wanted[-1] or dtype.itemsize < 4, (name, dtype)  # small integers give float32 in CuPy
 
 
 def test_the_stand_in_is_strict(cupy: Any) -> None:
@@ -311,11 +311,11 @@ def test_the_stand_in_is_strict(cupy: Any) -> None:
     assert a[cupy.asarray(np.array([4]))].item() == 1.0
 
 
-# Memory that is shared
+# Shared memory
 
 
 class Foreign:
-    """An array of another library, which has the older protocol only."""
+    """An array of another library that has only the older protocol."""
 
     def __init__(self, array: np.ndarray):
         self.shared_memory = array
@@ -330,7 +330,7 @@ def test_dlpack_with_a_gpu(cupy: Any) -> None:
     x = tg.from_dlpack(source)
     assert x.device == "cuda:0" and x.dtype == np.float64 and x.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
     source[0, 0] = 7.0
-    assert x[0, 0].item() == 7.0  # one memory
+    assert x[0, 0].item() == 7.0  # both share memory
     assert x.__dlpack_device__() == (2, 0) and not solely_owned(x)
     assert tg.from_dlpack(x).tolist() == x.tolist()
     if cupy is not strict_cupy.library:
@@ -348,7 +348,7 @@ def test_dlpack_with_numpy() -> None:
     back = np.from_dlpack(x)
     assert np.shares_memory(back, source) and back.tolist() == source.tolist()
     x += 1
-    assert source[0, 0] == 0.0 and x[0, 0].item() == 1.0  # tensors are values: the other's numbers stay
+    assert source[0, 0] == 0.0 and x[0, 0].item() == 1.0  # tensors are values: the source keeps its numbers
     parameter = nn.Parameter(tg.from_dlpack(source))
     parameter.grad = tg.ones(3, 2)
     tg.optim.SGD([parameter], 1.0).step()

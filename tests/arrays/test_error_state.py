@@ -1,4 +1,4 @@
-"""Whatever error state the caller has chosen: the library neither raises nor warns nor computes otherwise."""
+"""NumPy's error state does not matter: in each, the library gives the same numbers and does not raise or warn."""
 
 import itertools
 import warnings
@@ -18,7 +18,7 @@ TWO = ["add", "sub", "mul", "maximum", "minimum", "eq", "lt"]
 
 
 def with_gradients(function, *arrays):
-    """The results and the gradients, and those of the gradients, as arrays."""
+    """Return the results, the gradients, and the gradients of the gradients as arrays."""
     xs = [tg.tensor(a, requires_grad=True) for a in arrays]
     out = function(*xs)
     found = [out.detach().numpy()]

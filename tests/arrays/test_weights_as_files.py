@@ -1,4 +1,4 @@
-"""Weights to and from safetensors files and bfloat16, and equations of a cell that want whole arrays."""
+"""Weights to and from safetensors files and bfloat16; equations of a cell that need whole arrays are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def model():
 
 
 def bfloat16_file(path, arrays):
-    """A safetensors file of the upper halves of float32 numbers."""
+    """Write a safetensors file of bfloat16: the upper halves of float32 numbers."""
     header, body = {}, b""
     for name, a in arrays.items():
         data = (np.ascontiguousarray(a, np.float32).view(np.uint32) >> 16).astype("<u2").tobytes()
@@ -77,7 +77,7 @@ def test_arrays_of_ml_dtypes():
     assert all((array(p) == 1.5).all() for p in layer.parameters())
 
 
-def test_files_that_are_none(tmp_path):
+def test_other_files_are_refused(tmp_path):
     path = tmp_path / "x.safetensors"
     with pytest.raises(OSError):
         nn.utils.load_file(path)
@@ -115,6 +115,6 @@ def test_operations_on_whole_arrays_are_refused_by_name(name, equations, make):
         make(cell(gates="i", states="h")(equations), 3, 4)
 
 
-def test_a_name_that_the_cell_does_not_have_is_said_by_the_layer():
+def test_the_layer_reports_a_name_that_its_cell_does_not_have():
     with pytest.raises(TypeError, match="cell <lambda>: cell: expected one of i, got x"):
         nn.Recurrent(cell(gates="i")(lambda a, s: a.x), 3, 4)

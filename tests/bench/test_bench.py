@@ -1,4 +1,4 @@
-"""Benchmarks: how cases are measured, what goes wrong is said, and what is made of the figures."""
+"""Benchmarks: measurements, messages about failures, results, and the pages and pictures made from them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def numbers(*values):
 
 
 def made_up(contenders, **options):
-    """A case of contenders that give fixed numbers."""
+    """Return a case of contenders that give fixed numbers."""
     return Case("layers", "LSTM", "train", {"T": 1, "N": 2, "I": 3, "H": 4}, contenders, 100.0, 50.0, **options)
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    """No rests and one turn, and the number of threads as it was."""
+    """Measure in one turn without rests, and restore the number of threads after the test."""
     monkeypatch.setattr(timing, "REST", 0.0)
     monkeypatch.setattr(timing, "TURN", 0.0)
     monkeypatch.setattr(run, "SECONDS", 0.0)
@@ -50,7 +50,7 @@ def short(monkeypatch):
 # comparing and timing
 
 
-def test_whoever_disagrees_is_named_and_not_timed():
+def test_a_contender_that_disagrees_is_named_and_not_timed():
     contenders = {OURS: numbers(1, 2), "torch": numbers(1, 2), "torch loop": numbers(1, 3), "numpy": numbers(1)}
     result = timing.measure(made_up(contenders), 1, 0.0, 1) if not peers.why_missing("torch") else None
     if result:
@@ -74,7 +74,7 @@ def test_nan_is_no_agreement():
     assert set(timing.disagreeing(runs)) == {"numpy"}
 
 
-def test_what_is_missing_is_left_out(monkeypatch):
+def test_missing_peers_are_left_out(monkeypatch):
     monkeypatch.setattr(peers, "installed", lambda package: "")
     result = timing.measure(made_up({OURS: numbers(1), "jax": numbers(1), "numpy": numbers(1)}), 1, 0.0, 1)
     assert result.left_out == {"jax": "jax and jaxlib not installed", "numpy": "numpy not installed"}
@@ -88,7 +88,7 @@ def test_contenders_take_turns(monkeypatch):
     monkeypatch.setattr(timing, "WARMING", 0.0)
     monkeypatch.setattr(timing, "TURN", 0.0)
     times = timing.timed({"a": run("a"), "b": run("b")}, 0.0, 3)
-    assert "".join(order) == "aabb" * 3  # each turn: one call that is not timed, one that is
+    assert "".join(order) == "aabb" * 3  # each turn has one untimed call and one timed call
     assert [len(found) for found in times.values()] == [3, 3]
 
 
@@ -145,7 +145,7 @@ def test_a_processor_without_the_vectors_is_refused(restarted, monkeypatch):
 
 
 def sample(**changes):
-    """A run with a bit of everything."""
+    """Return results with records of every kind."""
     spread = lambda median: Spread(median, median / 2, median * 2, 7)
     found = lambda *medians: dict(zip((OURS, "torch", "jax"), map(spread, medians)))
     records = [
@@ -210,7 +210,7 @@ def test_the_report():
     ):  # fmt: skip
         assert wanted in text
     means = next(line for line in text.splitlines() if line.startswith("layers  LSTM   train"))
-    assert means.split()[3:5] == ["12", "x3.28"]  # of min(k, 4) for k = 1..12
+    assert means.split()[3:5] == ["12", "x3.28"]  # the geometric mean of min(k, 4) for k = 1..12
     assert [report.shown(v) for v in (1.234, 0.01234, 4.56e-5)] == ["1.23 s", "12.3 ms", "45.6 us"]
 
 
@@ -259,7 +259,7 @@ def test_every_section_has_its_figures(name):
         readme.rewritten("<!-- bench:nothing -->\n<!-- /bench:nothing -->\n", sample())
 
 
-def test_the_pages_say_what_the_committed_results_say():
+def test_the_pages_agree_with_the_committed_results():
     found = readme.read(ROOT / "bench" / "results")
     for page, least in zip(readme.PAGES, (1, 10)):
         text = (ROOT / page).read_text(encoding="utf-8")
@@ -272,7 +272,7 @@ def test_the_pages_say_what_the_committed_results_say():
 
 @pytest.fixture
 def call(tmp_path, monkeypatch, capsys):
-    """Run the command in an empty folder: (exit code, stdout, stderr)."""
+    """Return a function that runs the command in an empty folder and returns (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
 
     def bench(*words):
@@ -308,7 +308,7 @@ def test_other_groups_of_the_same_day_stay(call, monkeypatch, tmp_path):
     for group, there in (("tape", ["tape"]), ("layers", ["layers", "tape"]), ("tape", ["layers", "tape"])):
         assert call("--only", group, "--peers", "numpy")[0] == 0
         assert [r.group for r in results.load(path).records] == there
-    monkeypatch.setattr(ceilings, "peak", lambda threads: 2e10)  # disturbed: not what the machine can do
+    monkeypatch.setattr(ceilings, "peak", lambda threads: 2e10)  # a disturbed measurement, too low for the machine
     assert call("--only", "layers", "--peers", "numpy")[0] == 0
     assert results.load(path).ceilings == {"flops": 1e11, "bytes": 1e10}
     path.write_text(path.read_text().replace('"date": "', '"date": "1'))
@@ -325,7 +325,7 @@ def test_a_failed_comparison_is_named_and_the_others_go_on(call, monkeypatch):
     assert re.search(r"GRU +train .* numpy ", out)
 
 
-def test_a_missing_peer_is_said(call, monkeypatch):
+def test_a_missing_peer_is_reported(call, monkeypatch):
     monkeypatch.setattr(peers, "installed", lambda package: "")
     offer(monkeypatch, made_up({OURS: numbers(1), "jax": numbers(1)}))
     code, out, _ = call("--only", "layers")
@@ -359,7 +359,7 @@ def test_an_interrupted_run_keeps_whole_groups(call, monkeypatch, tmp_path, stop
         assert [r.group for r in results.load(tmp_path / "there" / "bench.json").records] == ["layers"] * 2
 
 
-def test_what_quick_means(call, monkeypatch):
+def test_the_options_of_a_quick_run(call, monkeypatch):
     seen = []
     monkeypatch.setattr(run, "run", lambda options: seen.append(options) or 0)
     assert call("--quick")[0] == 0 and call()[0] == 0

@@ -1,4 +1,4 @@
-"""The cases of the benchmarks: tiny ones agree with their peers, where those are installed; what they count."""
+"""The cases of the benchmarks: tiny ones agree with the installed peers; their flops, bytes and lists are right."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tinygrad_rnn.bench.case import KINDS, OURS
 from tinygrad_rnn.bench.problem import Problem
 
 TINY = (4, 3, 5, 6)
-pytestmark = pytest.mark.filterwarnings("default")  # what a peer warns of is no failure of ours
+pytestmark = pytest.mark.filterwarnings("default")  # a warning of a peer is not an error
 VARIANTS = [{}, {"layers": 2, "bidirectional": True}, {"lengths": True}, {"state": True}]
 
 
 def agree(case, *names):
-    """All of a case's contenders that are named agree with ours."""
+    """Check that the named contenders of a case agree with ours. Return them and ours."""
     runs = {name: case.contenders[name](1) for name in (OURS, *names)}
     assert timing.disagreeing(runs, case.calls) == {}
     return runs
@@ -64,7 +64,7 @@ def test_cells_agree_with_a_loop_in_torch(name):
     agree(cells.case(name, TINY), "torch loop")
 
 
-def test_what_cannot_be_compiled_is_unavailable(monkeypatch):
+def test_a_peer_that_cannot_be_compiled_is_left_out(monkeypatch):
     torch = pytest.importorskip("torch")
 
     def compile(loop):
@@ -102,7 +102,7 @@ def test_language_models_have_the_same_losses_over_several_steps(kind):
 
 def test_a_cold_start_is_a_process_of_its_own():
     contender = cold.case("RNN").contenders[OURS](1)
-    contender.environment.clear()  # with the kernels that the other tests have compiled
+    contender.environment.clear()  # so that it uses the kernels that other tests have compiled
     found = contender()
     assert len(found) == 5 and all(np.isfinite(a) for a in found)
     with pytest.raises(RuntimeError, match="its process ended with 3"):

@@ -1,4 +1,4 @@
-"""The benchmark of the CUDA kernels, as far as it goes without a GPU: its work, its comparison, its report."""
+"""The benchmark of the CUDA kernels, without a GPU: its work runs, its comparison and its report are right."""
 
 import sys
 

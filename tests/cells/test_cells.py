@@ -1,4 +1,4 @@
-"""Cells: the built-in ones against their equations in NumPy, and cells as a user would write them, in training."""
+"""Cells: built-in ones and a user's compute their equations in NumPy, have right gradients, and learn."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def np_ind_rnn(pre, s, p, w):
 
 
 def np_slstm(pre, s, p, w):
-    """With the exponentials unstabilised: c / n must not notice."""
+    """Compute exponentials without a stabiliser: c / n is the same."""
     scale = np.exp(s[3])  # the states are c e^-m and n e^-m
     i, f = np.exp(pre["i"]), sigma(pre["f"])
     c, n = f * s[1] * scale + i * np.tanh(pre["z"]), f * s[2] * scale + i
@@ -96,7 +96,7 @@ def test_every_built_in_cell_has_its_equations_here():
 
 @pytest.mark.parametrize("name", spread(EQUATIONS, 3))
 def test_a_layer_computes_the_equations(name):
-    """A loop over time in NumPy, from the parameters under their public names."""
+    """A layer equals a loop over time in NumPy that reads the parameters by their public names."""
     cell = (BUILT_IN | USER_CELLS)[name]
     tg.manual_seed(0)
     layer = nn.Recurrent(cell, I, H, dtype="float64")
@@ -207,7 +207,7 @@ def test_slstm_is_stable_where_plain_exponentials_overflow():
 
 
 def test_a_users_cell_learns():
-    """The minimal gated unit repeats its input of two steps before."""
+    """The minimal gated unit learns to repeat the input of two steps before."""
     tg.manual_seed(1)
     layer, head = nn.Recurrent(minimal_gated, 1, 8), nn.Linear(8, 1)
     optimizer = optim.Adam([*layer.parameters(), *head.parameters()], lr=0.02)

@@ -1,4 +1,4 @@
-"""The equations that `explain` shows are those that are run: read back as Python, they give the Programs' numbers."""
+"""The equations that `explain` prints, evaluated as Python, give the same numbers as the Programs that run."""
 
 import re
 from types import SimpleNamespace
@@ -22,14 +22,14 @@ def product(op, v):
 
 
 def plain(text):
-    """A printed expression as Python: d(h') as d_new_h, d(x.i) as d_x_i, h' as new_h, and h.g, beside h, as u.g."""
+    """Return a printed expression as Python: d(h') as d_new_h, d(x.i) as d_x_i, h' as new_h, and h.g as u.g."""
     text = re.sub(r"\b(\w+)'", r"new_\1", text)
     text = re.sub(r"\bd\((\w+)\.?(\w*)\)", lambda found: "_".join(["d", *filter(None, found.groups())]), text)
     return re.sub(r"\bh\.", "u.", text).replace("U_n^T", "UT_n")
 
 
 def read_back(lines, given):
-    """The values of printed equations by their left sides; `given` by the names that are printed."""
+    """Return the values of printed equations by their left sides; `given` has values by the printed names."""
     spaces = {kind: SimpleNamespace() for kind in "xupe"}
     functions = {name: operation.compute for name, operation in OPERATIONS.items()}
     known = {**spaces, **functions, "U_n": lambda v: v @ WEIGHT.T, "UT_n": lambda v: v @ WEIGHT}
@@ -54,7 +54,7 @@ def part(text, start):
 
 @tg.cell(gates="g")
 def bracketed(a, s):
-    """Where brackets decide."""
+    """Brackets change the value of this equation."""
     return a.g.x - (s.h - a.g.h) - a.g.h / (a.g.x / (2.0 + s.h * s.h)) - (-(s.h * (s.h - a.g.x)))
 
 

@@ -1,4 +1,4 @@
-"""What stays: cells that are defined again cost nothing, and memory that nobody asks for goes back."""
+"""Memory: a cell that is defined again takes none, and unused blocks go back to the system."""
 
 import gc
 import os
@@ -65,7 +65,7 @@ def test_equal_cells_share_a_step_and_others_do_not():
 
 
 @linux
-def test_a_cell_defined_again_in_a_loop_keeps_nothing():
+def test_a_cell_defined_again_in_a_loop_takes_no_memory():
     run("""
 for _ in range(20):
     use(define(0.5))

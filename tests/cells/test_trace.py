@@ -1,4 +1,4 @@
-"""Cells as Programs: what the trace writes down, that it is right, and what it refuses."""
+"""Cells as Programs: the form of the Programs, their values, and the equations that the trace refuses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNITS = 4
 
 
 def source_values(step, seed=0, rows=3):
-    """Random values for all that the forward Program may read."""
+    """Return random values of every input that the forward Program may have."""
     rng = np.random.default_rng(seed)
     names = [p + n for p, group in zip("xhs", (step.gates, step.gates, step.states)) for n in (f".{g}" for g in group)]
     values = {name: rng.standard_normal((rows, UNITS)) for name in names}
@@ -30,7 +30,7 @@ def source_values(step, seed=0, rows=3):
 
 
 def run(program, values, product=None):
-    """A Program's outputs from values, both under the names that listings print: x.i, s.h, new.h."""
+    """Run a Program. Values and outputs have the names that listings print: x.i, s.h, new.h."""
     given = {key: values[str(key)] for key in program.inputs}
     return {str(key): value for key, value in program.run(given, product).items()}
 
@@ -40,7 +40,7 @@ def names(keys):
 
 
 def weights_of(step, seed=1):
-    """A recurrent matrix and bias for each gate."""
+    """Return a recurrent matrix and a bias for each gate."""
     rng = np.random.default_rng(seed)
     return {g: (rng.standard_normal((UNITS, UNITS)), rng.standard_normal(UNITS)) for g in step.gates}
 
@@ -53,7 +53,7 @@ def product_with(weights):
     return product
 
 
-# What Programs look like
+# The form of Programs
 
 
 @every_cell
@@ -137,14 +137,14 @@ def test_a_constant_is_never_taken_for_the_value_of_that_number():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_programs_keep_the_dtype_though_they_choose_between_constants(dtype):
+def test_a_choice_between_constants_has_the_dtype_of_the_values(dtype):
     step = trace(flat_state)
     given = {name: value.astype(dtype) for name, value in source_values(step).items()}
     out = run(step.forward, given)
     assert {out["new." + name].dtype for name in step.states} == {np.dtype(dtype)}
 
 
-# That they are right
+# The values of Programs
 
 
 @every_cell
@@ -167,7 +167,7 @@ def test_the_forward_program_is_the_equations(name):
 
 @every_cell
 def test_the_backward_program_is_the_derivative_of_the_forward(name):
-    """Against finite differences by every source, the results of further products among them."""
+    """It agrees with finite differences by every source, including the results of further products."""
     step = trace(ALL[name])
     values, weights = source_values(step, seed=3), weights_of(step)
     rng = np.random.default_rng(5)
@@ -271,7 +271,7 @@ def test_tracing_is_done_once_and_in_any_mode():
     assert len(quiet.backward.outputs) == 2
 
 
-# What it refuses
+# Refused equations
 
 
 def refused(equations, match, error=TypeError, **names):
@@ -377,7 +377,7 @@ def test_find_cell():
             find_cell(given)
 
 
-def test_what_is_finite_is_a_condition():
+def test_isfinite_is_a_condition():
     @cell(gates="n")
     def finite(a, s):
         return where(tg.isfinite(a.n) & (a.n > 0), tanh(a.n), 0.0)
@@ -398,11 +398,11 @@ def test_what_is_finite_is_a_condition():
         (lambda a, s: a.n.h.data.tolist(), "tolist: expected arithmetic and elementwise functions"),
     ],
 )
-def test_what_a_symbol_has_not_is_said(equations, words):
+def test_the_message_names_a_missing_method(equations, words):
     with pytest.raises((TypeError, AttributeError), match=f"cell <lambda>: {words}"):
         trace(cell(gates="n")(equations))
 
 
-def test_names_that_meet_as_arguments_are_refused():
+def test_names_that_give_equal_arguments_are_refused():
     with pytest.raises(ValueError, match=r"got \['p_a_0'\] twice"):
         cell(gates="n", states=["h", "p_a"], params=["a_0"])

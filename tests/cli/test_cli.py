@@ -1,4 +1,4 @@
-"""The command line: what it prints, writes and returns, and how it ends when something is wrong."""
+"""The command line: its output, files, exit codes and errors."""
 
 import errno
 import io
@@ -24,7 +24,7 @@ TINY = ["--hidden", "8", "--embedding", "4", "--batch", "4", "--bptt", "16", "--
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A working folder with a text in it."""
+    """Work in a new folder that has a text."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     return tmp_path
@@ -32,7 +32,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def call(folder, capsys):
-    """Run the command line in the folder: (exit code, stdout, stderr)."""
+    """Return a function that runs the command line in the folder and returns (exit code, stdout, stderr)."""
 
     def run(*words):
         capsys.readouterr()
@@ -49,7 +49,7 @@ def call(folder, capsys):
 
 @pytest.fixture
 def fails(call):
-    """Run a command line that must fail: one line of error, which is returned."""
+    """Return a function that runs a command line, which must fail, and returns its one line of error."""
 
     def run(*words, code=1):
         got, out, err = call(*words)
@@ -63,7 +63,7 @@ def fails(call):
 
 @pytest.fixture
 def trained(call):
-    """A finished run of 6 steps in the folder `run`."""
+    """Finish a run of 6 steps in the folder `run`."""
     assert call("train", "--text", "text.txt", "--steps", 6, *TINY)[0] == 0
     return "run"
 
@@ -76,7 +76,7 @@ def weights(folder="run"):
 # train
 
 
-def test_train_writes_its_results_and_says_so(call, folder):
+def test_train_writes_and_prints_its_results(call, folder):
     code, out, err = call("train", "--text", "text.txt", "--steps", 6, *TINY)
     assert code == 0
     assert sorted(entry.name for entry in (folder / "run").iterdir()) == [cli.CHECKPOINT, "loss.png", "sample.txt"]
@@ -144,7 +144,7 @@ def test_without_matplotlib_there_is_a_line_in_place_of_the_picture(call, folder
 # --resume
 
 
-def test_resume_extends_a_run_as_if_planned_so(call, trained):
+def test_an_extended_run_equals_one_without_a_stop(call, trained):
     call("train", "--text", "text.txt", "--steps", 11, "--out", "whole", *TINY)
     code, _, err = call("train", "--resume", "--steps", 11)
     assert code == 0 and "resumed at step 6" in err
@@ -156,7 +156,7 @@ def test_resume_extends_a_run_as_if_planned_so(call, trained):
 
 def test_resume_of_a_complete_run_changes_nothing(call, trained):
     before = weights()
-    code, _, err = call("train", "--resume", "--hidden", "8")  # an option that agrees is no contradiction
+    code, _, err = call("train", "--resume", "--hidden", "8")  # an option with the same value is allowed
     assert code == 0 and "the run is complete" in err
     assert weights() == before
 
@@ -166,7 +166,7 @@ def test_resume_finds_the_text_elsewhere(call, trained, folder):
     assert call("train", "--resume", "--steps", 7, "--text", "moved.txt")[0] == 0
 
 
-def test_resume_refuses_what_contradicts(fails, trained, folder):
+def test_resume_refuses_other_options_and_texts(fails, trained, folder):
     assert "--resume: hidden: expected 8 as in run/" in fails("train", "--resume", "--hidden", 9)
     assert "cell: expected 'lstm'" in fails("train", "--resume", "--cell", "gru")
     assert "lr: expected 0.005" in fails("train", "--resume", "--lr", 1e-3)
@@ -197,7 +197,7 @@ def test_resume_refuses_a_checkpoint_with_a_part_missing(fails, trained, part):
     assert "do not fit" in fails("train", "--resume", "--steps", 9)
 
 
-# What is wrong
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_divergence_is_an_error_and_keeps_the_checkpoint(call, folder):
 
 
 @pytest.mark.parametrize("name", ["sample.txt", "loss.png"])
-def test_files_of_the_users_are_not_overwritten(fails, folder, name):
+def test_the_users_files_are_not_overwritten(fails, folder, name):
     (folder / "out").mkdir()
     (folder / "out" / name).write_text(TEXT)
     assert f"out/{name} is there already, and would be overwritten" in fails("train", *TINY, "--out", "out")

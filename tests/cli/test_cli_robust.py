@@ -1,4 +1,4 @@
-"""The command line under bad circumstances: full disks, planted links, strange files, streams, threads, terminals."""
+"""The command line in bad conditions: full disks, planted links, strange files, streams, threads, terminals."""
 
 import errno
 import io
@@ -116,7 +116,7 @@ def test_text_from_standard_input(call, monkeypatch):
     assert call("train", "--resume", "--steps", 3, "--text", "text.txt")[0] == 0
 
 
-def test_standard_input_that_gives_nothing(call, monkeypatch):
+def test_bad_standard_input(call, monkeypatch):
     piped(monkeypatch, b"")
     assert "standard input: expected at least 2 different characters" in call("train", "--text", "-")[2]
     piped(monkeypatch, b"abc\xff")
@@ -211,7 +211,7 @@ def test_only_regular_files_are_read(call, trained, tmp_path, kind):
 
 def test_a_text_of_another_size_is_not_read(call, trained, tmp_path):
     with open("text.txt", "r+b") as file:
-        file.truncate(2**40)  # takes no room on the disk
+        file.truncate(2**40)  # the sparse file takes no space on the disk
     code, _, err = call("train", "--resume", "--steps", "9")
     assert code == 1 and "expected the one that the run was started with" in err and "--text FILE" in err
 
@@ -220,7 +220,7 @@ def test_control_characters_do_not_reach_a_terminal(call, tmp_path, monkeypatch)
     (tmp_path / "bad.txt").write_text("\x1b]0;x\x07\u202e\x9b\t" * 60)
     assert call("train", "--text", "bad.txt", "--steps", 1, *TINY)[0] == 0
     out = call("sample", "run", "--length", 99, "--prime", "\x1b")[1]
-    assert "\x1b" in out  # in a pipe the text is as it is
+    assert "\x1b" in out  # a pipe gets the text unchanged
     shown = io.StringIO()
     shown.isatty = lambda: True
     monkeypatch.setattr(sys, "stdout", shown)
@@ -246,7 +246,7 @@ def test_files_without_a_hash_load(call, trained, monkeypatch):
 
 
 def failing(monkeypatch, code, times, after=0):
-    """os.fsync fails `times` times, after so many calls."""
+    """Make os.fsync fail `times` times, after `after` calls."""
     calls, usual = [], os.fsync
 
     def fsync(descriptor):
@@ -300,8 +300,8 @@ def test_a_planted_link_is_not_written_through(tmp_path, monkeypatch):
     assert (tmp_path / "victim").read_text() == "untouched"
 
 
-def test_a_resume_reads_what_the_folder_holds_once_it_is_its_own(call, trained, monkeypatch):
-    """Another process goes on to step 6 and ends just before this one gets the lock."""
+def test_a_resume_reads_the_checkpoint_when_it_has_the_lock(call, trained, monkeypatch):
+    """Another run reaches step 6 just before this one gets the lock; this one continues from there."""
     usual, done = checkpoint.locked_folder, []
 
     def later(folder):

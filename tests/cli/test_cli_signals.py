@@ -1,4 +1,4 @@
-"""Kills and interruptions of a real process, at moments of chance: nothing is lost, and what follows is exact."""
+"""A process that is killed or interrupted at a random moment loses nothing, and its resumed run is exact."""
 
 import os
 import random
@@ -19,11 +19,11 @@ STEPS = 300
 OPTIONS = f"--hidden 8 --embedding 4 --batch 4 --bptt 16 --dropout 0.3 --steps {STEPS}".split()
 PROGRAM = (
     "import signal, sys, time\n"
-    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # it is ignored in what a shell started with &
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a process that a shell started with & ignores it
     "from tinygrad_rnn import cli\n"
     "from tinygrad_rnn.lm.train import Trainer\n"
     "step = Trainer.train_step\n"
-    "Trainer.train_step = lambda self: time.sleep(0.003) or step(self)\n"  # so that a signal meets a run in progress
+    "Trainer.train_step = lambda self: time.sleep(0.003) or step(self)\n"  # so that a signal arrives during the run
     "sys.exit(cli.main(sys.argv[1:]))\n"
 )
 
@@ -45,7 +45,7 @@ def step_of(path):
 
 
 def wait_for_step(process, path, step):
-    """Wait until the checkpoint has reached a step; every one that is seen on the way is whole."""
+    """Wait until the checkpoint has reached a step. Each checkpoint before it must load, too."""
     deadline = time.monotonic() + 120
     while step_of(path) < step:
         assert process.poll() is None, process.communicate()
@@ -65,7 +65,7 @@ def uninterrupted(folder, capsys):
     return results(folder / "whole")
 
 
-def test_killed_at_moments_of_chance_and_resumed(folder, uninterrupted, capsys):
+def test_killed_at_random_moments_and_resumed(folder, uninterrupted, capsys):
     path = folder / "run" / cli.CHECKPOINT
     chance = random.Random()
     words = ["--text", "text.txt", *OPTIONS]
@@ -126,7 +126,7 @@ def test_interrupted_sample_ends_in_one_line(folder, uninterrupted):
     assert err == "tinygrad-rnn: error: interrupted\n"
 
 
-def test_a_terminal_that_lacks_characters_shows_question_marks(folder, capsys, monkeypatch):
+def test_characters_missing_in_the_encoding_are_question_marks(folder, capsys, monkeypatch):
     (folder / "umlauts.txt").write_text("äöü€" * 60, encoding="utf-8")
     assert cli.main(["train", "--text", "umlauts.txt", "--steps", "1", "--hidden", "4"]) == 0
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
@@ -136,7 +136,7 @@ def test_a_terminal_that_lacks_characters_shows_question_marks(folder, capsys, m
 
 
 @pytest.mark.parametrize("name", ["TINYGRAD_RNN_THREADS", "TINYGRAD_RNN_VECTOR"])
-def test_an_environment_that_cannot_be_is_one_line(folder, monkeypatch, name):
+def test_a_wrong_environment_variable_is_one_line(folder, monkeypatch, name):
     monkeypatch.setenv(name, "7x")
     process = start("train", "--text", "text.txt", *OPTIONS)
     _, err = process.communicate(timeout=120)

@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment from the first import on: no traceback, and a shell reports 130."""
+"""After Ctrl-C at any moment from the first import on, there is no traceback, and a shell reports 130."""
 
 import os
 import random
@@ -14,7 +14,7 @@ from tinygrad_rnn import interrupts
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 
-# As the script that pip makes, and as a shell that does not run it in the background: there Ctrl-C would be ignored.
+# The same script as the one that pip makes.
 SCRIPT = "import sys\nfrom tinygrad_rnn.cli import main\nsys.exit(main())\n"
 
 
@@ -26,14 +26,14 @@ def spellings(tmp_path):
 
 
 def marked(words, environment, moment):
-    """Run a command line that is interrupted `moment` seconds after its first line has run: (exit code, stderr)."""
+    """Run a command line and interrupt it `moment` seconds after its mark. Return (exit code, stderr)."""
     read, write = os.pipe()
     environment = {**os.environ, **environment, "MARK": str(write)}
     process = subprocess.Popen(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, pass_fds=[write]
     )
     os.close(write)
-    os.read(read, 1)  # nothing, if it has ended before
+    os.read(read, 1)  # returns nothing if the process has ended
     os.close(read)
     time.sleep(moment)
     process.send_signal(signal.SIGINT)
@@ -41,14 +41,14 @@ def marked(words, environment, moment):
     return process.returncode, err
 
 
-def test_interrupted_at_moments_of_chance(spellings, tmp_path):
-    """`sitecustomize` says when Python is up: what comes before our own first line is not ours."""
+def test_interrupted_at_random_moments(spellings, tmp_path):
+    """`sitecustomize` enables SIGINT, as for a foreground process, and writes the mark when the package is imported."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal, sys, threading\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'tinygrad_rnn.autograd.anomaly' or name == 'tinygrad_rnn.cuda':\n"  # the watch is on
+        "        if name == 'tinygrad_rnn.autograd.anomaly' or name == 'tinygrad_rnn.cuda':\n"  # it watches now
         "            sys.meta_path.remove(self)\n"
         "            os.write(int(os.environ['MARK']), b'x')\n"
         "sys.meta_path.insert(0, Finder())\n"

@@ -23,7 +23,7 @@ def test_vocabulary_is_in_the_order_of_code_points():
     assert vocabulary.encode("ö ").tolist() == [9, 0]
 
 
-def test_vocabulary_names_a_character_it_lacks():
+def test_vocabulary_names_a_missing_character():
     vocabulary = Vocabulary.of("abc")
     with pytest.raises(TextError, match=r"prime: .* got '\\xe9' \(U\+00E9\) at position 2"):
         vocabulary.encode("abéé", "prime")
@@ -64,7 +64,7 @@ def test_read_text_names_the_byte_that_is_not_utf8(tmp_path):
 def test_split_predicts_every_held_out_id_once():
     training, tail = split(np.arange(100), 0.1)
     assert training.tolist() == list(range(90))
-    assert tail.tolist() == list(range(89, 100))  # 90..99 are predicted, 90 from 89
+    assert tail.tolist() == list(range(89, 100))  # the ids 90 to 99 are predicted, 90 from 89
 
 
 @given(st.integers(3, 200), st.floats(0.001, 0.999))

@@ -1,4 +1,4 @@
-"""Anomaly mode: the primitive and the line of the user's program that made the first NaN or Inf."""
+"""Anomaly mode names the primitive and the line of the user's program that made the first NaN or Inf."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tinygrad_rnn.autograd.primitive import primitive
 
 
 def line_after(marker: str) -> str:
-    """`test_anomaly.py:n` of the line that holds a marker."""
+    """Return `test_anomaly.py:n in ` for the line that ends with a marker."""
     source = inspect.getsource(inspect.getmodule(line_after))  # type: ignore[arg-type]
     return f"test_anomaly.py:{1 + next(n for n, line in enumerate(source.splitlines()) if line.endswith(marker))} in "
 
@@ -45,7 +45,7 @@ def test_forward_of_constants_and_divisions() -> None:
     assert fault(lambda: (tg.ones(1) * 1000).exp()).startswith("exp: made the first Inf")
 
 
-def test_values_that_come_in_are_named() -> None:
+def test_arguments_that_are_not_finite_are_named() -> None:
     assert "its argument 1 holds NaN" in fault(lambda: tg.ones(1) * tg.tensor(float("nan")))
     assert "its argument 0 holds Inf" in fault(lambda: tg.tensor([1.0, float("inf")]) + 1)
 
@@ -61,18 +61,18 @@ def test_backward() -> None:
     assert line_after("# here: sqrt") in message and message.endswith("the gradient that reached it was finite")
 
 
-def test_backward_through_what_was_recorded_outside() -> None:
+def test_backward_of_a_graph_recorded_outside() -> None:
     y = leaf([0.0]).sqrt().sum()
     assert "recorded at a line that ran outside detect_anomaly()" in fault(y.backward)
 
 
-def test_a_gradient_that_comes_in_broken() -> None:
+def test_a_given_gradient_that_is_not_finite() -> None:
     y = leaf([1.0]) * 2
     message = fault(lambda: y.backward(np.array([np.nan])))
     assert message.startswith("mul: its backward made the first NaN") and message.endswith("was not finite")
 
 
-def test_backward_of_several_results_and_of_a_recorded_walk() -> None:
+def test_backward_of_several_results_and_of_a_recorded_backward() -> None:
     def split() -> None:
         a, b = leaf([0.0, 1.0]).split(1)
         (a.sqrt() + b).sum().backward()
@@ -128,7 +128,7 @@ def test_finite_programs_and_integers_pass() -> None:
 
 
 def test_lines_of_the_library_are_never_the_users():
-    """From the deepest room of the package: the line that is blamed is the one here."""
+    """The message names the line in this file, though the error comes from deep inside the package."""
     layer = tg.nn.Sequential(tg.nn.Linear(2, 2), tg.nn.Tanh())
     with tg.detect_anomaly(), pytest.raises(FloatingPointError, match=r"test_anomaly\.py:\d+ in test_lines_of"):
         layer(tg.tensor([[float("nan"), 1.0]]))

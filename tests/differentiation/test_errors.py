@@ -1,4 +1,4 @@
-"""Errors name the argument, what was expected and what came; numbers of other types convert as documented."""
+"""Errors name the argument, the expected value and the given one; numbers of other types convert as documented."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tinygrad_rnn.nn import functional as F
 x = tg.zeros(2, 3)
 ints = tg.arange(3)
 
-# what is done -> the error, and words that its message must hold
+# (call, type of the error that it raises, words of the message)
 CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     # dtypes
     (lambda: x + x.double(), TypeError, "add: expected arguments of one dtype, got float32 and float64"),
@@ -209,7 +209,7 @@ def test_integers_become_float32_where_they_must() -> None:
     assert ints.exp().dtype == ints.mean().dtype == (ints * 1.5).dtype == (ints**0.5).dtype == np.float32
     assert (ints + 1).dtype == (ints * ints).dtype == ints.sum().dtype == np.int64
     assert (ints + (ints > 0)).tolist() == [0, 2, 3] and ((x > 0) + x).dtype == np.float32
-    small = tg.tensor([0, 12, 100], dtype="uint8")  # of which NumPy would make float16
+    small = tg.tensor([0, 12, 100], dtype="uint8")  # NumPy would convert it to float16
     np.testing.assert_allclose(small[:2].exp().numpy(), np.exp([0.0, 12.0]), 1e-6)
     np.testing.assert_allclose(small.sigmoid().numpy(), [0.5, 1 / (1 + np.exp(-12)), 1.0], 1e-6)
     assert tg.tensor([200, 100], dtype="uint8").sum().item() == 300

@@ -1,4 +1,4 @@
-"""Modes: of each thread and task their own, in functions of every kind, and set back whatever is raised, wherever."""
+"""Modes: each thread and task has its own, they decorate functions of every kind, and any exception resets them."""
 
 import asyncio
 import contextlib
@@ -145,10 +145,10 @@ def training_step():
     return step
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one raised as a generator is closed
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # an interrupt while a generator closes
 @pytest.mark.parametrize("tries", [60, pytest.param(500, marks=pytest.mark.long)])
 def test_an_interrupt_anywhere_leaves_the_modes_as_they_were(tries):
-    """KeyboardInterrupt before a line or an opcode chosen at random, in whatever code of the library runs then."""
+    """KeyboardInterrupt before a random opcode or call in any code of the library."""
     step, seed = training_step(), random.randrange(2**32)
     rng, events, at = random.Random(seed), 0, None
 
@@ -173,7 +173,7 @@ def test_an_interrupt_anywhere_leaves_the_modes_as_they_were(tries):
         finally:
             sys.settrace(before)
 
-    run()  # compiles what is not in the cache yet
+    run()  # compiles kernels that are not in the cache
     run()
     total, tried = events, 0
     for _ in range(tries):

@@ -1,4 +1,4 @@
-"""Shapes drawn at random: values against NumPy, gradients against finite differences."""
+"""Functions on random shapes: values equal NumPy's, and gradients equal finite differences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SOME = hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=4)
 
 
 def held(ours: Any, theirs: Any, *arrays: np.ndarray) -> None:
-    """The same values as NumPy's on the same arrays, and gradients that pass the check."""
+    """Check that values equal NumPy's on the same arrays, and that gradients pass gradcheck."""
     np.testing.assert_allclose(ours(*[leaf(a) for a in arrays]).numpy(), theirs(*arrays), 1e-12, 1e-12)
     assert ours(*[leaf(a) for a in arrays]).shape == np.shape(theirs(*arrays))
     assert tg.gradcheck(ours, [leaf(a) for a in arrays], directions=1)

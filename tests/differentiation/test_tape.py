@@ -1,4 +1,4 @@
-"""The tape: what is recorded, the walk back, what it frees, hooks, modes and threads."""
+"""The tape: recording, the backward pass and the memory that it frees, hooks, modes and threads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tinygrad_rnn.autograd.primitive import primitive
 
 
 def watched(calls: list[str], name: str) -> Any:
-    """A primitive of two arguments that notes which of its VJPs run."""
+    """Return a primitive of two arguments with VJPs that append their names to `calls`."""
 
     def first(g: Any, y: Any) -> Any:
         calls.append(name + ".0")
@@ -41,7 +41,7 @@ def test_leaves_accumulate_over_calls() -> None:
     assert x.grad.tolist() == [3.0, 3.0]
 
 
-def test_shared_subexpressions_are_walked_once() -> None:
+def test_the_vjp_of_a_shared_subexpression_runs_once() -> None:
     calls: list[str] = []
     f = watched(calls, "f")
     x = leaf(2.0)
@@ -154,14 +154,14 @@ def test_views_as_gradients_are_copied() -> None:
     assert y.grad.tolist() == [1.0] * 6
 
 
-def test_a_joint_vjp_may_give_one_array_twice() -> None:
+def test_a_combined_vjp_may_return_one_array_twice() -> None:
     def vjp(needs: list[bool], g: Any) -> list[Any]:
         both = g * 2.0
         return [both, both, None]
 
     f = primitive("f", lambda x, y, z: x + y, vjp, combined=True)
     x, y, z = leaf([1.0]), leaf([1.0]), leaf([1.0])
-    older = x * 5  # reached after f in the walk, and added in place to what f gave x
+    older = x * 5  # backward reaches it after f, and adds in place to the gradient of x from f
     (f(x, y, z) + older).sum().backward()
     assert x.grad.tolist() == [7.0] and y.grad.tolist() == [2.0] and z.grad is None
 
@@ -325,7 +325,7 @@ def test_threads_share_a_leaf() -> None:
             ((x * k).tanh() * 0 + x * k).sum().backward()
 
     threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
-    sys.setswitchinterval(1e-6)  # so that threads meet in the middle of things
+    sys.setswitchinterval(1e-6)  # so that threads switch in the middle of operations
     try:
         for thread in threads:
             thread.start()

@@ -1,4 +1,4 @@
-"""How deep a graph may be, and what memory it keeps."""
+"""Deep graphs do not recurse, and the backward pass frees memory as it goes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from helpers import leaf
 import tinygrad_rnn as tg
 
 
-def test_a_deep_chain_is_walked_without_recursion() -> None:
+def test_backward_of_a_deep_chain_does_not_recurse() -> None:
     x = leaf([1.0])
     y = x
     for _ in range(100_000):
@@ -30,8 +30,8 @@ def test_a_deep_graph_can_be_dropped() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
-def test_the_walk_frees_as_it_goes() -> None:
-    """Of 200 saved arrays of 80 kB each, the walk must not hold more than a few beyond what the forward held."""
+def test_backward_frees_as_it_goes() -> None:
+    """Beyond the 200 arrays of 80 kB that the forward saved, the backward pass never holds more than a few."""
     x = leaf(np.zeros(10_000))
     y = x
     for _ in range(200):
@@ -61,7 +61,7 @@ def test_the_walk_frees_as_it_goes() -> None:
     assert alive_at_the_leaf[0] <= 2
 
 
-def test_sums_keep_no_arrays() -> None:
+def test_sums_save_no_arrays() -> None:
     x = leaf(np.ones(5))
     for y in (x + 1, x - x, -x, x.sum(), x.reshape(1, 5), x[1:], tg.pad(x, (1, 1)), tg.concat([x, x]), x.expand(2, 5)):
         assert not any(isinstance(s, np.ndarray) for s in y.node.saved), y.node.name

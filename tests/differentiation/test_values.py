@@ -1,4 +1,4 @@
-"""Tensors are values: what a gradient is taken of stays what it was, whatever happens to memory that others share."""
+"""Tensors are values: a later write to memory that others share does not change their gradients."""
 
 import numpy as np
 import pytest
@@ -87,7 +87,7 @@ def test_an_array_given_to_a_layer_may_be_overwritten(layer):
     np.testing.assert_array_equal(*found)
 
 
-def test_what_a_walk_does_not_pass_is_kept():
+def test_backward_frees_only_the_nodes_that_it_passes():
     x, w = (tg.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
     h = w.exp()
     tg.grad((x * h).sum(), [x])
@@ -95,7 +95,7 @@ def test_what_a_walk_does_not_pass_is_kept():
     np.testing.assert_allclose(w.grad.numpy(), np.exp([1, 2]), 1e-6)
 
 
-def test_a_choice_keeps_a_number_as_it_is_or_refuses_it():
+def test_where_uses_a_number_exactly_or_refuses_it():
     small, condition = tg.tensor([1, 2], dtype="int8"), tg.tensor([True, False])
     with pytest.raises(OverflowError, match=r"where: .*300"):
         tg.where(condition, small, 300)
@@ -236,6 +236,6 @@ def test_gradients_do_not_hide_a_nan():
     np.testing.assert_allclose(tg.grad(x / y, [y], [tg.tensor([1e20])])[0].numpy(), -1e35, 1e-5)
 
 
-def test_what_is_not_masked_keeps_every_digit():
+def test_numbers_outside_the_mask_keep_every_digit():
     x = tg.tensor([2, 2**53 + 1]).masked_fill(tg.tensor([True, False]), 0.0)
     assert x.dtype == np.int64 and x.tolist() == [0, 2**53 + 1]

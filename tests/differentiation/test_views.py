@@ -1,4 +1,4 @@
-"""A write into a view of a tensor that is not recorded reaches the tensor that it was taken from."""
+"""A write into a view of an unrecorded tensor also changes that tensor."""
 
 import numpy as np
 import pytest

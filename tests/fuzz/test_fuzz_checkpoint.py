@@ -1,6 +1,6 @@
-"""Checkpoints as a hostile hand may change them: each loads or is refused in one line, soon, and in little memory.
+"""Checkpoints with hostile changes: each loads or fails with a short error, fast and in little memory.
 
-A fresh seed each time, named where one fails. The long form: TINYGRAD_RNN_FUZZ=20 pytest tests/fuzz
+Each run has a new seed, which a failure names. The long form: TINYGRAD_RNN_FUZZ=20 pytest tests/fuzz
 """
 
 import copy
@@ -39,7 +39,7 @@ PLAIN += [{"tensor": 3}, {"tensor": []}, {"dict": []}, {"dict": {}, "tensor": "l
 
 @pytest.fixture(scope="module")
 def valid(tmp_path_factory):
-    """A valid checkpoint's (tree as JSON, tensors), and its file."""
+    """Return the tree (as JSON) and the tensors of a valid checkpoint, and its file."""
     folder = tmp_path_factory.mktemp("fuzz")
     text = folder / "text.txt"
     text.write_text(TEXT)
@@ -52,7 +52,7 @@ def valid(tmp_path_factory):
 
 
 def places(tree, path=()):
-    """The way to every part of a JSON value."""
+    """Yield the path of keys to every part of a JSON value."""
     yield path
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, value in items:
@@ -105,7 +105,7 @@ def change_tensor(chance, tree, tensors):
 
 
 def written(chance, tree, tensors):
-    """A file of a tree and tensors; its hash is right, or missing as in files of earlier versions."""
+    """Return the bytes of a checkpoint file; its hash is right, or missing as in files of earlier versions."""
     text = json.dumps(tree)
     metadata = {"format": checkpoint.FORMAT, "version": "1", "tree": text}
     if chance.random() < 0.5:
@@ -138,14 +138,14 @@ def change_bytes(chance, raw):
 
 
 def attempt(path):
-    """Load, sample's model and a resume: what each raised of the errors that are one line."""
+    """Load a file, build its model and resume it. Return the name of the first expected error, or "loaded"."""
     try:
         tree = checkpoint.load(path, layout)
         with checkpoint.reading(str(path)):
             model_of(tree)
         Run.resumed(path, {}, Limits(), None)
     except (CheckpointError, OptionError, TextError) as error:
-        assert len(str(error)) < 12_000  # a path may be long
+        assert len(str(error)) < 12_000  # the message may hold a long path
         return type(error).__name__
     return "loaded"
 
@@ -156,7 +156,7 @@ def test_changed_checkpoints(valid, tmp_path):
     tree, tensors, good = valid
     before = hashlib.sha256(good.read_bytes()).hexdigest()
     path, found = tmp_path / "c", dict[str, int]()
-    assert attempt(good) == "loaded"  # so that imports and kernels are not measured
+    assert attempt(good) == "loaded"  # imports and compiles before the measurements
     for k in range(TRIES):
         where = f"seed {seed}, try {k}"
         a, b = copy.deepcopy(tree), dict(tensors)
@@ -164,7 +164,7 @@ def test_changed_checkpoints(valid, tmp_path):
             for _ in range(chance.choice([1, 1, 1, 2, 3])):
                 chance.choice([change_tree, change_tree, change_tensor])(chance, a, b)
             raw = written(chance, a, b)
-        except (KeyError, ValueError, TypeError, OverflowError):  # changed so much that it cannot be written
+        except (KeyError, ValueError, TypeError, OverflowError):  # the changes leave a tree that cannot be written
             continue
         if chance.random() < 0.25:
             raw = change_bytes(chance, raw)

@@ -1,4 +1,4 @@
-"""Interrupts at random moments of a training step: afterwards all threads are at work, and bits are the same."""
+"""After interrupts at random moments of a training step, all threads work and give the same bits."""
 
 from __future__ import annotations
 

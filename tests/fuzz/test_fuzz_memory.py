@@ -1,4 +1,4 @@
-"""Arrays against guard pages: a kernel that reads or writes one number beside an array ends its process by a signal."""
+"""Arrays next to guard pages: a kernel that reads or writes beyond an array ends its process by a signal."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ print("whole")
 
 
 @pytest.mark.parametrize("tries", [30, pytest.param(90, marks=pytest.mark.long)])
-def test_no_kernel_touches_what_lies_beside_its_arrays(tries):
+def test_no_kernel_reads_or_writes_outside_its_arrays(tries):
     seed, cases = run_seed(), budget(tries)
     command = [sys.executable, "-c", PROGRAM, str(cases), str(seed)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300 + cases)

@@ -1,4 +1,4 @@
-"""No bit of a result depends on the number of threads: random layers, products and models, on every vector unit."""
+"""Random layers, products and models give the same bits on any number of threads, on every vector unit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def unit(request, monkeypatch):
 
 
 def same_for_all_threads(label: str, compute: Any) -> None:
-    """Hold the arrays that `compute` returns by name on several threads against those on one."""
+    """Check that `compute` returns the same arrays, by name, on several threads as on one."""
     found = {}
     for count in THREADS:
         threads.set_num_threads(count)
@@ -57,10 +57,10 @@ def arrays_of(model: nn.Module, results: dict[str, Any]) -> dict[str, np.ndarray
 
 
 def random_layer(rng: np.random.Generator, cells: Sequence[str], dtypes: Sequence[str]) -> tuple[dict[str, Any], Any]:
-    """Draw a layer's options, and a function that runs it forward and back from fresh leaves."""
+    """Draw a layer's options, and a function that runs it forward and backward from new leaves."""
     N, T, I, H = (log_uniform(rng, 1, high) for high in (32, 150, 1200, 320))
     if rng.random() < 0.4:
-        N = int(rng.integers(1, 4))  # few rows: several panels at once
+        N = int(rng.integers(1, 4))  # with few rows a kernel computes several panels at once
     if N * T * H * (I + H) > 4e8:
         T = max(1, int(4e8 / (N * H * (I + H))))
     flag = lambda p: bool(rng.random() < p)
@@ -132,7 +132,7 @@ def test_random_products(unit, quick, every_size_is_worth_threads):
 
 
 class Reader(nn.Module):
-    """A language model with everything on the way of its training step."""
+    """A language model with every kind of layer that its training step has kernels for."""
 
     def __init__(self, vocabulary: int, width: int, hidden: int, layers: int, outputs: int):
         super().__init__()

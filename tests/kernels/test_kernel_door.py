@@ -1,4 +1,4 @@
-"""Arrays that do not fit each other never reach a kernel: an error names the one that does not, in every way in."""
+"""Arrays that do not fit each other never reach a kernel: each way to it raises an error that names one of them."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from tinygrad_rnn.kernels.ir.program import Op, Program
 
 
 def replaced(layer, hidden, names=("weight_ih", "weight_hh", "bias_ih", "bias_hh")):
-    """The layer with weights of another hidden size, which fit each other."""
+    """Give the layer weights of another hidden size, which fit each other, and return it."""
     other = type(layer)(layer.input_size, hidden)
     for name in names:
         setattr(layer, f"{name}_l0", getattr(other, f"{name}_l0"))
@@ -36,7 +36,7 @@ def test_one_weight_that_does_not_fit_is_named(name, record):
         layer(tg.randn(5, 2, 3))
 
 
-def test_a_strided_weight_or_state_is_no_obstacle():
+def test_a_strided_weight_is_accepted():
     layer = nn.LSTM(3, 4)
     x, expected = tg.randn(5, 2, 3), None
     expected = layer(x)[0].detach().numpy()
@@ -48,7 +48,7 @@ def test_a_strided_weight_or_state_is_no_obstacle():
         np.testing.assert_array_equal(layer(x)[0].numpy(), expected)
 
 
-def test_a_pass_refuses_what_its_jobs_would_read_past_the_end_of():
+def test_elementwise_refuses_arrays_that_do_not_fit():
     program = Program(("x", "y"), (Op("mul", (0, 1)),), (("out", 2),))
     x, out = np.ones(100, "f"), np.zeros(100, "f")
     elementwise.elementwise(program, [({"x": x, "y": x}, {"out": out})], {})
@@ -102,7 +102,7 @@ print("alive")
 """
 
 
-def test_no_weights_end_a_process_by_a_signal():
+def test_no_weights_crash_the_process():
     seed = int.from_bytes(np.random.default_rng().bytes(3), "little")
     done = subprocess.run([sys.executable, "-c", GUARDED, str(seed), "200"], capture_output=True, text=True)
     assert done.returncode == 0 and "alive" in done.stdout, f"seed {seed}: {done.stderr}"

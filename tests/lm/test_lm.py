@@ -202,7 +202,7 @@ def test_foreign_checkpoints_are_refused(tmp_path):
 
 
 class Killed(BaseException):
-    """Stands for an end at that very moment."""
+    """Stands for a kill of the process at that moment."""
 
 
 @pytest.mark.parametrize("moment", ["fsync", "replace"])
@@ -224,7 +224,7 @@ def test_a_write_that_fails_leaves_the_previous_checkpoint(tmp_path, monkeypatch
     assert [entry.name for entry in tmp_path.iterdir()] == ["c"]
 
 
-def test_a_leftover_of_a_kill_is_no_obstacle(tmp_path):
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     (tmp_path / "c.123-456.part").write_bytes(b"half")
     (tmp_path / "own.part").write_bytes(b"of the user")
     with checkpoint.locked_folder(tmp_path):
@@ -232,7 +232,7 @@ def test_a_leftover_of_a_kill_is_no_obstacle(tmp_path):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["c", "own.part"]
 
 
-def test_many_write_one_file_and_readers_find_a_whole_one(tmp_path):
+def test_threads_write_one_file_and_readers_find_it_whole(tmp_path):
     path, contents = tmp_path / "c", [bytes([k]) * 3_000_000 for k in range(4)]
     checkpoint.write_atomically(path, contents[0])
 
@@ -290,7 +290,7 @@ def test_model_of_a_checkpoint_is_the_trained_one(tmp_path):
     assert (model(ids)[0].data == expected.data).all()
 
 
-def test_checkpoint_says_what_it_is_without_this_package(tmp_path):
+def test_a_checkpoint_is_readable_without_this_package(tmp_path):
     checkpoint.save(tmp_path / "c", trainer_of().tree())
     with safetensors.safe_open(tmp_path / "c", framework="numpy") as file:
         tree = json.loads(file.metadata()["tree"])["dict"]

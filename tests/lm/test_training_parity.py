@@ -1,4 +1,4 @@
-"""Training step by step beside PyTorch: same weights, same batches, same losses."""
+"""Training in PyTorch and here, from the same weights and batches, gives the same losses at each step."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
 
 torch = pytest.importorskip("torch", reason="parity is tested where PyTorch is installed (extra 'peers')")
-torch.set_num_threads(1)  # these are small; more threads only wait for each other
+torch.set_num_threads(1)  # the models are small, so more threads would only wait for each other
 
 VOCABULARY, EMBEDDED, HIDDEN, CHUNK, BATCH, CLIP = 20, 12, 24, 16, 8, 0.3
 
 
 def text(steps, seed=0):
-    """[CHUNK, BATCH] windows of a Markov chain, one after the other: something that can be learned."""
+    """Return consecutive [CHUNK, BATCH] windows of a Markov chain, which a model can learn, and their targets."""
     rng = np.random.default_rng(seed)
     table = rng.permutation(VOCABULARY)
     tokens = rng.integers(0, VOCABULARY, (1, BATCH))
@@ -26,7 +26,7 @@ def text(steps, seed=0):
 
 
 def language_model(library, base, kind, layers):
-    """The same model from either library's `nn`."""
+    """Return the same model, made with the `nn` of a library."""
 
     class Model(base):
         def __init__(self):
@@ -43,7 +43,7 @@ def language_model(library, base, kind, layers):
 
 
 def train(model, library, optimizer, batches, to_tensor, cross_entropy, clip):
-    """The loss and the norm of the gradient of every step; the state goes from chunk to chunk."""
+    """Train with a state that goes from chunk to chunk. Return the loss and the gradient's norm of every step."""
     history, state = [], None
     for tokens, targets in batches:
         logits, state = model(to_tensor(tokens), state)

@@ -1,4 +1,4 @@
-"""Limits on gradients."""
+"""clip_grad_norm_ and clip_grad_value_: their results equal PyTorch's, and extreme norms are right."""
 
 import math
 
@@ -27,7 +27,7 @@ def test_clip_grad_norm_is_that_of_pytorch(dtype, norm_type, max_norm, scale):
     torch = pytest.importorskip("torch", reason="parity with PyTorch")
     ours = parameters(dtype=dtype, scale=scale)
     theirs = [torch.nn.Parameter(torch.zeros(p.shape, dtype=getattr(torch, dtype))) for p in ours]
-    for p, q in zip(ours[:3], theirs):  # but for the empty one, of which PyTorch refuses the norm of inf
+    for p, q in zip(ours[:3], theirs):  # PyTorch has no inf norm of the empty gradient, so leave it out
         q.grad = torch.tensor(p.grad.numpy().copy())
     total = clip_grad_norm_(ours, max_norm, norm_type)
     expected = torch.nn.utils.clip_grad_norm_(theirs, max_norm, norm_type)
@@ -39,7 +39,7 @@ def test_clip_grad_norm_is_that_of_pytorch(dtype, norm_type, max_norm, scale):
     assert ours[-1].grad is None
 
 
-def test_the_norm_after_is_the_limit_and_a_small_gradient_stays_as_it_is():
+def test_clipping_gives_the_limit_and_does_not_change_a_small_gradient():
     ps = parameters()
     clip_grad_norm_(iter(ps), 0.25)
     assert clip_grad_norm_(ps, 1e9).item() == pytest.approx(0.25, rel=1e-5)
@@ -136,7 +136,7 @@ def test_norms_whose_squares_overflow_or_underflow(dtype, scales, norm_type):
             np.testing.assert_allclose(after, wide * (limit / exact), 1e-4, float(limit) * 1e-6)
 
 
-def test_a_used_up_iterator_is_a_warning_and_an_empty_list_is_none():
+def test_a_used_up_iterator_gives_a_warning_but_an_empty_list_does_not():
     layer = nn.Linear(2, 3)
     parameters = layer.parameters()
     list(parameters)

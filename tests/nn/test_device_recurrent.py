@@ -1,6 +1,6 @@
-"""Recurrent layers and a language model on a GPU's arrays: all equal to what the CPU gives.
+"""Recurrent layers and a language model give the same on a GPU's arrays as on the CPU.
 
-On the stand-in the CUDA driver runs kernels that are built for the host, on the arrays' numbers.
+With the stand-in for CuPy, the CUDA driver runs kernels that are built for the host.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ RECURRENT: list[tuple[Callable[[], nn.Module], dict[str, Any]]] = [
 @pytest.mark.parametrize("k", spread(range(len(RECURRENT)), 5))
 def test_recurrent_layers(k: int, sequences: None, monkeypatch: pytest.MonkeyPatch) -> None:
     make, options = RECURRENT[k]
-    monkeypatch.setattr(wavefront, "RUN", 0.5)  # so that a stack goes through these few steps in pieces
+    monkeypatch.setattr(wavefront, "RUN", 0.5)  # so that a stack runs even these few steps in pieces
 
     def run(name: str) -> Any:
         layer = make().double().to(name)
@@ -74,7 +74,7 @@ def test_recurrent_layers(k: int, sequences: None, monkeypatch: pytest.MonkeyPat
 
 
 def launched_by(layer: nn.Module) -> list[tuple[str, int]]:
-    """The functions that a training step and inference launch, each with how many ways; the outputs are compared."""
+    """Train and infer with a layer, and compare outputs. Return each launched function with its number of sequences."""
     layer = layer.to("cuda")
     x = tg.tensor(normal(6, 3, 3).astype("float32"), device="cuda", requires_grad=True)
     with launches() as found:
@@ -100,7 +100,7 @@ def test_stacked_layers_are_launched_together(sequences: None, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("options", [{"dropout": 0.5}, {"recompute_every": 4}, {"bidirectional": True}])
-def test_what_comes_between_layers_keeps_them_apart(sequences: None, options: dict[str, Any]) -> None:
+def test_layers_with_operations_between_them_are_launched_apart(sequences: None, options: dict[str, Any]) -> None:
     ways = 1 + bool(options.get("bidirectional"))
     assert {n for _, n in launched_by(nn.LSTM(3, 4, num_layers=2, **options).train())} == {ways}
 

@@ -1,4 +1,4 @@
-"""Initial values: ranges, moments, seeds, and that layers begin as PyTorch's do."""
+"""Initial values: ranges, moments and seeds; layers have the same distributions as PyTorch's."""
 
 import math
 
@@ -16,7 +16,7 @@ def seed():
 
 
 def assert_uniform(tensor, bound):
-    """Within [-bound, bound), mean and variance right to five standard errors, and close to both ends."""
+    """Check the range [-bound, bound), mean and variance within five standard errors, and numbers near both ends."""
     x = tensor.numpy().astype(np.float64)
     assert np.abs(x).max() <= bound
     assert abs(x.mean()) < 5 * bound / math.sqrt(3 * x.size)
@@ -28,7 +28,7 @@ def assert_normal(tensor, mean, std):
     x = tensor.numpy().astype(np.float64)
     assert abs(x.mean() - mean) < 5 * std / math.sqrt(x.size)
     assert abs(x.var() / std**2 - 1) < 5 * math.sqrt(2 / x.size)
-    assert abs(((x - mean) ** 4).mean() / std**4 - 3) < 5 * math.sqrt(96 / x.size)  # not a uniform one
+    assert abs(((x - mean) ** 4).mean() / std**4 - 3) < 5 * math.sqrt(96 / x.size)  # it is not uniform
 
 
 def weight(*shape, dtype="float32"):
@@ -77,8 +77,8 @@ def test_orthogonal(shape):
     np.testing.assert_allclose(gram, 2.25 * np.eye(min(w.shape)), atol=1e-12)
 
 
-def test_orthogonal_matrices_are_drawn_evenly():
-    """The trace of an orthogonal matrix drawn evenly has mean 0 and variance 1; without care for signs it has not."""
+def test_orthogonal_matrices_are_drawn_uniformly():
+    """The trace of a uniformly drawn orthogonal matrix has mean 0 and variance 1; with wrong signs it would not."""
     traces = np.array([np.trace(init.orthogonal_(weight(3, 3)).numpy()) for _ in range(2000)])
     assert abs(traces.mean()) < 5 / math.sqrt(2000)
     assert abs(traces.var() - 1) < 0.25

@@ -1,4 +1,4 @@
-"""Layers without recurrence and their functions: held against PyTorch's, values and gradients."""
+"""Layers without recurrence and their functions: values and gradients equal PyTorch's."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def wanted(*shape, seed=0):
 
 
 def assert_like_pytorch(ours, theirs, *inputs, dtype="float64"):
-    """Outputs, gradients of floating inputs and of parameters are those of PyTorch's module with the same weights."""
+    """Check that outputs and gradients equal those of PyTorch's module with the same weights."""
     torch = pytest.importorskip("torch", reason="parity with PyTorch")
     theirs = theirs.to(getattr(torch, dtype))
     ours.to(dtype).load_state_dict(theirs.state_dict())
@@ -208,7 +208,7 @@ def test_modules_are_those_of_pytorch(make):
     assert_like_pytorch(make(nn), make(torch.nn), normal(5, 3, 4))
 
 
-def test_functions_that_only_have_another_home():
+def test_functional_has_functions_of_tensors_too():
     x = wanted(3, 4)
     for name in ("tanh", "sigmoid", "relu", "softplus", "gelu", "softmax", "log_softmax"):
         np.testing.assert_array_equal(getattr(F, name)(x).numpy(), getattr(x, name)().numpy())
@@ -229,7 +229,7 @@ def test_dropout_keeps_the_mean(p, dtype):
     dropped = (y.numpy() == 0).mean()
     assert abs(dropped - p) < 5 * np.sqrt(p * (1 - p) / y.numel())
     y.sum().backward()
-    np.testing.assert_array_equal(x.grad.numpy(), y.numpy())  # the mask of the way forward
+    np.testing.assert_array_equal(x.grad.numpy(), y.numpy())  # the mask of the forward
 
 
 def test_dropout_at_its_ends_and_in_evaluation():
@@ -243,7 +243,7 @@ def test_dropout_at_its_ends_and_in_evaluation():
     assert F.dropout(tg.zeros(0, 3), 0.5, True).shape == (0, 3)
 
 
-def test_dropout_repeats_with_the_seed_alike_in_either_dtype():
+def test_dropout_repeats_with_the_seed_in_either_dtype():
     masks = []
     for dtype in ("float32", "float32", "float64"):
         tg.manual_seed(1)

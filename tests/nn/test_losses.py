@@ -1,4 +1,4 @@
-"""Losses: held against PyTorch's, values and gradients, and against finite differences."""
+"""Losses: values and gradients equal PyTorch's, and gradients equal finite differences."""
 
 import itertools
 
@@ -21,7 +21,7 @@ def uniform(*shape, seed=0):
 
 
 def assert_like_pytorch(name, x, target, weights=None, dtype="float64", **options):
-    """Value and gradients of the input, and of a floating target, agree. weights: arguments that are arrays or None."""
+    """Check the value, and the gradients of the input and a floating target. weights: arrays or None, by argument."""
     torch = pytest.importorskip("torch", reason="parity with PyTorch")
     given = {k: v.astype(dtype) for k, v in (weights or {}).items() if v is not None}
     ours = {k: tg.tensor(v) for k, v in given.items()}
@@ -40,7 +40,7 @@ SHAPES = [(17, 5), (1, 3), (4, 1), (3, 4, 6), (2, 3, 1, 4), (5,)]
 
 
 def class_indices(shape, ignored=-100, seed=0):
-    """Targets for an input of this shape, every fifth of them ignored."""
+    """Return targets for an input of this shape; every fifth of them is ignored."""
     rest = shape[:1] + shape[2:] if len(shape) > 1 else ()
     classes = shape[1] if len(shape) > 1 else shape[0]
     index = np.random.default_rng(seed).integers(0, classes, rest)

@@ -81,13 +81,13 @@ def test_parameter_takes_lists_arrays_and_tensors():
         nn.Parameter(tg.arange(3))
 
 
-def test_assigning_again_keeps_the_place():
+def test_assigning_again_keeps_the_order():
     net = Net()
     net.scale = nn.Parameter(tg.zeros(2))
     assert next(net.named_parameters())[0] == "scale"
 
 
-def test_none_empties_a_place_and_a_parameter_fills_it():
+def test_none_replaces_a_parameter_and_the_reverse():
     layer = nn.Linear(2, 3)
     layer.bias = None
     assert layer.bias is None and list(layer.state_dict()) == ["weight"]
@@ -99,14 +99,14 @@ def test_none_empties_a_place_and_a_parameter_fills_it():
     assert net.head is None and [name for name, _ in net.named_children()] == ["layers"]
 
 
-def test_a_computed_weight_takes_the_place_of_a_parameter_and_passes_gradients_on():
+def test_a_computed_weight_replaces_a_parameter_and_passes_gradients_on():
     layer = nn.Linear(2, 2, bias=False)
     raw = layer.weight
     layer.weight = raw * 0.5
     assert list(layer.parameters()) == []
     layer(tg.ones(1, 2)).sum().backward()
     np.testing.assert_array_equal(raw.grad.numpy(), np.full((2, 2), 0.5))
-    layer.weight = raw  # and the parameter takes it back: no stale attribute hides it
+    layer.weight = raw  # the parameter replaces it again: no old attribute hides it
     assert layer.weight is raw and [name for name, _ in layer.named_parameters()] == ["weight"]
 
 
@@ -126,7 +126,7 @@ def test_a_name_belongs_to_one_registry():
         del module.x
 
 
-def test_buffers_may_be_left_out_of_what_is_saved():
+def test_a_buffer_need_not_be_saved():
     module = nn.Module()
     module.register_buffer("a", tg.ones(1))
     module.register_buffer("b", tg.ones(1), persistent=False)
@@ -178,7 +178,7 @@ def test_load_takes_arrays_tensors_and_other_dtypes_and_layouts():
     source = {name: np.asfortranarray(array) for name, array in values(b).items()}
     b.load_state_dict(source)
     assert b.layers[0].weight.data.flags.c_contiguous
-    source["scale"][...] = 9.0  # what was loaded is no view of it
+    source["scale"][...] = 9.0  # the loaded parameter is not a view of it
     assert b.scale.data[0] == 1.0
 
 
@@ -210,7 +210,7 @@ def test_a_load_that_fails_changes_nothing(change, error, message):
     assert_same(values(net), before)
 
 
-def test_load_that_is_not_strict_takes_what_there_is():
+def test_load_that_is_not_strict_loads_the_names_that_exist():
     net = Net()
     net.load_state_dict({"scale": np.full(2, 5.0), "unknown": np.ones(1)}, strict=False)
     assert net.scale.data.tolist() == [5.0, 5.0]

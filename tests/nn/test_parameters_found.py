@@ -1,4 +1,4 @@
-"""How a layer's call finds what it reads: parameter, buffer or computed tensor, and an error that names the rest."""
+"""A layer reads parameters, buffers and computed tensors by name; an error names one that is of another kind."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def results(module, x, recording=True):
 def made(kind):
     tg.manual_seed(3)
     module, x = MODULES[kind][0](), MODULES[kind][1]
-    for parameter in module.parameters():  # none of them 0 or 1, so that each is seen
+    for parameter in module.parameters():  # not 0 or 1, so that each has an effect
         nn.init.uniform_(parameter, -0.5, 0.5)
     return module, tg.tensor(x)
 
 
 def moved_away(module, name):
-    """The parameter's numbers, when the module no longer has them."""
+    """Delete a parameter from the module. Return its numbers."""
     value = getattr(module, name).detach()
     delattr(module, name)
     return value
@@ -63,7 +63,7 @@ def moved_away(module, name):
 
 @each_recording
 @each_parameter
-def test_buffers_and_computed_tensors_are_read_as_parameters_are(kind, name, recording):
+def test_buffers_and_computed_tensors_are_read_like_parameters(kind, name, recording):
     module, x = made(kind)
     expected = results(module, x, recording)
     buffered, computed = copy.deepcopy(module), copy.deepcopy(module)
@@ -81,16 +81,16 @@ def test_buffers_and_computed_tensors_are_read_as_parameters_are(kind, name, rec
 
 @each_recording
 @each_parameter
-def test_what_cannot_be_read_is_named(kind, name, recording):
+def test_the_error_names_a_value_of_another_kind(kind, name, recording):
     module, x = made(kind)
-    results(module, x, recording)  # what was packed for inference is not used after its weight is gone
+    results(module, x, recording)  # packed weights must not be used after their parameter is gone
     gone, empty, odd = (copy.deepcopy(module) for _ in range(3))
     delattr(gone, name)
     owner = type(module).__name__
     with pytest.raises(AttributeError, match=f"{owner}: {name}: expected a parameter, a buffer or a .*, got nothing"):
         results(gone, x, recording)
     setattr(empty, name, None)
-    if name == "bias" or kind == "LayerNorm":  # made without it, they have None there too
+    if name == "bias" or kind == "LayerNorm":  # a layer made without it has None there too
         without = copy.deepcopy(module)
         with tg.no_grad():
             getattr(without, name).fill_(1.0 if name == "weight" else 0.0)

@@ -1,4 +1,4 @@
-"""Recurrent layers and single cells: shapes, parameters, initial states, lengths, options, and what they refuse."""
+"""Recurrent layers and single cells: shapes, parameters, initial states, lengths, options, and refused arguments."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_returned_states_agree_with_output_and_last_state(batch_first, lengths):
 
 
 @every_layer
-def test_lengths_are_each_sequence_by_itself_through_layers_and_directions(kind):
+def test_lengths_equal_each_sequence_alone(kind):
     tg.manual_seed(0)
     layer = LAYERS[kind](I, H, 2, bidirectional=True, batch_first=True)
     lengths = np.array([2, 5, 0, 1, 4])
@@ -265,7 +265,7 @@ def test_dropout_is_between_layers_in_training_only():
 
 
 def test_computed_weights():
-    """Weight drop: a layer's recurrent matrix computed from a parameter; gradients flow to it."""
+    """Weight drop: a recurrent matrix is computed from a parameter, and gradients reach the parameter."""
     tg.manual_seed(0)
     layer = nn.LSTM(I, H, dtype="float64")
     raw = nn.Parameter(array(layer.weight_hh_l0).copy())

@@ -1,4 +1,4 @@
-"""Single steps of recurrent layers: each is its layer over one step."""
+"""Single steps of recurrent layers: a cell equals its layer over one step."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def test_a_cell_is_one_step_of_its_layer(cell, layer):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ["rnn_relu", "lstm", "gru", "gru_reset_before", "peephole_lstm", ind_rnn])
-def test_a_step_that_nothing_records_is_the_same(name, dtype):
-    """What is not recorded goes a shorter way, which must give the same and leave nothing behind."""
+def test_a_step_without_recording_is_the_same(name, dtype):
+    """A step without recording takes a shorter path, which gives the same numbers, also after the weights change."""
     tg.manual_seed(0)
     for size, hidden, batch, bias in [(1, 1, 1, True), (3, 17, 3, False), (17, 100, 1, True), (4, 3, 0, True)]:
         cell = nn.RecurrentCell(name, size, hidden, bias, dtype=dtype)

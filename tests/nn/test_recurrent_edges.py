@@ -120,7 +120,7 @@ def test_second_order_through_a_whole_layer():
 
 
 def test_a_gradient_penalty_trains():
-    """The gradient by x enters the loss: backward(create_graph=True), then backward."""
+    """A loss of the gradient by x, from grad(create_graph=True), has gradients by the weights."""
     layer = nn.GRU(I, H)
     x = tg.randn(T, N, I, requires_grad=True)
     (slope,) = tg.grad(layer(x)[0].sum(), [x], create_graph=True)
@@ -128,7 +128,7 @@ def test_a_gradient_penalty_trains():
     assert all(array(p.grad).any() for p in (layer.weight_ih_l0, layer.weight_hh_l0))
 
 
-def test_deep_copies_are_apart():
+def test_deep_copies_are_independent():
     layer = nn.LSTM(I, H, 2, dropout=0.3, learn_initial_state=True).eval()
     twin = copy.deepcopy(layer)
     x = tg.randn(T, N, I)
@@ -159,7 +159,7 @@ def test_a_loop_of_many_single_steps_does_not_recurse():
     assert np.isfinite(array(cell.weight_hh.grad)).all()
     for _ in range(5_000):
         h = cell(tg.ones(1, 1), h)
-    del h  # a long chain is freed without a walk, too
+    del h  # freeing a long chain does not recurse either
 
 
 def test_the_recorded_backward_of_many_steps_does_not_recurse():

@@ -1,4 +1,4 @@
-"""Settings of recurrent layers after they were made, and parameters drawn anew."""
+"""Settings of recurrent layers that change after construction, and parameters that are drawn again."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def numbers(module):
     return {name: array(p).copy() for name, p in module.named_parameters()}
 
 
-# Parameters drawn anew
+# Parameters drawn again
 
 
 @each
@@ -51,7 +51,7 @@ def test_reset_draws_what_the_constructor_draws(kind):
     module = MADE[kind]()
     made, after = numbers(module), tg.rand(3)
     with tg.no_grad():
-        module(x_for(module))  # packs the weights, whose arrays are read-only from now on
+        module(x_for(module))  # packs the weights and makes their arrays read-only
         for parameter in module.parameters():
             parameter += 1.0
         module(x_for(module))
@@ -65,7 +65,7 @@ def test_reset_draws_what_the_constructor_draws(kind):
     for name, value in made.items():
         np.testing.assert_array_equal(found[name], value)
     np.testing.assert_array_equal(array(tg.rand(3)), array(after))
-    assert all(a is b for a, b in zip(module.parameters(), same_parameters))  # those that an optimiser knows
+    assert all(a is b for a, b in zip(module.parameters(), same_parameters))  # an optimiser holds them
     module.reset_parameters()
     for name, value in numbers(module).items():
         assert name.startswith(("h_0", "c_0")) or (value != made[name]).all()
@@ -82,7 +82,7 @@ def test_learned_initial_states_begin_at_0_again():
     assert not array(layer.h_0_l0).any() and not array(layer.c_0_l0).any()
 
 
-def test_k_folds_begin_anew():
+def test_apply_resets_a_model():
     model = nn.ModuleList([nn.Embedding(4, I), nn.LSTM(I, H), nn.GRUCell(H, H), nn.Linear(H, 2)])
 
     def reset(module):
@@ -94,7 +94,7 @@ def test_k_folds_begin_anew():
     assert all((value != before[name]).any() for name, value in numbers(model).items())
 
 
-def test_reset_where_another_tensor_stands_in_place():
+def test_reset_with_a_buffer_or_a_computed_tensor():
     for module in (nn.LSTM(I, H), nn.LSTMCell(I, H)):
         name = [name for name, _ in module.named_parameters()][1]
         before = numbers(module)
@@ -110,10 +110,10 @@ def test_reset_where_another_tensor_stands_in_place():
             module.reset_parameters()
         del before[name]
         for other, value in numbers(module).items():
-            np.testing.assert_array_equal(value, before[other])  # all or nothing
+            np.testing.assert_array_equal(value, before[other])  # a failed reset changes nothing
 
 
-# Settings that stay
+# Fixed settings and others
 
 
 @pytest.mark.parametrize(
@@ -132,13 +132,13 @@ def test_reset_where_another_tensor_stands_in_place():
         ("suffixes", ["_l0"]),
     ],
 )
-def test_what_the_parameters_were_made_for_stays(name, value):
+def test_settings_that_the_parameters_depend_on_are_fixed(name, value):
     layer = nn.LSTM(I, H, 2)
     old = getattr(layer, name)
     with pytest.raises((AttributeError, ValueError), match=name):
         setattr(layer, name, value)
     assert getattr(layer, name) == old
-    setattr(layer, name, old)  # no change, as in a subclass that notes its own arguments
+    setattr(layer, name, old)  # the same value is accepted: a subclass may assign its arguments
     same(layer(X), copy.deepcopy(layer)(X), 0)
 
 
@@ -170,7 +170,7 @@ def test_errors_say_what_to_do():
         ("recompute_every", 2.0, ValueError),
     ],
 )
-def test_what_can_be_changed_is_checked_as_in_the_constructor(name, value, error):
+def test_changed_settings_are_checked_as_in_the_constructor(name, value, error):
     layer = nn.LSTM(I, H, 2)
     with pytest.raises(error, match=f"LSTM: {name}: expected"):
         setattr(layer, name, value)
@@ -178,7 +178,7 @@ def test_what_can_be_changed_is_checked_as_in_the_constructor(name, value, error
         nn.LSTM(I, H, 2, **{name: value})
 
 
-def test_what_can_be_changed_works_from_then_on():
+def test_changed_settings_take_effect():
     layer, x = nn.LSTM(I, H, 2), tg.tensor(X)
     output, _ = layer(x)
     layer.batch_first = True
@@ -192,7 +192,7 @@ def test_what_can_be_changed_works_from_then_on():
     same(layer.eval()(x)[0], output, 1e-6)
 
 
-def test_dropout_that_does_nothing_is_warned_of():
+def test_dropout_without_effect_gives_a_warning():
     for make in (nn.LSTM, nn.GRU, nn.RNN, lambda *sizes, **given: nn.Recurrent("cifg_lstm", *sizes, **given)):
         with pytest.warns(UserWarning, match=r"dropout: expected 0 with num_layers=1, .* got 0.2") as caught:
             make(I, H, dropout=0.2)
@@ -205,7 +205,7 @@ def test_dropout_that_does_nothing_is_warned_of():
 
 
 class Named(nn.GRU):
-    """A subclass that notes what it was made with, as is often done."""
+    """A subclass that assigns its arguments to attributes, as many do."""
 
     def __init__(self, size):
         super().__init__(size, size, 2)

@@ -1,4 +1,4 @@
-"""Recurrent layers against PyTorch's: checkpoints both ways, outputs, states, gradients, packed sequences, refusals."""
+"""Recurrent layers agree with PyTorch's: checkpoints both ways, outputs, states, gradients, lengths, refusals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 
 torch = pytest.importorskip("torch", reason="parity is tested where PyTorch is installed (extra 'peers')")
-torch.set_num_threads(1)  # these are small; more threads only wait for each other
+torch.set_num_threads(1)  # the layers are small, so more threads would only wait for each other
 
 T, N, I, H = 6, 4, 3, 5
 LIMIT = {"float32": 1e-5, "float64": 1e-10}
@@ -24,13 +24,13 @@ def as_tuple(state):
 
 
 def pair(kind, *sizes, dtype="float64", seed=0, **options):
-    """(ours, PyTorch's) with the weights of PyTorch's, drawn anew so that no bias is small."""
+    """Return (our layer, PyTorch's layer), both with PyTorch's weights for this seed."""
     name, *nonlinearity = kind.split()
     if nonlinearity:
         options["nonlinearity"] = nonlinearity[0]
     torch.manual_seed(seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of options that have no effect
+        warnings.simplefilter("ignore")  # PyTorch warns of options that have no effect
         theirs = getattr(torch.nn, name)(*sizes, dtype=getattr(torch, dtype), **options)
     ours = getattr(nn, name)(*sizes, dtype=dtype, **options)
     assert [(n, p.shape) for n, p in ours.named_parameters()] == [
@@ -47,7 +47,7 @@ def close(found, wanted, limit, what=""):
 
 
 def compare(ours, theirs, x, states, run_theirs=None, **ours_only):
-    """Outputs, last states, and the gradients of x, the states and every parameter, for random cotangents."""
+    """Compare outputs, last states, and the gradients of x, states and parameters for random cotangents."""
     limit = LIMIT[str(x.dtype)]
     mine = [tg.tensor(a, requires_grad=True) for a in (x, *states)]
     other = [torch.tensor(a, requires_grad=True) for a in (x, *states)]
@@ -113,7 +113,7 @@ def test_sizes(kind, size):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_unequal_lengths_are_packed_sequences(kind, bidirectional, batch_first):
+def test_lengths_equal_packed_sequences(kind, bidirectional, batch_first):
     lengths = [3, 6, 1, 5]
     rnn = torch.nn.utils.rnn
     for layers, proj_size in ((1, 0), (2, 2 if kind == "LSTM" else 0)):
@@ -187,7 +187,7 @@ def test_dropout_of_everything_between_layers():
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_second_order(kind):
-    """A gradient penalty, as PyTorch computes it with its unfused operations."""
+    """A gradient penalty has the gradients that PyTorch computes with its unfused operations."""
     ours, theirs = pair(kind, I, H, 2, bidirectional=True)
     x = np.random.default_rng(8).standard_normal((3, N, I))
     mine, other = tg.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
@@ -207,7 +207,7 @@ def test_empty_batches():
     assert compare_shapes(ours(tg.zeros(T, 0, I, dtype="float64")), theirs(torch.zeros(T, 0, I, dtype=torch.float64)))
 
 
-# What one refuses, the other refuses too
+# Arguments that both refuse
 
 
 BAD_CALLS = {
@@ -256,7 +256,7 @@ def test_bad_calls(kind, what):
 def test_bad_constructions(arguments, options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # PyTorch takes input_size = 0; a layer without inputs has no use here.
+        # PyTorch accepts input_size = 0, and we do not.
         if arguments[0]:
             with pytest.raises((ValueError, TypeError)):
                 torch.nn.LSTM(*arguments, **options)

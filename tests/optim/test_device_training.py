@@ -1,4 +1,4 @@
-"""Layers, losses, optimisers and checks on a GPU's arrays: all equal to what the CPU gives."""
+"""Layers, losses, optimisers and checks give the same on a GPU's arrays as on the CPU."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_optimisers(k: int, cupy: Any) -> None:
 
 @pytest.mark.parametrize("k", range(len(RULES)))
 def test_state_follows_parameters(k: int, cupy: Any) -> None:
-    """To a GPU and back between steps, by module, checkpoint and optimiser: the same as all on the CPU."""
+    """Training that moves to a GPU and back, by module, checkpoint and optimiser, equals training on the CPU."""
 
     def run(moves: bool) -> list[np.ndarray]:
         tg.manual_seed(0)
@@ -158,7 +158,7 @@ def test_state_follows_parameters(k: int, cupy: Any) -> None:
         optimiser = RULES[k](model.parameters())
         steps(model, optimiser, 1)
         if moves:
-            model.to("cuda")  # the state comes with the next step
+            model.to("cuda")  # the next step moves the optimiser's state
         steps(model, optimiser, 1)
         if moves:
             saved = copy.deepcopy(optimiser.state_dict()), model.state_dict()
@@ -180,7 +180,7 @@ def test_state_follows_parameters(k: int, cupy: Any) -> None:
         np.testing.assert_allclose(found, wanted, 1e-4, 1e-4)
 
 
-def test_parameters_of_one_group_may_be_apart(cupy: Any) -> None:
+def test_parameters_of_one_group_may_be_on_two_devices(cupy: Any) -> None:
     a, b = nn.Parameter(tg.ones(2)), nn.Parameter(tg.ones(2, device="cuda"))
     optimiser = optim.Adam([a, b], 0.1)
     for p in (a, b):

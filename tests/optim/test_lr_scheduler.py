@@ -1,4 +1,4 @@
-"""Schedules: the learning rates are those of PyTorch's, and go on where they were saved."""
+"""Schedules: the learning rates equal PyTorch's, and a loaded schedule continues where it was saved."""
 
 import math
 
@@ -54,7 +54,7 @@ def build(library, kind, opt, options):
     return getattr(library, kind)(opt, **options)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # PyTorch's, on calling step by itself
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # PyTorch's own calls of step warn
 @pytest.mark.parametrize(("kind", "options"), SCHEDULES)
 def test_rates_are_those_of_pytorch(kind, options):
     torch = pytest.importorskip("torch", reason="parity with PyTorch")

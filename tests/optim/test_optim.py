@@ -1,4 +1,4 @@
-"""Optimisers: held against PyTorch's, step by step, and what a step leaves alone."""
+"""Optimisers: each step equals PyTorch's, and leaves parameters without a gradient and recorded graphs unchanged."""
 
 import itertools
 
@@ -24,7 +24,7 @@ def test_each_rule_is_that_of_pytorch(rule, dtype):
     rtol, atol = (2e-5, 2e-6) if dtype == "float32" else (1e-12, 1e-13)
     for t, step in enumerate(gradients(25, dtype)):
         for i, (p, q, g) in enumerate(zip(ours, theirs, step)):
-            skip = (t + i) % 7 == 0  # now and then a parameter takes no part
+            skip = (t + i) % 7 == 0  # now and then a parameter gets no gradient
             p.grad, q.grad = (None, None) if skip else (tg.tensor(g), torch.tensor(g))
         optimizer.step()
         reference.step()
@@ -43,7 +43,7 @@ def test_defaults_are_those_of_pytorch(name):
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIONS)
-def test_compiled_and_in_numpy_it_is_the_same(name, options, monkeypatch):
+def test_compiled_steps_equal_numpy(name, options, monkeypatch):
     compiled, plain = parameters(), parameters()
     run(getattr(optim, name)(compiled, **options), compiled, gradients(3))
     monkeypatch.setattr(kernels.driver, "wanted_driver", lambda: "reference")
@@ -53,7 +53,7 @@ def test_compiled_and_in_numpy_it_is_the_same(name, options, monkeypatch):
 
 
 class Signed(optim.Optimizer):
-    """A rule of a user's own: lr times the sign of a running mean, with a slot, a number of its own and an option."""
+    """A user's own rule, with a slot, a number and an option: a step of lr against the sign of a running mean."""
 
     def __init__(self, params, lr=0.1, keep=0.9):
         super().__init__(params, lr=lr, keep=keep)
@@ -71,7 +71,7 @@ class Signed(optim.Optimizer):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("size", [1, 3, 17, 100, 70_001])
-def test_a_rule_of_ones_own_is_compiled(size, dtype):
+def test_a_users_own_rule_is_compiled(size, dtype):
     rng = np.random.default_rng(0)
     x, mean = rng.standard_normal(size).astype(dtype), np.zeros(size, dtype)
     p = nn.Parameter(x.copy())
@@ -79,7 +79,7 @@ def test_a_rule_of_ones_own_is_compiled(size, dtype):
     for step in range(1, 4):
         g = rng.standard_normal(size).astype(dtype)
         p.grad = tg.tensor(g)
-        optimiser.param_groups[0]["lr"] = lr = 0.1 / step  # read anew at each step
+        optimiser.param_groups[0]["lr"] = lr = 0.1 / step  # each step reads it again
         optimiser.step()
         mean = (0.9 * mean + np.dtype(dtype).type(0.1 / step) * g).astype(dtype)
         x = x - np.dtype(dtype).type(lr) * np.where(mean > 0, 1, -1).astype(dtype)
@@ -189,5 +189,5 @@ def test_sgd_without_momentum_keeps_nothing_and_may_gain_it_later():
     optimizer.param_groups[0]["momentum"] = 0.9
     step = gradients(1)
     before = p[0].numpy().copy()
-    run(optimizer, p, step)  # the first update with momentum: no dampening
+    run(optimizer, p, step)  # the first update with momentum has no dampening
     np.testing.assert_allclose(p[0].numpy(), before - 0.1 * step[0][0], rtol=1e-14)

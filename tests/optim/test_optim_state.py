@@ -69,7 +69,7 @@ def test_state_dict_holds_copies_of_plain_numbers_and_arrays():
             assert type(state[slot]) is np.ndarray
             np.testing.assert_array_equal(state[slot], kept["state"][i][slot])
     optimizer.load_state_dict(saved)
-    run(optimizer, params, gradients(2))  # and what was loaded is a copy as well
+    run(optimizer, params, gradients(2))  # load_state_dict copies as well
     np.testing.assert_array_equal(saved["state"][0]["exp_avg"], kept["state"][0]["exp_avg"])
 
 
@@ -186,7 +186,7 @@ def test_parameters_are_checked():
 def test_numbers_change_in_place_only_where_nobody_else_holds_them():
     def updated(hold):
         p = nn.Parameter(np.full(5, 2.0))
-        for value in (2.0, 2.0):  # the first array may be part of another
+        for value in (2.0, 2.0):  # the first array may be a view of another
             held = hold(p)
             before = p.data.ctypes.data
             p.grad = tg.tensor(np.full(5, value))
@@ -199,7 +199,7 @@ def test_numbers_change_in_place_only_where_nobody_else_holds_them():
         in_place, held = updated(hold)
         assert not in_place
         values = held if isinstance(held, np.ndarray) else held.data
-        np.testing.assert_array_equal(values, 1.0)  # as it was
+        np.testing.assert_array_equal(values, 1.0)  # the step has not changed them
 
 
 def test_a_graph_from_before_a_step_keeps_the_old_numbers():
@@ -212,7 +212,7 @@ def test_a_graph_from_before_a_step_keeps_the_old_numbers():
     np.testing.assert_array_equal(p.grad.numpy(), 6.0)
 
 
-def test_weights_that_inference_has_packed_are_seen_to_change():
+def test_inference_sees_that_packed_weights_have_changed():
     layer, x = nn.LSTM(3, 4), tg.randn(2, 1, 3)
     with tg.no_grad():
         before = layer(x)[0].numpy().copy()

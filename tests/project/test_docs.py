@@ -30,13 +30,13 @@ LINK = re.compile(r"\[([^\]]*)\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
-    """The code blocks of a page that are not marked as not run: (language, text)."""
+    """Return (language, text) of each code block of a page, except those marked `not run`."""
     return [(kind, text) for skipped, kind, text in FENCE.findall(page.read_text(encoding="utf-8")) if not skipped]
 
 
 @pytest.fixture
 def as_before():
-    """The random stream and the number of threads as they were."""
+    """Restore the random stream and the number of threads after a test."""
     state, threads = tg.get_rng_state(), tg.get_num_threads()
     yield
     tg.set_rng_state(state)
@@ -58,7 +58,7 @@ def test_code_runs_and_prints_what_the_page_says(page, as_before):
             printed = None
 
 
-def test_the_check_sees_what_is_printed(tmp_path):
+def test_the_check_compares_printed_output(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("```python\nprint(1)\n```\n\n```text\n2\n```\n")
     with pytest.raises(AssertionError):
@@ -74,14 +74,14 @@ def test_links_lead_to_files(page):
             path = (page.parent / target).resolve()
             assert path.exists(), target
             named = re.match(r"`(\w+)` in ", text)
-            if named:  # a function or class that the link is about
+            if named:  # the link names a function or class of the file
                 tree = ast.parse(path.read_text(encoding="utf-8"))
                 kinds = (ast.FunctionDef, ast.ClassDef)
                 assert named[1] in {node.name for node in ast.walk(tree) if isinstance(node, kinds)}, text
 
 
 @every_page
-def test_commands_are_those_that_there_are(page):
+def test_commands_exist(page):
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for kind, text in blocks(page):
         if kind != "sh":

@@ -1,4 +1,4 @@
-"""One conversion at every door: a kind of argument is taken everywhere, or refused everywhere in our words."""
+"""All functions convert arguments alike: all accept a kind of argument, or all refuse it with our message."""
 
 import array
 
@@ -19,7 +19,7 @@ def made(layer):
 
 
 ROW_DOORS = {
-    # each takes X [2, 3] in the place of one tensor
+    # each takes X [2, 3] in place of one tensor
     "tensor": lambda x: tg.tensor(x),
     "add": lambda x: tg.add(tg.ones(2, 3), x),
     "radd": lambda x: tg.ones(2, 3) + x,
@@ -74,7 +74,7 @@ def _loaded(x):
 
 
 class Arraylike:
-    """An array of another library: it converts itself."""
+    """An array of another library, which converts itself to NumPy."""
 
     dtype = "other.float32"
     shape = (2, 3)
@@ -108,14 +108,14 @@ REFUSED = {
     "set": lambda: {1.0},
 }
 OURS = (TypeError, ValueError)
-MEANT = {  # by whoever gives it to this door: numbers to copy, a state in its tuple, the default
+MEANT = {  # accepted here: numbers to copy, a state in its tuple, the default
     ("tensor", "list of tensors"), ("tensor", "tuple of tensors"), ("RNNCell state", "tuple of tensors"),
     ("RNNCell state", "None"), ("gradient", "None"),
 }  # fmt: skip
 
 
 def numbers(found):
-    """The numbers of a result: functions of elements give arrays for arrays."""
+    """Return the numbers of a result, a tensor or an array: elementwise functions give arrays for arrays."""
     assert type(found) is np.ndarray or isinstance(found, (np.generic, tg.Tensor))
     return found.detach().numpy() if isinstance(found, tg.Tensor) else np.asarray(found)
 
@@ -188,7 +188,7 @@ def test_sequential_refuses_the_pair_of_a_recurrent_layer():
             nn.Sequential(nn.GRU(3, 4), nn.Linear(4, 2))(tg.ones(T, 2, 3))
 
 
-def test_indices_are_plain_numbers_from_the_call_on():
+def test_indices_are_copied_at_the_call():
     x = tg.tensor(np.arange(12.0).reshape(4, 3), requires_grad=True, dtype="float32")
     i = tg.tensor(1)
     j = np.array(2)

@@ -1,4 +1,4 @@
-"""Each example runs, learns, and prints what it found."""
+"""Each example runs, learns, and prints its result."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_task_of_adding():
     np.testing.assert_allclose((x.numpy()[:, :, 0] * marked).sum(0), target.numpy()[:, 0], 1e-6)
 
 
-def test_a_cell_of_ones_own_may_be_a_built_in():
+def test_the_cell_may_be_a_built_in_one():
     assert load("own_cell").main(["--cell", "gru", "--steps", "1"]) <= 1
     with pytest.raises(ValueError, match="cell: expected a function under @cell or one of"):
         load("own_cell").main(["--cell", "nothing"])

@@ -1,4 +1,4 @@
-"""Forked children and the interpreter's end: no lock stays locked, nobody waits for threads that are gone."""
+"""Forked children and exiting interpreters can compute: locks are free, and they do not wait for dead threads."""
 
 import itertools
 import os
@@ -100,8 +100,8 @@ def test_children_forked_while_others_are_in_backward_go_on():
 
 @pytest.mark.parametrize("pause", spread([0.4, 0.05, 1.0, 2.5], 1))
 def test_a_child_forked_while_another_thread_compiles_goes_on(pause):
-    """Numba is being imported at first, then code of the library is compiled, then that of the cell."""
-    number = int.from_bytes(os.urandom(4), "little") / 2**32 + 0.5  # a cell that no cache has
+    """As the pause grows, the other thread imports Numba, compiles the library's code, or compiles the cell's."""
+    number = int.from_bytes(os.urandom(4), "little") / 2**32 + 0.5  # so that no cache has the cell
     program = START + COMPILING.replace("NUMBER", str(number)).replace("PAUSE", str(pause))
     done = subprocess.run([sys.executable, "-c", program], timeout=120, capture_output=True)
     assert done.returncode == 0, done.stderr[-500:]

@@ -1,4 +1,4 @@
-"""The shape of the repository: imports run downwards only, files stay short, packages are all installed."""
+"""The layout of the repository: imports only run downwards, files are short, and all packages are installed."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ LAYERS = [
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MAY_USE_KERNELS = {"sequence", "cells", "optim", "info", "bench"}
-# Besides: dense products for primitives; a layer's arguments under their names, for anyone to fill in; what the command
-# line tells of the host; what clipping does with all gradients at once; locks that neither a fork nor an exception
-# leaves locked; what the kernels of a GPU lack; and the cache.
+# Every layer may also use: dense products, for primitives; a layer's arguments by name; facts of the host, for the
+# command line; functions of all gradients at once, for clipping; locks that neither a fork nor an exception leaves
+# locked; the missing parts of the GPU kernels; and the cache.
 OPEN = ("tinygrad_rnn.kernels.ir.sequence_args.Sequence", "tinygrad_rnn.kernels.cpu.runtime.host")
 OPEN += (
     "tinygrad_rnn.kernels.cpu.runtime.threads",
@@ -57,7 +57,7 @@ def sources(folder: str) -> list[Path]:
 
 
 def dotted(path: Path) -> str:
-    """The dotted name under which a file is imported."""
+    """Return the dotted name under which a file is imported."""
     parts = list(path.relative_to(ROOT).with_suffix("").parts)
     if parts[0] in INSTALLED_WITHIN:
         parts.insert(0, "tinygrad_rnn")
@@ -65,7 +65,7 @@ def dotted(path: Path) -> str:
 
 
 def imports(path: Path) -> set[str]:
-    """Every module that a file imports, anywhere in it, as absolute dotted names; `from a import b` gives a.b."""
+    """Return absolute dotted names of all modules that a file imports; `from a import b` gives a.b."""
     package = dotted(path).split(".")
     if path.name != "__init__.py":
         package = package[:-1]
@@ -81,7 +81,7 @@ def imports(path: Path) -> set[str]:
 
 
 def part_of_package(name: str) -> str | None:
-    """Which top-level part of the package a dotted name lies in; None outside of it, '' for the package itself."""
+    """Return the top-level part of the package that holds a name; '' for the package itself, None outside of it."""
     parts = name.split(".")
     if parts[0] != "tinygrad_rnn":
         return None
@@ -100,7 +100,7 @@ def test_imports_run_downwards(path: Path) -> None:
         if part == "kernels":
             assert own in MAY_USE_KERNELS or name.startswith(OPEN), f"{own} imports {name}"
         elif part == "" and dotted(path) != "tinygrad_rnn.__main__":
-            # `import tinygrad_rnn as tg` is for what stands above the layers, and for names that are not modules
+            # only parts from lm upwards may `import tinygrad_rnn as tg`, or a name that is not a module
             assert LEVEL[own] >= LEVEL["lm"] or name == "tinygrad_rnn.__version__", f"{own} imports the whole: {name}"
         elif part:
             assert LEVEL[part] <= LEVEL[own], f"{own} imports {name}, of a higher layer"
@@ -113,7 +113,7 @@ def test_kernels_import_nothing_outside_themselves(path: Path) -> None:
 
 
 def test_no_imports_in_a_circle() -> None:
-    """Also within a layer, and also imports that only a type checker follows."""
+    """This includes imports within a layer, and imports that only a type checker follows."""
     modules = {dotted(p): p for folder in ("tinygrad_rnn", *INSTALLED_WITHIN) for p in sources(folder)}
 
     def module_of(name: str) -> str:
@@ -129,16 +129,16 @@ def test_no_imports_in_a_circle() -> None:
         raise AssertionError(f"a circle of imports: {' <- '.join(error.args[1])}") from None
 
 
-KNOW_CUPY = {f"tinygrad_rnn.{name}" for name in ("arrays.cuda", "arrays.device", "bench.cuda")}  # the last times arrays
+KNOW_CUPY = {f"tinygrad_rnn.{name}" for name in ("arrays.cuda", "arrays.device", "bench.cuda")}  # bench.cuda times CuPy
 
 
 @pytest.mark.parametrize("path", sources("tinygrad_rnn") + sources("bench"), ids=dotted)
-def test_one_place_knows_cupy(path: Path) -> None:
+def test_only_these_modules_import_cupy(path: Path) -> None:
     if not {"cupy", "cupyx"}.isdisjoint(name.split(".")[0] for name in imports(path)):
         assert dotted(path) in KNOW_CUPY
 
 
-def test_the_check_sees_what_is_imported() -> None:
+def test_the_check_finds_imports() -> None:
     found = imports(ROOT / "tinygrad_rnn" / "autograd" / "primitives" / "elementwise.py")
     assert {"numpy", "tinygrad_rnn.kernels.ir.operations.OPERATIONS"} <= found
     assert "tinygrad_rnn.autograd.primitive.primitive" in found
@@ -167,8 +167,8 @@ def test_setup_names_every_package() -> None:
 
 
 @pytest.mark.parametrize("path", sources("tinygrad_rnn") + sources("kernels"), ids=dotted)
-def test_what_is_renewed_at_a_fork_is_known_by_its_own_name(path: Path) -> None:
-    """`name = renewed_at_fork(globals(), "name", make)`: another name would leave the lock held in a forked child."""
+def test_renewed_at_fork_gets_the_name_it_is_assigned_to(path: Path) -> None:
+    """`name = renewed_at_fork(globals(), "name", make)`: under another name a forked child would keep it locked."""
     for node in ast.walk(ast.parse(path.read_text())):
         value = getattr(node, "value", None)
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(value, ast.Call):

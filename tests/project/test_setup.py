@@ -1,4 +1,4 @@
-"""setup.py: when the CUDA kernels of the built-in cells are built ahead, and what is said of it."""
+"""setup.py: when it builds the CUDA kernels of the built-in cells ahead, and its messages about it."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ WORKS, FAILS = 'echo code > "$2" && exit', 'echo "nvcc fatal: no" >&2 && exit 1'
 
 @pytest.fixture
 def build(tmp_path):
-    """Build the packages with an nvcc that does so; returns how that ended, and the names of the libraries."""
+    """Return a function that builds the packages with a given nvcc. It returns the process and the libraries' names."""
     pytest.importorskip("setuptools", reason="setuptools is not installed to run setup.py")
     into = tmp_path / "lib"
 
@@ -33,7 +33,7 @@ def build(tmp_path):
         environment.pop("TINYGRAD_RNN_CUDA_AHEAD", None)
         environment |= {} if ahead is None else {"TINYGRAD_RNN_CUDA_AHEAD": ahead}
         command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(into)]
-        # A session of its own has no terminal to say things on.
+        # A new session has no terminal, so messages go to stdout and stderr.
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, start_new_session=True
         )
@@ -42,18 +42,18 @@ def build(tmp_path):
     return run
 
 
-def test_kernels_are_built_where_that_is_asked_for(build):
+def test_kernels_are_built_on_request(build):
     done, libraries = build(WORKS, ahead="1")
     assert done.returncode == 0, done.stderr
     assert len(libraries) == 8 and any(name.startswith("lstm_projected_float32_") for name in libraries)
     assert "CUDA kernels for all architectures, 8 of 8: lstm, projected" in done.stdout
 
 
-def test_kernels_are_left_to_the_first_use_elsewhere(build):
+def test_kernels_are_not_built_without_a_request(build):
     build(WORKS, ahead="1")
     for ahead in (None, "0", ""):
         done, libraries = build(WORKS, ahead)
-        assert done.returncode == 0 and not libraries  # nor are there those from before
+        assert done.returncode == 0 and not libraries  # libraries of the earlier build are removed
         assert "CUDA" not in done.stdout + done.stderr
 
 

@@ -1,4 +1,4 @@
-"""The fused node: unrolled equations == fused node == reference driver, in every setting; missing gradients."""
+"""The fused node equals unrolled equations and the reference driver in every setting; missing gradients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.cells import BUILT_IN
 from tinygrad_rnn.sequence import fused
 
-# (T, N, I, H), each odd in another way
+# (T, N, I, H), each unusual in another way
 SIZES = [(0, 2, 1, 3), (1, 1, 1, 1), (2, 5, 5, 1), (13, 7, 5, 17), (2, 2, 1, 100), (3, 0, 2, 3), (13, 2, 1, 3)]
 SETTINGS = [dict(zip(("lengths", "reverse", "bias"), flags)) for flags in itertools.product((False, True), repeat=3)]
 
@@ -74,7 +74,7 @@ def test_lengths_of_every_kind(lengths):
 
 
 def row_of(seq, n, length):
-    """One sequence of a batch, cut to its real length."""
+    """Return one sequence of a batch, cut to its length."""
     cut = lambda a: tg.tensor(a.detach().numpy()[:length, n : n + 1], requires_grad=True)
     state = lambda a: tg.tensor(a.detach().numpy()[n : n + 1], requires_grad=True)
     return dataclasses.replace(
@@ -88,7 +88,7 @@ def row_of(seq, n, length):
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "gru_reset_before", "zoneout_lstm", "slstm"])
 def test_a_sequence_is_the_same_alone_and_in_any_batch(name):
-    """Outputs, last states, and the gradients of what belongs to the sequence."""
+    """The gradients of its x, initial states and inputs are the same, for random cotangents of all results."""
     lengths = np.array([6, 0, 3, 1, 6])
     cell = ALL[name]
     for reverse in (False, True):
@@ -113,7 +113,7 @@ def test_a_sequence_is_the_same_alone_and_in_any_batch(name):
 
 @pytest.mark.parametrize("create_graph", [False, True], ids=["first", "recorded"])
 @pytest.mark.parametrize("name", ["lstm", "gru_reset_before", "zoneout_lstm", "slstm"])
-def test_what_stands_in_the_padding_reaches_nothing(name, create_graph):
+def test_padding_has_no_effect(name, create_graph):
     cell, lengths = ALL[name], np.array([3, 0, 5])
     for reverse in (False, True):
         seq = random_sequence(cell, 5, 3, lengths=lengths, reverse=reverse)

@@ -1,4 +1,4 @@
-"""The fused node: second order, whose memory its results are, dtypes and names."""
+"""The fused node: second order, ownership of memory, dtypes and names."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_second_order_with_lengths(name, reverse):
     def run(*arguments):
         return flat(fused.run(cell, with_tensors(seq, dict(zip(tensors, arguments))), every_state=True))
 
-    if name != "several_products":  # which detaches a part on purpose
+    if name != "several_products":  # this cell detaches a part on purpose
         assert tg.gradcheck(run, list(tensors.values()), directions=1)
         assert tg.gradgradcheck(run, list(tensors.values()))
     slow = lambda *arguments: flat(unrolled(cell, trace(cell), with_tensors(seq, dict(zip(tensors, arguments)))))
@@ -75,7 +75,7 @@ def test_a_choice_between_two_numbers_has_the_dtype_of_the_layer(dtype):
     assert second.dtype == dtype and np.isfinite(second.numpy()).all()
     if dtype == "float64":
         assert tg.gradcheck(lambda x: layer(x)[0], [x]) and tg.gradgradcheck(lambda x: layer(x)[0], [x])
-    assert tg.where(x > 0, 1.0, 0.0).dtype == "float32"  # as ever elsewhere
+    assert tg.where(x > 0, 1.0, 0.0).dtype == "float32"  # the default dtype outside a cell
 
 
 def with_tensors(seq, tensors):
@@ -88,7 +88,7 @@ def with_tensors(seq, tensors):
 
 
 def test_second_order_where_arguments_depend_on_each_other():
-    """An argument computed from another one: the recorded backward is by the arguments alone."""
+    """The recorded backward treats arguments as independent, though one is computed from another."""
     seq = random_sequence(LSTM, 3, 2, 2, 2)
     w = seq.weight_hh
 
@@ -121,7 +121,7 @@ def test_no_two_gradients_share_memory(cell):
         for t in tensors.values():
             if t.grad is not None:
                 before = t.grad.numpy().copy()
-                t.grad.data += 1.0  # writable, and nobody else's
+                t.grad.data += 1.0  # it is writable, and no other tensor has its memory
                 np.testing.assert_array_equal(t.grad.numpy(), before + 1)
 
 
@@ -148,7 +148,7 @@ def test_one_leaf_as_two_states_gets_the_sum():
 
 
 @pytest.mark.parametrize("name", ["reference", "cpu"])
-def test_nothing_is_kept_where_nothing_requires_a_gradient(monkeypatch, name):
+def test_nothing_is_saved_where_nothing_requires_a_gradient(monkeypatch, name):
     monkeypatch.setattr(kernels.driver, "wanted_driver", lambda: name)
     kept = []
     module = reference if name == "reference" else cpu_driver
@@ -197,7 +197,7 @@ def test_float32_stays_float32(name):
         assert_same_gradients(recorded, found, 1e-4)
 
 
-def test_the_node_bears_the_cells_name():
+def test_the_node_has_the_cells_name():
     (out,), _ = fused.run(minimal_gated, random_sequence(minimal_gated))
     assert "minimal_gated" in {p.name for p in out.node.parents if p is not None}
     seq = random_sequence(minimal_gated)
@@ -222,7 +222,7 @@ ODD = list(itertools.product([dead_product, whole_numbers], ["float32", "float64
 
 
 @pytest.mark.parametrize(("rnn", "dtype"), spread(ODD, 2, unpack=True))
-def test_second_order_of_what_comes_to_nothing_and_of_whole_numbers(rnn, dtype):
+def test_second_order_with_a_dead_product_and_with_whole_numbers(rnn, dtype):
     layer = nn.Recurrent(rnn, 2, 3, dtype=dtype)
     x = tg.tensor(normal(4, 2, 2).astype(dtype), requires_grad=True)
     (first,) = tg.grad(layer(x)[0].sum(), [x])
@@ -246,7 +246,7 @@ def test_a_state_that_no_step_reads_is_in_no_gradient(name, reverse):
     layer = nn.Recurrent(name, 2, 5, bidirectional=reverse)
     states = [normal(2 if reverse else 1, 3, 5).astype("f") for _ in layer.step.states]
     for state in states:
-        state[:, 1] = np.nan  # of a sequence of no steps
+        state[:, 1] = np.nan  # the state of a sequence of 0 steps
     output, _ = layer(tg.tensor(normal(4, 3, 2).astype("f")), tuple(map(tg.tensor, states)), lengths=[4, 0, 2])
     output.sum().backward()
     for name, p in layer.named_parameters():

@@ -1,4 +1,4 @@
-"""recompute_every: the same numbers from less memory."""
+"""recompute_every gives the same numbers with less memory."""
 
 import itertools
 
@@ -18,7 +18,7 @@ CELLS = {**BUILT_IN, **{name: USER_CELLS[name] for name in ("zoneout_lstm", "sls
 
 @pytest.mark.parametrize("every_state", [False, True])
 @pytest.mark.parametrize("name", CELLS)
-def test_agrees_with_what_keeps_everything(name, every_state):
+def test_agrees_with_a_run_that_saves_everything(name, every_state):
     for lengths, reverse, every in itertools.product((False, True), (False, True), (1, 2, 3, 100)):
         seq = random_sequence(CELLS[name], 7, 5, 2, 3, lengths=some_lengths(7, 5) if lengths else None, reverse=reverse)
         wanted = [x for part in fused.run(CELLS[name], seq, every_state) for x in part]
@@ -29,7 +29,7 @@ def test_agrees_with_what_keeps_everything(name, every_state):
 
 
 def test_layers_take_it(monkeypatch):
-    """Both ways, two layers, with lengths; and no more steps than asked for are kept at a time."""
+    """A bidirectional stack with lengths saves at most recompute_every steps at a time; its gradients are the same."""
     kept, forward = [], driver.forward
     monkeypatch.setattr(
         driver, "forward", lambda step, seq, keep: kept.append(keep and len(seq.x)) or forward(step, seq, keep)
@@ -50,7 +50,7 @@ def test_layers_take_it(monkeypatch):
         np.testing.assert_allclose(a, b, 1e-12, 1e-12)
 
 
-def test_what_is_not_a_number_of_steps_is_refused():
+def test_values_other_than_a_number_of_steps_are_refused():
     for wrong in (-1, 1.5, True, None):
         with pytest.raises(ValueError, match="LSTM: recompute_every: expected a whole number from 0 up"):
             nn.LSTM(2, 3, recompute_every=wrong)

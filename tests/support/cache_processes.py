@@ -1,4 +1,4 @@
-"""Fresh processes that compile a small kernel, or read it from a cache folder."""
+"""New processes that compile a small kernel, or read it from a cache folder."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ANOTHER = 54321  # a user that the system does not know
 
 
 def run(program=SMALL, user=None, folder=None, expect=0, cwd=None, arguments=(), **environment):
-    """Run a program in a fresh process; returns (what it printed, the warnings it gave, one a line)."""
+    """Run a program in a new process. Return its output and a list of its warnings."""
     given = {k: v for k, v in os.environ.items() if not k.startswith(("TINYGRAD", "NUMBA", "XDG", "PYTHON"))}
     given |= {"PYTHONDONTWRITEBYTECODE": "1"} | ({"TINYGRAD_RNN_CACHE": str(folder)} if folder is not None else {})
     given |= environment
@@ -62,7 +62,7 @@ def run(program=SMALL, user=None, folder=None, expect=0, cwd=None, arguments=(),
 
 
 def compiles(count=None, warns=None, **options):
-    """Run the small kernel: how often it compiles, and what its one warning says, if it gives one."""
+    """Run the small kernel. Check how many functions it compiles, and that its one warning, if any, matches `warns`."""
     printed, said = run(**options)
     assert len(said) == (1 if warns else 0), said
     if warns:

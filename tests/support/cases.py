@@ -1,4 +1,4 @@
-"""Random cases for the fuzzers: a fresh seed for each run, a fixed small budget, and a longer form by one variable."""
+"""Random cases for the fuzzers: each run has a new seed and a small budget; an environment variable multiplies it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ VARIABLE = "TINYGRAD_RNN_FUZZ"
 """Environment variable that multiplies the budget of every fuzzer: `TINYGRAD_RNN_FUZZ=50 pytest tests/fuzz`."""
 
 SEED = "TINYGRAD_RNN_FUZZ_SEED"
-"""Environment variable that repeats a run: its seed is part of every failure's message."""
+"""Environment variable that sets the seed, to repeat a run: every failure's message names its seed."""
 
 
 def budget(cases: int) -> int:
-    """Return how many cases to try where the short form tries so many."""
+    """Return how many cases to try, where the short form tries `cases`."""
     return max(1, round(cases * float(os.environ.get(VARIABLE) or 1)))
 
 
 @functools.cache
 def run_seed() -> int:
-    """Return the seed of this process: that of the environment, or a fresh one."""
+    """Return the seed of this process: the one in the environment, or a random one."""
     given = os.environ.get(SEED)
     return int(given) if given else int.from_bytes(os.urandom(4), "little")
 
@@ -36,10 +36,10 @@ def generators(cases: int) -> Iterator[tuple[str, np.random.Generator]]:
 
 
 def one_of(choices: Sequence[Any]) -> Any:
-    """Return a choice that depends on the seed of this process alone."""
+    """Return one of the choices; it depends only on the seed of this process."""
     return choices[run_seed() % len(choices)]
 
 
 def log_uniform(rng: np.random.Generator, low: int, high: int) -> int:
-    """Draw a whole number from low to high, small ones as often as large ones."""
+    """Draw a whole number from low to high. Its logarithm is uniform, so small numbers are as likely as large ones."""
     return min(high, int(np.exp(rng.uniform(np.log(low), np.log(high + 1)))))

@@ -1,6 +1,6 @@
-"""Compiles the kernels that many tests need into the cache folder: a process beside the tests, on a core of its own.
+"""Compiles the kernels that many tests need into the cache folder, in a process that runs next to the tests.
 
-No test depends on it: a kernel that is not in the cache when a test needs it is compiled there.
+No test depends on it: a test that does not find its kernel in the cache compiles it.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from tinygrad_rnn.kernels.ir.plan import plan
 def compile_cells(cells, bits):
     for cell in cells:
         for _, kernel in ahead.kernels(trace(cell), bits):
-            kernel.entry  # noqa: B018  compiles it
+            kernel.entry  # noqa: B018  the property compiles the kernel
     for kernels in (softmax._kernels(vector_unit(), bits), gradients._kernels(vector_unit(), bits)):
         for kernel in kernels.values():
             kernel.entry  # noqa: B018

@@ -1,4 +1,4 @@
-"""Sequences for the sequence drivers as arrays, everything that a driver makes of one, by name, and the comparison."""
+"""Sequences of arrays for the sequence drivers, all results of a driver by name, and their comparison."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOLERANCE = {"float32": 5e-6, "float64": 1e-13}
 
 
 def mapped(seq: SequenceArgs, f: Any) -> SequenceArgs:
-    """A sequence with f of each of its arrays."""
+    """Return the sequence with f applied to each of its arrays."""
     of = lambda a: None if a is None else f(a)
     weights = {name: of(getattr(seq, name)) for name in ("x", *WEIGHT_NAMES)}
     params, inputs = ({name: f(a) for name, a in found.items()} for found in (seq.params, seq.inputs))
@@ -28,13 +28,13 @@ def mapped(seq: SequenceArgs, f: Any) -> SequenceArgs:
 
 
 def example(name: str, T: int, N: int, I: int, H: int, dtype: str = "float32", **options: Any) -> tuple[Any, ...]:
-    """A step, a sequence for it, and cotangents of its outputs and last states."""
+    """Return a step, a sequence for it, and cotangents of its outputs and of its last states."""
     drawn = random_sequence(CELLS[name], T, N, I, H, dtype=dtype, requires_grad=False, **options)
     seq = mapped(drawn, lambda t: t.data)
     for weight in (seq.weight_hh, seq.weight_hr):
-        if weight is not None:  # long sums stay about as large as short ones, and errors do not grow from step to step
+        if weight is not None:  # so that long sums are about as large as short ones, and errors do not grow
             weight[...] *= min(1, 2 / H**0.5)
-    if name == "slstm":  # what it divides by is to be away from 0
+    if name == "slstm":  # it divides by this state, which must be away from 0
         seq.initial[2][...] = 1 + np.abs(seq.initial[2])
     rng = np.random.default_rng(1)
     draw = lambda *shape: rng.standard_normal(shape).astype(dtype)
@@ -43,7 +43,7 @@ def example(name: str, T: int, N: int, I: int, H: int, dtype: str = "float32", *
 
 
 def named(found: SequenceArgs) -> dict[str, Any]:
-    """All arrays of a Sequence of cotangents, by name."""
+    """Return all arrays of the SequenceArgs of cotangents, by name."""
     every = {name: getattr(found, name) for name in ("x", *WEIGHT_NAMES)}
     every |= {"p." + name: d for name, d in found.params.items()} | {"e." + n: d for n, d in found.inputs.items()}
     every |= {f"initial {i}": d for i, d in enumerate(found.initial)}
@@ -51,26 +51,26 @@ def named(found: SequenceArgs) -> dict[str, Any]:
 
 
 def by_name(outputs: Any, final: Any, gradients: SequenceArgs) -> dict[str, Any]:
-    """Outputs, last states and all gradients, by name."""
+    """Return outputs, last states and all gradients, by name."""
     found = {f"output {i}": o for i, o in enumerate(outputs)} | {f"final {i}": s for i, s in enumerate(final)}
     return found | named(gradients)
 
 
 def everything(driver: Any, step: Any, seq: SequenceArgs, d_outputs: Any, d_final: Any) -> dict[str, Any]:
-    """What a driver makes of a sequence, by name."""
+    """Run a driver forward and backward. Return outputs, last states and all gradients, by name."""
     outputs, final, saved = driver.forward(step, seq, True)
     return by_name(outputs, final, driver.backward(step, seq, saved, d_outputs, d_final))
 
 
 def of_inference(driver: Any, step: Any, seq: SequenceArgs) -> dict[str, Any]:
-    """What a forward that keeps nothing gives, under the same names."""
+    """Run a driver forward without saved activations. Return the output and the last states, under the same names."""
     outputs, final, saved = driver.forward(step, seq, False)
     assert saved is None and len(outputs) == 1
     return {"output 0": outputs[0]} | {f"final {i}": s for i, s in enumerate(final)}
 
 
 def agree(found: dict[str, Any], expected: dict[str, Any], tolerance: float) -> None:
-    """Hold what is found against what is expected, which may be more."""
+    """Compare the arrays that are found with those of the same names in `expected`, which may have more."""
     assert found.keys() <= expected.keys()
     for name, a in found.items():
         b = expected[name]
@@ -80,7 +80,7 @@ def agree(found: dict[str, Any], expected: dict[str, Any], tolerance: float) -> 
 
 
 def equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    """The same to the last bit."""
+    """Check that all arrays are the same to the last bit."""
     assert found.keys() == expected.keys()
     for name, a in found.items():
         np.testing.assert_array_equal(a, expected[name], err_msg=name)
@@ -89,7 +89,7 @@ def equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
 def layers_of(
     name: str, count: int, T: int, N: int, I: int, H: int, dtype: str = "float32", proj: int = 0, **options: Any
 ) -> tuple[Any, list[Any]]:
-    """A step and, for each layer of a stack, a sequence and cotangents of its outputs and last states."""
+    """Return a step and, for each layer of a stack, a sequence and cotangents of its outputs and last states."""
     found = []
     for i in range(count):
         width = (proj or H) if i else I
@@ -100,7 +100,7 @@ def layers_of(
 
 
 def layer_by_layer(step: Any, layers: Any) -> list[dict[str, Any]]:
-    """Everything that the reference makes of each layer, by name."""
+    """Run a stack with the reference driver. Return all results of each layer, by name."""
     runs, x = list[Any](), layers[0][0].x
     for seq, _, _ in layers:
         seq = dataclasses.replace(seq, x=x)
@@ -116,7 +116,7 @@ def layer_by_layer(step: Any, layers: Any) -> list[dict[str, Any]]:
 
 
 def as_stack(driver: Any, step: Any, layers: Any) -> list[dict[str, Any]]:
-    """The same by a driver that runs layers at once."""
+    """Return the same results from a driver that runs all layers at once."""
     runs = driver.forward_stack(step, [seq for seq, _, _ in layers], True)
     left = [(seq, saved, d_out, d_last) for (seq, d_out, d_last), (_, _, saved) in zip(layers, runs)]
     gradients = driver.backward_stack(step, left)

@@ -1,4 +1,4 @@
-"""The CUDA kernels without a GPU: built as C++ against the folder shim, run by the very same driver on NumPy."""
+"""The CUDA kernels without a GPU: g++ builds them against the folder shim, and the CUDA driver runs them on NumPy."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tinygrad_rnn.kernels.cuda import (
 from tinygrad_rnn.kernels.runtime.cache import digest, digest_of_files, folder
 
 SHIM = Path(__file__).parent / "shim"
-THREADS = {"float32": 64, "float64": 64}  # of a block: fewer than on a device, as each is a fiber
+THREADS = {"float32": 64, "float64": 64}  # of a block: fewer than on a device, because each is a fiber
 COMPILER = shutil.which("g++")
 FLAGS = (
     "-std=c++17", "-O0", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-shared", "-fPIC", "-fno-gnu-unique",
     "-U_FORTIFY_SOURCE", f"-I{SHIM}", f"-I{build.DEVICE}", "-x", "c++",
 )  # fmt: skip
-BACKWARDS = "RNN_SHIM_BACKWARDS"  # in the environment: threads take turns in the other order
+BACKWARDS = "RNN_SHIM_BACKWARDS"  # environment variable: threads run in the opposite order
 
 STRATEGIES = {
     "single_block": {"group_size": 1, "resident": True},
@@ -38,7 +38,7 @@ needs_compiler = pytest.mark.skipif(COMPILER is None, reason="g++ is not there t
 
 @contextmanager
 def on_the_host() -> Iterator[None]:
-    """Libraries are built by g++ against the shim; they stay in the cache folder, under a hash of the shim."""
+    """Build libraries with g++ against the shim; they stay in the cache folder, under a hash of the shim."""
     into = folder() / f"shim_{digest_of_files(SHIM.iterdir())}_{digest(repr(FLAGS))}"
     into.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
@@ -51,7 +51,7 @@ def on_the_host() -> Iterator[None]:
 
 @contextmanager
 def launches() -> Iterator[list[tuple[str, list[tuple[int, int]]]]]:
-    """What is launched meanwhile: each function, with where each of its sequences begins and ends."""
+    """Yield a list that gets every launch: the function, and where the steps of each of its sequences begin and end."""
     found, scan = list[tuple[str, list[tuple[int, int]]]](), build.Library.scan
 
     def noted(self, at, function, tile, work, *rest):
@@ -65,9 +65,9 @@ def launches() -> Iterator[list[tuple[str, list[tuple[int, int]]]]]:
 
 @contextmanager
 def forced(name: str, tile: int, group_rows: int = 4, keeps: bool = True) -> Iterator[None]:
-    """Force a strategy, whatever the size, with group_rows rows to a group if so many groups run at once.
+    """Force a strategy for every size. A group has group_rows rows, or more where fewer groups can run at once.
 
-    keeps: whether a single block has room for its sources.
+    keeps: whether the sources of a single block or cluster fit into its shared memory.
     """
 
     def choose(limits, stages, rows, products, sequences=1):
@@ -87,7 +87,7 @@ def forced(name: str, tile: int, group_rows: int = 4, keeps: bool = True) -> Ite
         return dataclasses.replace(found, sequences=sequences)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(strategy, "PART", 0)  # the shortest parts of a source, so that several parts come
+        patch.setattr(strategy, "PART", 0)  # parts of a source are as short as possible, so that there are several
         patch.setattr(strategy, "choose", choose)
         scans._chosen.cache_clear()
         yield

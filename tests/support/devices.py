@@ -1,4 +1,4 @@
-"""One run on the CPU and on a GPU, held against each other."""
+"""One run on the CPU and on a GPU, and the comparison of both."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tinygrad_rnn.arrays.device import to_numpy
 
 
 def on_both(run: Callable[[str], Any]) -> tuple[list[Any], list[Any]]:
-    """What a run with one seed gives on the CPU and on a GPU, as arrays; it must have stayed there."""
+    """Return the arrays that a run with one seed gives on the CPU and on a GPU; its tensors must be on that device."""
     found = []
     for name in ("cpu", "cuda"):
         tg.manual_seed(0)
@@ -36,7 +36,7 @@ def assert_equal(run: Callable[[str], Any], tolerance: float = 1e-10) -> None:
 
 
 def derived(outputs: Any, leaves: Any) -> list[Any]:
-    """Outputs, gradients, and gradients of those."""
+    """Return outputs, gradients, and gradients of those gradients."""
     outs, leaves = [out for out in _leaves(outputs) if out is not None], list(leaves)
     seeds = [tg.tensor(normal(*out.shape).astype(out.dtype), device=out.device) for out in outs]
     first = tg.grad(outs, leaves, seeds, retain_graph=True, allow_unused=True)

@@ -1,4 +1,4 @@
-"""Grids of test cases: an even spread runs always, and all other cases are marked `long`."""
+"""Grids of test cases: an even spread always runs, and all other cases are marked `long`."""
 
 from __future__ import annotations
 

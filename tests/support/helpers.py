@@ -1,4 +1,4 @@
-"""What several test files share: arrays of several kinds, and one operation held against PyTorch, both ways."""
+"""Helpers of several test files: arrays of several kinds, and the comparison of one operation with PyTorch's."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ TOLERANCE = {"float32": 2e-5, "float64": 1e-11}
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
-    """Numbers around 0."""
+    """Return standard normal numbers."""
     return np.random.default_rng([seed, *shape]).standard_normal(shape)
 
 
 def positive(*shape: int, seed: int = 0) -> np.ndarray:
-    """Numbers from 0.5 to 2.5, away from the edges of log and sqrt."""
+    """Return numbers from 0.5 to 2.5, away from the edges of log and sqrt."""
     return np.asarray(np.random.default_rng([seed, *shape]).random(shape) * 2 + 0.5)
 
 
 def apart(*shape: int, seed: int = 0) -> np.ndarray:
-    """Numbers that differ from one another and from 0 by 0.1 at least, so that no finite difference meets a corner."""
+    """Return numbers 0.17 apart and at least 0.017 away from 0, so that no finite difference meets a corner."""
     rng = np.random.default_rng([seed, *shape])
     count = int(np.prod(shape))
     return np.asarray((rng.permutation(count) - count // 2 + 0.5 + 0.3 * (seed % 3)).reshape(shape) * 0.17)
 
 
 def leaf(array: Any) -> tg.Tensor:
-    """A float64 leaf, as the gradient checks want them."""
+    """Return a float64 leaf for the gradient checks."""
     return tg.tensor(np.asarray(array, "float64"), requires_grad=True)
 
 
 def on_tape(*outputs: Any) -> list[Node]:
-    """Every node that the outputs were computed from."""
+    """Return every node that the outputs were computed from."""
     stack = [out.node for out in outputs if out.node is not None]
     seen = set(stack)
     while stack:
@@ -48,16 +48,16 @@ def on_tape(*outputs: Any) -> list[Node]:
 
 
 def flat(outputs: Any) -> list[Any]:
-    """One output or several, as a list."""
+    """Return one output or several as a list."""
     return list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
 
 
 def same_as_torch(
     ours: Callable[..., Any], theirs: Callable[..., Any], arrays: Sequence[Any], dtype: str, tolerance: float = 1.0
 ) -> None:
-    """Hold values, dtypes and gradients of `ours` against those of `theirs` on the same arrays.
+    """Compare values, dtypes and gradients of `ours` with those of `theirs` on the same arrays.
 
-    Floating arrays are converted to `dtype` and get gradients, of random cotangents; others are passed as they are.
+    Floating arrays are converted to `dtype` and get gradients, from random cotangents; others are passed as they are.
     """
     import torch
 

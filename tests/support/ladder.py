@@ -25,13 +25,13 @@ LSTM = BUILT_IN["lstm"]
 
 
 def flat(results):
-    """The sequences and the last states as one list."""
+    """Return the outputs and the last states as one list."""
     outputs, final = results
     return [*outputs, *final]
 
 
 def climb(cell, size, lengths=False, **options):
-    """Hold the fused node against unrolled equations and the reference driver: all states, all gradients."""
+    """Compare the fused node with unrolled equations and the reference driver: all states, all gradients."""
     time, batch = size[:2]
     seq = random_sequence(cell, *size, lengths=some_lengths(time, batch) if lengths else None, **options)
     outputs, final = fused.run(cell, seq, every_state=True)
@@ -49,7 +49,7 @@ def climb(cell, size, lengths=False, **options):
 
 
 def arrays_of(seq):
-    """The sequence with arrays for tensors."""
+    """Return the sequence with arrays in place of tensors."""
     bare = lambda a: a if a is None else a.detach().numpy()
     return dataclasses.replace(
         seq,

@@ -1,4 +1,4 @@
-"""Every optimiser with every kind of options, and parameters and gradients for them."""
+"""Every optimiser with options of every kind, and parameters and gradients for them."""
 
 import numpy as np
 

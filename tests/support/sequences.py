@@ -1,4 +1,4 @@
-"""Random sequences for cells, and what the tests of layers do with them."""
+"""Random sequences for cells, and helpers of the tests of layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tinygrad_rnn.kernels.ir.sequence_args import SequenceArgs
 
 
 def some_lengths(time: int, batch: int, seed: int = 0) -> np.ndarray:
-    """Unsorted lengths, 0, 1 and the whole time among them where there is room."""
+    """Return unsorted lengths, among them 0, 1 and the whole time if the batch is large enough."""
     rng = np.random.default_rng([seed, time, batch])
     lengths = rng.integers(0, time + 1, batch)
     edges = [n for n in (time, 0, 1) if n <= time][:batch]
@@ -36,7 +36,7 @@ def random_sequence(
     dtype: str = "float64",
     requires_grad: bool = True,
 ) -> SequenceArgs:
-    """A cell's arguments with random numbers; all are leaves."""
+    """Return a cell's arguments with random numbers; all are leaves."""
     rng = np.random.default_rng(seed)
     step = trace(cell)
     make = lambda *shape: tg.tensor((0.5 * rng.standard_normal(shape)).astype(dtype), requires_grad=requires_grad)
@@ -57,7 +57,7 @@ def random_sequence(
 
 
 def named(seq: SequenceArgs) -> dict[str, Any]:
-    """The tensors of a sequence by name."""
+    """Return the tensors of a sequence by name."""
     weights = ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
     found = {name: getattr(seq, name) for name in weights}
     found |= {"p_" + name: p for name, p in seq.params.items()} | {"e_" + name: e for name, e in seq.inputs.items()}
@@ -66,13 +66,13 @@ def named(seq: SequenceArgs) -> dict[str, Any]:
 
 
 def random_cotangents(outputs: Any, seed: int = 1) -> list[Any]:
-    """A random cotangent for each output."""
+    """Return a random cotangent for each output."""
     rng = np.random.default_rng(seed)
     return [tg.tensor(rng.standard_normal(out.shape).astype(out.dtype)) for out in outputs]
 
 
 def gradients(outputs: Any, inputs: dict[str, Any], create_graph: bool = False) -> dict[str, np.ndarray | None]:
-    """The gradients of random projections of the outputs, by the inputs' names."""
+    """Return the gradients of the inputs for random cotangents of the outputs, by the inputs' names."""
     pairs = [(out, d) for out, d in zip(outputs, random_cotangents(outputs)) if out.requires_grad]
     found = tg.grad(
         [out for out, _ in pairs], list(inputs.values()), [d for _, d in pairs], create_graph=create_graph,
@@ -82,7 +82,7 @@ def gradients(outputs: Any, inputs: dict[str, Any], create_graph: bool = False) 
 
 
 def assert_same_gradients(found: dict, wanted: dict, tolerance: float = 1e-10) -> None:
-    """Equal gradients under equal names; none at all is as good as zeros."""
+    """Check that gradients of the same name are equal; a missing gradient equals zeros."""
     assert found.keys() == wanted.keys()
     for name in wanted:
         f, w = found[name], wanted[name]
@@ -94,7 +94,7 @@ def assert_same_gradients(found: dict, wanted: dict, tolerance: float = 1e-10) -
 
 
 def as_function(layer: Any) -> tuple[Any, list[Any]]:
-    """(f, arguments): the layer as a function of x and of each parameter, for the gradient checks."""
+    """Return (f, parameters): f is the layer as a function of x and of each parameter, for the gradient checks."""
     names = [name for name, _ in layer.named_parameters()]
     values = [tg.tensor(p.detach().numpy(), requires_grad=True) for p in layer.parameters()]
 
@@ -107,22 +107,22 @@ def as_function(layer: Any) -> tuple[Any, list[Any]]:
 
 
 def as_tuple(state: Any) -> tuple:
-    """The states of a layer, of which it gives a single one bare."""
+    """Return the states of a layer as a tuple; a layer returns a single state without one."""
     return state if isinstance(state, tuple) else (state,)
 
 
 def array(x: Any) -> np.ndarray:
-    """The numbers of a tensor."""
+    """Return the numbers of a tensor."""
     return x.detach().numpy()
 
 
 def parts(results: Any) -> list[np.ndarray]:
-    """All tensors of a layer's result, as arrays."""
+    """Return all tensors of a layer's result as arrays."""
     return [array(t) for part in results for t in as_tuple(part)]
 
 
 def same(found: Any, wanted: Any, tolerance: float = 1e-6) -> None:
-    """Hold two results of layers against each other: shapes and numbers."""
+    """Check that two results of layers have the same shapes and numbers."""
     found, wanted = parts(found), parts(wanted)
     assert len(found) == len(wanted)
     for f, w in zip(found, wanted):

@@ -1,11 +1,11 @@
-"""A stand-in for CuPy on machines without a GPU: its rules, with NumPy's arithmetic.
+"""A stand-in for CuPy on machines without a GPU: CuPy's rules, with NumPy's arithmetic.
 
-An array here wraps one of NumPy's, and what surrounds it is as unforgiving as CuPy 14: no implicit conversion to NumPy,
-no mixing with NumPy's arrays, 0-dimensional arrays where NumPy gives scalars, no flag `writeable`, no `where=` in
-ufuncs, no functions or arguments that CuPy lacks, indices out of range taken modulo the size, NumPy's arrays not
-assigned to slices. What CuPy leaves undefined (an assignment to one place twice), or does in an order that varies or
-inexactly (`add.at`, `add.reduceat`), is an error. Its functions are in `strict_cupy_functions.py`, and `test_device.py`
-holds their arguments against those of the real ones, where they are installed.
+An array here wraps one of NumPy's, and is as strict as CuPy 14. It refuses implicit conversion to NumPy, mixing with
+NumPy's arrays, their assignment to slices, `where=` in ufuncs, and functions or arguments that CuPy does not have. It
+gives 0-dimensional arrays where NumPy gives scalars, it has no flag `writeable`, and it takes indices out of range
+modulo the size. An operation is an error if CuPy leaves its result undefined (an assignment to one element twice), adds
+in an order that varies (`add.at`), or is inexact (`add.reduceat`). The functions are in `strict_cupy_functions.py`;
+`test_device.py` compares their arguments with those of CuPy, where it is installed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ library.__spec__ = importlib.machinery.ModuleSpec("cupy", None)
 
 
 class Device:
-    compute_capability = "host"  # for which kernels are built by `cuda_shim`
+    compute_capability = "host"  # `cuda_shim` builds kernels for this capability
 
     def __init__(self, number=None):
         self.id = current if number is None else number
@@ -38,7 +38,7 @@ class Device:
 
 
 class Flags:
-    """All that CuPy tells of an array's memory."""
+    """The flags that CuPy has of an array's memory."""
 
     def __init__(self, array):
         self.c_contiguous, self.f_contiguous = array._a.flags.c_contiguous, array._a.flags.f_contiguous
@@ -46,7 +46,7 @@ class Flags:
 
 
 def bare(value):
-    """The NumPy array or scalar of an argument, as a kernel takes it."""
+    """Return the NumPy array or scalar of an argument. Raise if it is on another device or of another type."""
     if isinstance(value, ndarray):
         if value.device.id != current:
             raise AssertionError(f"an array of device {value.device.id} is used on device {current}")
@@ -57,7 +57,7 @@ def bare(value):
 
 
 def computed(function, *args, **kwargs):
-    """A function of NumPy on bare values, as an array here; a GPU gives no warnings."""
+    """Call a NumPy function on bare values and wrap its result, without warnings: a GPU gives none."""
     with np.errstate(all="ignore"):
         out = function(*args, **kwargs)
     return ndarray(np.array(out))  # NumPy's views and scalars become arrays of their own
@@ -72,7 +72,7 @@ class Ufunc:
             raise TypeError(f"Wrong arguments {others}")
         values = [bare(a) for a in args]
         if self.__name__ == "sign" and values[0].dtype == bool:
-            values = [values[0].astype(np.int8)]  # CuPy has it for conditions, which it takes for numbers
+            values = [values[0].astype(np.int8)]  # CuPy computes the sign of conditions too, as numbers
         if out is None:
             return computed(self.function, *values, dtype=dtype)
         with np.errstate(all="ignore"):
@@ -93,7 +93,7 @@ def _operator(name, swapped=False):
             return getattr(library, name)(x, y)
         if getattr(other, "__array_ufunc__", True) is None:
             return NotImplemented
-        return getattr(np, name)(x, y)  # asks all arguments, as CuPy does
+        return getattr(np, name)(x, y)  # NumPy asks __array_ufunc__ of each argument, as CuPy does
 
     return apply
 
@@ -111,7 +111,7 @@ class ndarray:
         assert type(a) is np.ndarray
         self._a, self.base, self.device = a, base, Device()
 
-    # What it is
+    # Attributes
 
     shape = property(lambda self: self._a.shape)
     ndim = property(lambda self: self._a.ndim)
@@ -128,7 +128,7 @@ class ndarray:
         return {"shape": self.shape, "typestr": self.dtype.str, "version": 3, "data": (self._a.ctypes.data, False)}
 
     def _view(self, a):
-        """The result of an operation that CuPy makes without a copy, if NumPy has made it so."""
+        """Wrap the result of an operation that copies nothing in CuPy: a view if NumPy did not copy either."""
         if np.shares_memory(a, self._a) or not a.size:
             return ndarray(a, self if self.base is None else self.base)
         return ndarray(a)
@@ -278,7 +278,7 @@ def _parts(index):
 
 
 def _index(array, index):
-    """An index for NumPy: arrays and lists converted, whole numbers in arrays taken modulo the size."""
+    """Return an index for NumPy: convert arrays and lists, and take whole numbers in arrays modulo the size."""
     parts = [bare(p) if isinstance(p, ndarray) else np.array(p) if isinstance(p, list) else p for p in _parts(index)]
     masks = [p for p in parts if isinstance(p, np.ndarray) and p.dtype == bool]
     if len(masks) > 1:

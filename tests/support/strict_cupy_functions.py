@@ -1,4 +1,4 @@
-"""The functions of `strict_cupy`, with CuPy's arguments, and the modules that stand for all of it."""
+"""The functions of `strict_cupy`, with CuPy's arguments, and the modules that replace CuPy's."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def special():
 
 
 def modules():
-    """What `sys.modules` is to have for all of CuPy."""
+    """Return the entries of `sys.modules` that replace all of CuPy."""
     scipy = types.ModuleType("cupyx.scipy")
     scipy.special = special()
     return {"cupy": library, "cupyx": types.ModuleType("cupyx"), "cupyx.scipy": scipy}

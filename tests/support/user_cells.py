@@ -1,4 +1,4 @@
-"""Cells as a user of the library would write them, for the tests; three of them are the benchmarks'."""
+"""Cells as a user of the library would write them, for the tests; three of them come from the benchmarks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tinygrad_rnn.cells import cell
 
 @cell(gates="ifgo", states="hc", inputs="keep_h keep_c")
 def zoneout_lstm(a, s, e):
-    """Krueger et al., Zoneout (2017): where a mask is 1, a unit keeps its state."""
+    """Krueger et al., Zoneout (2017): a unit keeps its state where its mask is 1."""
     c = sigmoid(a.f) * s.c + sigmoid(a.i) * tanh(a.g)
     h = sigmoid(a.o) * tanh(c)
     return e.keep_h * s.h + (1 - e.keep_h) * h, e.keep_c * s.c + (1 - e.keep_c) * c
@@ -59,7 +59,7 @@ def passing(a, s):
 
 @cell(gates="nq", params="w", states="hc")
 def several_products(a, s, p):
-    """Products asked for twice, of a parameter, of what no gradient passes, beside the direct one, and in a row."""
+    """Further products: one asked for twice, of a parameter, of values without a gradient, and of another product."""
     again = a.n.recurrent(s.c) * tanh(a.n.recurrent(s.c))
     inner = tanh(a.q.recurrent(tanh(a.n.recurrent(s.h))))
     stopped = a.q.recurrent(tg.sign(s.h)) + a.q.recurrent(s.c.detach())
@@ -69,7 +69,7 @@ def several_products(a, s, p):
 
 @cell(gates="n", states="hc")
 def flat_state(a, s):
-    """A state that no gradient reaches: a condition as numbers."""
+    """No gradient passes through the state c: it is one of two numbers."""
     return tanh(a.n + s.c), where(a.n > 0.1, 1.0, -1.0)
 
 

@@ -14,7 +14,7 @@ import tinygrad_rnn as tg
 # In-place writes
 
 
-def test_writing_into_what_is_recorded_is_an_error() -> None:
+def test_writing_into_a_recorded_tensor_is_an_error() -> None:
     x = leaf([1.0, 2.0])
     y = x * 2
     for t, what in ((x, "a leaf with requires_grad"), (y, "the result of 'mul'")):
@@ -139,7 +139,7 @@ def test_tensors_are_hashed_by_identity_and_compared_by_element() -> None:
     assert bool(tg.tensor([3])) and not tg.tensor(0.0)
 
 
-def test_numbers_out_of_tensors() -> None:
+def test_tensors_become_numbers() -> None:
     x = tg.tensor(2)
     assert float(x) == 2.0 and int(x) == 2 and [5, 6, 7][x] == 7 and len(tg.ones(3, 2)) == 3
     assert [t.tolist() for t in tg.tensor([[1, 2], [3, 4]])] == [[1, 2], [3, 4]]
@@ -201,7 +201,7 @@ def test_requires_grad_may_be_set_on_leaves() -> None:
             y.grad = wrong
 
 
-def test_repr_says_what_it_is() -> None:
+def test_repr() -> None:
     assert repr(tg.tensor([1.0, 2.5])) == "tensor([1. , 2.5])"
     assert repr(tg.tensor([1], dtype="int32")) == "tensor([1], dtype=int32)"
     assert repr(leaf(1.0)) == "tensor(1., dtype=float64, requires_grad=True)"

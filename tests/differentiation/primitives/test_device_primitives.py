@@ -16,11 +16,11 @@ from tinygrad_rnn.arrays.device import array_like, to_numpy
 from tinygrad_rnn.autograd.primitives import index, likelihood
 
 MAKERS = ("tensor", "zeros", "ones", "arange")
-TAKE_ARRAYS = ("softmax_nll", "softmax_error", "scatter", "add_rows")  # cases of NumPy's arrays: tested apart
+TAKE_ARRAYS = ("softmax_nll", "softmax_error", "scatter", "add_rows")  # other tests cover them
 
 
 def derivatives(f: Callable[..., Any], arrays: list[Any], device: str, dtype: str) -> list[np.ndarray | None]:
-    """Outputs, gradients, and gradients of those, of random projections; as arrays of the CPU."""
+    """Return outputs, gradients, and gradients of those, for random cotangents, as arrays on the CPU."""
     xs = [tg.tensor(a.astype(dtype), requires_grad=True, device=device) for a in arrays]
     outs = flat(f(*xs))
     seeds = [tg.tensor(normal(*out.shape, seed=7).astype(dtype), requires_grad=True, device=device) for out in outs]
@@ -51,12 +51,12 @@ def test_as_on_the_cpu(name: str, cupy: Any, monkeypatch: pytest.MonkeyPatch) ->
         for dtype, tolerance in (("float64", 1e-11), ("float32", 1e-4)):
             results = []
             for device in ("cpu", "cuda"):
-                for maker, make in makers.items():  # constants that a case makes for itself
+                for maker, make in makers.items():  # a case makes its constants on this device
                     monkeypatch.setattr(tg, maker, functools.partial(make, device=device))
                 try:
                     results.append(derivatives(f, arrays, device, dtype))
                 except TypeError as error:
-                    assert dtype == "float32" and "float64" in str(error), (k, device)  # a constant of float64
+                    assert dtype == "float32" and "float64" in str(error), (k, device)  # of a float64 constant
             if results:
                 assert_equal(results[1], results[0], tolerance)
 
@@ -73,7 +73,7 @@ def test_adjoints_of_indices(cupy: Any) -> None:
 @pytest.mark.parametrize("rows", [(2, 3), (5, 4), (0, 3), (3, 1)])
 def test_likelihood(rows: tuple[int, int], cupy: Any) -> None:
     classes = np.arange(rows[0]) % rows[1]
-    weights = np.arange(rows[0], dtype="float64") % 3  # 0 among them
+    weights = np.arange(rows[0], dtype="float64") % 3  # some are 0
     nll = lambda x: likelihood.softmax_nll(x, array_like(classes, x), array_like(weights, x))
     error = lambda g, x: likelihood._softmax_error(g, x, array_like(classes, x))
     for f, arrays in ((nll, [normal(*rows)]), (error, [normal(rows[0]), normal(*rows)])):
@@ -81,7 +81,7 @@ def test_likelihood(rows: tuple[int, int], cupy: Any) -> None:
         assert_equal(found, wanted, 1e-12)
 
 
-def test_a_row_without_weight_costs_nothing_whatever_stands_there(cupy: Any) -> None:
+def test_a_row_of_weight_0_has_loss_0_even_if_it_is_infinite(cupy: Any) -> None:
     x = tg.tensor([[np.inf, 1.0], [0.0, 0.0]], device="cuda")
     losses = likelihood.softmax_nll(x, array_like(np.array([0, 1]), x), array_like(np.array([0, 1], "float32"), x))
     np.testing.assert_allclose(losses.tolist(), [0.0, np.log(2)], 1e-6)
@@ -103,7 +103,7 @@ def test_without_gradient(name: str, cupy: Any) -> None:
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "int32", "int64", "float32", "float64"])
 def test_dtypes_of_results(dtype: str, cupy: Any) -> None:
-    """Promotion is the same: with numbers, of whole numbers to float32, in reductions."""
+    """Promotion is as on the CPU: with numbers, from whole numbers to float32, and in reductions."""
     array = np.array([[0, 1, 2], [1, 0, 3]]).astype(dtype)
     operations: list[Callable] = [
         *(lambda x: x + 1, lambda x: x * 2.5, lambda x: 2 - x * 1, lambda x: x / 2, lambda x: x**0.5),
@@ -140,8 +140,8 @@ def test_indices_out_of_range_are_refused(cupy: Any) -> None:
         tg.nn.functional.embedding(tg.tensor([-1], device="cuda"), x)
 
 
-def test_sums_into_place_are_exact_to_rounding(cupy: Any) -> None:
-    """Of many rows under few indices, small ones beside large ones: as a sum in float64 would be."""
+def test_sums_of_rows_by_index_are_exact_up_to_rounding(cupy: Any) -> None:
+    """Sums of many rows at few indices, some much larger than others, agree with float64 sums."""
     ids = np.random.default_rng(0).integers(0, 5, 1000)
     rows = normal(1000, 3).astype("float32") * np.where(ids == 0, 1e6, 1.0)[:, None].astype("float32")
     weight = tg.zeros(6, 3, requires_grad=True, device="cuda")

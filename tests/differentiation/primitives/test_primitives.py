@@ -1,4 +1,4 @@
-"""Every primitive against finite differences, to the second order, over shapes of all kinds."""
+"""Every primitive agrees with finite differences, to the second order, for shapes of all kinds."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Case = tuple[Callable[..., Any], list[np.ndarray]]
 
 
 def unary(f: Callable, numbers: Callable = normal) -> list[Case]:
-    """f on shapes of all kinds, and on a transposed and a strided view."""
+    """Return cases of f on shapes of all kinds, and on a transposed and a strided view."""
     cases = [(f, [numbers(*s)]) for s in UNARY]
     cases.append((lambda x: f(x.T), [numbers(3, 5)]))
     cases.append((lambda x: f(x[::2, ::-1]), [numbers(5, 3)]))
@@ -52,14 +52,14 @@ def unary(f: Callable, numbers: Callable = normal) -> list[Case]:
 
 
 def binary(f: Callable, first: Callable = normal, second: Callable = normal) -> list[Case]:
-    """f on shapes that broadcast, on views, and with the same tensor on both sides."""
+    """Return cases of f on shapes that broadcast, and on views."""
     cases = [(f, [first(*s), second(*t, seed=1)]) for s, t in PAIRS]
     cases.append((lambda x, y: f(x.T, y[:, ::2]), [first(3, 5), second(5, 6, seed=1)]))
     return cases
 
 
 def reduction(f: Callable, numbers: Callable = normal, empty: bool = True) -> list[Case]:
-    """f(x, dims, keepdim) over one, several and all dimensions."""
+    """Return cases of f(x, dims, keepdim) over one, several and all dimensions."""
     shapes = [(), (1,), (7,), (3, 4), (2, 1, 5)] + [(0,), (2, 0, 3)] * empty
     cases: list[Case] = []
     for s, keep in itertools.product(shapes, (False, True)):
@@ -70,7 +70,7 @@ def reduction(f: Callable, numbers: Callable = normal, empty: bool = True) -> li
 
 
 def along(f: Callable) -> list[Case]:
-    """f(x, dim), of the shape of x."""
+    """Return cases of f(x, dim) for the first and the last dimension."""
     return [(lambda x, d=d: f(x, d), [normal(*s)]) for s in [(1,), (6,), (3, 4), (2, 0), (2, 3, 2)] for d in (0, -1)]
 
 
@@ -271,7 +271,7 @@ WITHOUT_GRADIENT = {
     **{"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"},
     **{name: name for name in ("logical_and", "logical_or", "logical_not", "isfinite", "argmax", "argmin")},
 }  # name -> NumPy's name
-TESTED_APART = {"cast", "move"}  # finite differences do not go through float32; there is one device
+TESTED_APART = {"cast", "move"}  # finite differences need float64; a move needs two devices
 
 
 def all_rules() -> dict[str, Any]:
@@ -301,7 +301,7 @@ def test_values_and_gradients_keep_float32(name: str) -> None:
         try:
             outs = flat(f(*narrow))
         except TypeError as error:
-            assert "float64" in str(error)  # a case with a float64 constant of its own
+            assert "float64" in str(error)  # the case has a float64 constant
             continue
         assert {out.dtype for out in outs} == {np.dtype("float32")}, k
         found = tg.grad(outs, narrow, [tg.ones_like(o) for o in outs])
@@ -361,7 +361,7 @@ def test_gradients_at_corners() -> None:
         assert np.isnan(gradient(tg.pow, [-2.0], [2.0])[1]).all()
 
 
-def test_gradient_is_written_only_where_something_arrives() -> None:
+def test_a_missing_gradient_of_a_part_is_zeros() -> None:
     parts = (x := leaf(normal(5))).split(2)
     (parts[1] * 3.0).sum().backward()
     assert x.grad.tolist() == [0.0, 0.0, 3.0, 3.0, 0.0]
@@ -374,7 +374,7 @@ def test_statistics_of_nothing_are_nan() -> None:
     assert empty.softmax(0).shape == (0, 3) and empty.log_softmax(0).shape == (0, 3)
 
 
-def test_unbind_of_many_steps_takes_one_pass() -> None:
+def test_backward_of_unbind_takes_linear_time() -> None:
     def seconds(steps: int) -> float:
         x = tg.zeros(steps, 2, requires_grad=True)
         loss = tg.stack(x.unbind()).sum()
@@ -386,7 +386,7 @@ def test_unbind_of_many_steps_takes_one_pass() -> None:
     assert many < 16 * few * 4, f"{few:.4f} s for 500 steps, {many:.4f} s for 8000"
 
 
-def test_modules_offer_what_they_define() -> None:
+def test_modules_define_the_public_functions() -> None:
     assert elementwise.where is tg.where and reduce.sum is tg.sum and shape.concat is tg.cat
 
 

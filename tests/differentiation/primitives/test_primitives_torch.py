@@ -1,4 +1,4 @@
-"""Every primitive and public function against PyTorch: values, dtypes and gradients, in float32 and float64."""
+"""Every primitive and public function agrees with PyTorch: values, dtypes, gradients, in float32 and float64."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The files of the cache folder: a damaged file is compiled again, and trouble with it is no error.
+"""The files of the cache folder: a kernel with a damaged file is compiled again, without an error.
 
-Each process here is a fresh one with a small kernel of its own, so that it compiles in a moment.
+Each process here is a new one that compiles only a small kernel, in a moment.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tinygrad_rnn.kernels.runtime import cache as store
 
 @pytest.fixture
 def load(tmp_path, monkeypatch):
-    """Load the module as a new process would, from a folder of its own."""
+    """Return a function that loads the kernel as a new process would, from this test's folder."""
     monkeypatch.setattr(store, "folder", lambda: tmp_path)
     monkeypatch.setattr(cache, "_loaded", {})
 
@@ -46,7 +46,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_files_are_made_anew(load, tmp_path, damage):
+def test_damaged_files_are_compiled_again(load, tmp_path, damage):
     assert load().entry
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
@@ -77,7 +77,7 @@ def test_a_planted_link_is_not_followed(tmp_path, monkeypatch):
     assert not store.write(tmp_path / "a", b"content") and not (tmp_path / "target").exists()
 
 
-def test_what_does_not_compile_says_so(load, monkeypatch):
+def test_an_error_of_the_compiler_is_raised(load, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "TEXT", "def kernel(args, thread, threads):\n    nothing()\n")
     for _ in range(2):
         with pytest.raises(Exception, match="nothing"):
@@ -85,23 +85,23 @@ def test_what_does_not_compile_says_so(load, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["<lambda>", "zelle_ä漢" * 60, "../up", "a b"])
-def test_any_name_of_a_cell_is_fit_for_a_file(load, monkeypatch, tmp_path, name):
+def test_a_cell_of_any_name_has_a_file(load, monkeypatch, tmp_path, name):
     assert Kernel(cache.load(name, TEXT).kernel, ()).entry
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_generated_text_asks_for_this_cache():
     for path in (ROOT / "kernels").rglob("*.py"):
-        if path.name != "native.py":  # what it compiles with Numba's own is not kept
+        if path.name != "native.py":  # it does not cache the code that it compiles with Numba's njit
             assert "from numba import njit" not in path.read_text(), path
 
 
-# Damage, in fresh processes
+# Damage, in new processes
 
 
 @pytest.mark.long
 def test_bits_that_flip_and_files_that_are_cut(tmp_path):
-    """Correct results, no end by a signal, whatever is damaged, and the folder is whole again afterwards."""
+    """With damaged files, a process computes correct results, does not crash, and makes the folder whole again."""
     compiles(2, folder=tmp_path)
     compiles(0, folder=tmp_path)
     files = sorted(tmp_path.iterdir())
@@ -137,7 +137,7 @@ def test_every_kind_of_damage_is_seen_before_a_file_is_used(tmp_path):
         assert store.read(path) is None
 
 
-def test_a_damaged_or_unwritable_folder_of_numbas_is_nothing_to_us(tmp_path):
+def test_numbas_cache_folder_is_not_used(tmp_path):
     theirs = tmp_path / "numba"
     theirs.mkdir()
     compiles(2, folder=tmp_path / "ours", NUMBA_CACHE_DIR=str(theirs))
@@ -149,7 +149,7 @@ def test_a_damaged_or_unwritable_folder_of_numbas_is_nothing_to_us(tmp_path):
 @pytest.mark.parametrize(
     "name", ["{key}.py", "__pycache__/{key}.cpython-311.pyc", "__pycache__/{key}.kernel-3.py311.nbi"]
 )
-def test_what_lies_there_is_not_run(tmp_path, name):
+def test_code_put_into_the_folder_is_not_run(tmp_path, name):
     compiles(2, folder=tmp_path)
     key = next(path.name.partition(".")[0] for path in tmp_path.iterdir())
     planted = tmp_path / name.format(key=key)

@@ -1,6 +1,6 @@
-"""The cache folder: which folder it is, whom it belongs to, and how the package was installed.
+"""The cache folder: its path, its owner and permissions, and packages installed without source files.
 
-Each process here is a fresh one with a small kernel of its own, so that it compiles in a moment.
+Each process here is a new one that compiles only a small kernel, in a moment.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from grids import spread
 
 @pytest.fixture
 def shared_folder(tmp_path):
-    """A folder that every user can come into."""
+    """Return a folder that every user can enter."""
     for path in (tmp_path, *tmp_path.parents[:-2]):
         if path.stat().st_uid == os.geteuid():
             path.chmod(path.stat().st_mode | 0o711)
     return tmp_path
 
 
-# Which folder
+# The path and its permissions
 
 
-def test_the_folder_is_the_users_alone_and_settled_once(tmp_path):
+def test_the_folder_is_private_and_chosen_once(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     os.chmod(tmp_path / "elsewhere", 0o755)
     program = SMALL + "os.chdir('elsewhere'); from tinygrad_rnn.kernels.runtime.cache import folder; print(folder())"
@@ -63,12 +63,12 @@ HOMES = itertools.product([None, "~", "~/x"], ["", "relative"])
 
 
 @pytest.mark.parametrize(("folder", "home"), spread(HOMES, 3, unpack=True))
-def test_a_home_that_is_none(tmp_path, home, folder):
+def test_a_home_that_is_not_an_absolute_path(tmp_path, home, folder):
     compiles(2, "home folder", folder=folder, HOME=home, cwd=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_folder_of_a_user_who_is_not_there(tmp_path):
+def test_the_folder_of_an_unknown_user(tmp_path):
     compiles(2, "home folder", folder="~nobody_of_that_name/x", cwd=tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -95,12 +95,12 @@ def test_a_folder_that_others_may_write_to_is_not_used(tmp_path):
     for mode in (0o770, 0o707, 0o1777):
         folder.chmod(mode)
         compiles(2, f"others may write to it.*{mode:04o}", folder=folder)
-        assert stat.S_IMODE(folder.stat().st_mode) == mode  # it is the user's to say
+        assert stat.S_IMODE(folder.stat().st_mode) == mode  # the user decides about the mode
     folder.chmod(0o755)
     compiles(0, folder=folder)
 
 
-def test_a_file_that_others_may_write_to_is_made_anew(tmp_path):
+def test_a_file_that_others_may_write_to_is_compiled_again(tmp_path):
     compiles(2, folder=tmp_path)
     path = next(path for path in tmp_path.iterdir() if "kernel" in path.name)
     path.chmod(0o664)
@@ -159,11 +159,11 @@ def test_a_disk_that_fills_up_while_it_is_written_to(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-# How it was installed
+# Installations
 
 
 @pytest.mark.parametrize("how", spread(["zip", "pyc", "pyc in a zip"], 1))
-def test_a_package_without_files_of_source(tmp_path, how):
+def test_a_package_without_source_files(tmp_path, how):
     package = tmp_path / "site" / "tinygrad_rnn"
     away = shutil.ignore_patterns("__pycache__", "kernels", "bench")
     shutil.copytree(ROOT / "tinygrad_rnn", package, ignore=away)

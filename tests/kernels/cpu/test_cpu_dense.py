@@ -1,4 +1,4 @@
-"""Dense products on the compiled tile: NumPy's numbers for any size and layout, whatever the threads."""
+"""Dense products on the compiled tile equal NumPy's for any size, layout and number of threads."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def thread_count():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("M, K, N", SIZES)
-def test_numpys_numbers_in_every_layout(M, K, N, dtype):
+def test_products_equal_numpys_in_every_layout(M, K, N, dtype):
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((M, K)).astype(dtype), rng.standard_normal((K, N)).astype(dtype)
     wide = rng.standard_normal((M, 2 * K)).astype(dtype)
@@ -64,7 +64,7 @@ def test_no_bit_depends_on_the_threads(monkeypatch):
             np.testing.assert_array_equal(found[0], other)
 
 
-def test_large_products_of_tensors_take_it_and_small_ones_do_not(monkeypatch):
+def test_only_large_products_of_tensors_use_it(monkeypatch):
     calls = []
     real = dense.matmul
     monkeypatch.setattr(dense, "matmul", lambda x, y, bias: calls.append(x.shape) or real(x, y, bias))
@@ -81,6 +81,6 @@ def test_large_products_of_tensors_take_it_and_small_ones_do_not(monkeypatch):
 def test_the_driver_that_the_environment_asks_for_must_exist(monkeypatch):
     monkeypatch.setenv(kernels.driver.VARIABLE, "gpu")
     with pytest.raises(ValueError, match="expected 'cpu' or 'reference', got 'gpu'"):
-        kernels.wanted_driver.__wrapped__()  # read once, and long ago
+        kernels.wanted_driver.__wrapped__()  # __wrapped__ bypasses the cached value
     monkeypatch.setenv(kernels.driver.VARIABLE, "reference")
     assert kernels.wanted_driver.__wrapped__() == "reference"

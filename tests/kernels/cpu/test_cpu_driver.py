@@ -1,4 +1,4 @@
-"""The compiled driver against the reference: cells x dtypes x vector widths x odd shapes, and bitwise properties."""
+"""The compiled driver agrees with the reference for every cell, dtype, vector width and odd shape; its bits repeat."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ TOLERANCE = {"float32": 5e-6, "float64": 1e-13}
 
 
 def example(name, T, N, I, H, dtype="float32", lengths=None, reverse=False, bias=True, seed=0):
-    """A step, a sequence for it, and cotangents of its outputs and last states."""
+    """Return a step, a sequence for it, and cotangents of its outputs and of its last states."""
     rng = np.random.default_rng(seed)
     step = trace(BUILT_IN[name])
     gates = len(step.gates)
@@ -46,7 +46,7 @@ def example(name, T, N, I, H, dtype="float32", lengths=None, reverse=False, bias
 
 
 def flat(found):
-    """All arrays of a Sequence of cotangents."""
+    """Return all arrays of the SequenceArgs of cotangents."""
     named = [found.x, found.weight_ih, found.weight_hh, found.bias_ih, found.bias_hh]
     return [a for a in (*named, *found.params.values(), *found.initial) if a is not None]
 
@@ -124,7 +124,7 @@ def test_the_result_does_not_depend_on_the_threads(name, thread_count, monkeypat
     monkeypatch.setattr(threads, "wanted_threads", lambda flops: threads.get_num_threads())
     case = example(name, 6, 11, 5, 40, lengths=np.arange(11) % 7)
     found = []
-    for count, size in ((1, 1), (2, 1), (2, 2), (5, 1), (5, 5), (4, 2)):  # threads, and how many share a row's units
+    for count, size in ((1, 1), (2, 1), (2, 2), (5, 1), (5, 5), (4, 2)):  # the second: threads that share a row
         thread_count(count)
         monkeypatch.setattr(record._Layer, "group_size", lambda *_, size=size: size)
         for recorded in (record.build_forward, record.build_backward):
@@ -153,7 +153,7 @@ def test_a_sequence_has_the_same_result_alone_and_in_any_batch(name):
             np.testing.assert_array_equal(a[0], b[n])
 
 
-def test_padding_is_never_looked_at():
+def test_padding_is_never_read():
     lengths = np.array([2, 0, 4])
     for reverse in (False, True):
         step, sequence, d_outputs, d_final = example("lstm", 4, 3, 2, 17, lengths=lengths, reverse=reverse)
@@ -176,7 +176,7 @@ def test_eight_threads_at_once_give_the_serial_bits(monkeypatch):
                     np.testing.assert_array_equal(a, b)
 
 
-def test_a_number_of_threads_must_be_one(monkeypatch):
+def test_the_number_of_threads_is_checked(monkeypatch):
     for wrong in (0, -1, 1.5, True, 1024):
         with pytest.raises(ValueError, match="set_num_threads: expected a whole number from 1 to 1023"):
             threads.set_num_threads(wrong)
@@ -186,11 +186,11 @@ def test_a_number_of_threads_must_be_one(monkeypatch):
         threads.get_num_threads()
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*")  # that a child of many threads may hang is the test
+@pytest.mark.filterwarnings("ignore:.*fork.*")  # Python warns that the child may hang
 def test_a_forked_child_can_go_on(monkeypatch):
     monkeypatch.setattr(threads, "wanted_threads", lambda flops: threads.get_num_threads())
     case = example("lstm", 5, 6, 4, 33)
-    expected = everything(driver, *case)  # makes the threads, which the child does not inherit
+    expected = everything(driver, *case)  # starts the threads, which the child does not inherit
     child = os.fork()
     if child == 0:
         same = all((a == b).all() for a, b in zip(everything(driver, *case), expected))

@@ -1,4 +1,4 @@
-"""Memory that is used again: never while an array on it lives, and never without bound."""
+"""Memory blocks are used again only when no array is on them, and the free blocks have a bound."""
 
 import gc
 import random
@@ -32,7 +32,7 @@ def test_arrays_begin_with_a_cache_line():
         assert memory.empty(shape, F4).ctypes.data % memory.LINE == 0
 
 
-def test_what_is_kept_has_a_bound(monkeypatch):
+def test_free_blocks_have_a_bound(monkeypatch):
     monkeypatch.setattr(memory, "MOST_KEPT", 1 << 21)
     for rows in (1, 2, 3, 5, 7, 9, 30):
         array = memory.empty((rows, memory.SMALLEST), F4)
@@ -40,7 +40,7 @@ def test_what_is_kept_has_a_bound(monkeypatch):
         assert memory._kept == sum(size * len(blocks) for size, blocks in memory._free.items()) <= 1 << 21
 
 
-def test_like_sizes_share_a_block():
+def test_similar_sizes_share_a_block():
     first = memory.empty((BIG[0], BIG[1] + 4), F4)
     address = first.ctypes.data
     del first
@@ -54,8 +54,8 @@ def test_zeros_are_zeros_on_a_used_block():
     assert not memory.zeros(BIG, F4).any()
 
 
-def test_threads_share_what_is_kept_without_sharing_a_block():
-    """Each of 6 threads marks what it borrows as its own: a block with two users would show another's mark."""
+def test_threads_share_free_blocks_but_no_block_in_use():
+    """Each of 6 threads writes its mark into its blocks: a block with two users would have another thread's mark."""
     rows, faults, before = [1, 2, 3, 5], [], sys.getswitchinterval()
 
     def use(mark):

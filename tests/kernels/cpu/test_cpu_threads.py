@@ -1,4 +1,4 @@
-"""The team of threads: what it does when it is busy, dismissed, asleep or interrupted."""
+"""The thread team: it is resized, busy, dismissed or asleep, and its size has a limit."""
 
 import gc
 import os
@@ -29,7 +29,7 @@ def members():
     return [t for t in threading.enumerate() if t.name.startswith("tinygrad_rnn_")]
 
 
-def test_a_smaller_team_lets_members_go():
+def test_a_smaller_team_ends_threads():
     expected = dense.matmul(A, A.T)
     for count in (4, 2, 1, 3):
         threads.set_num_threads(count)
@@ -41,7 +41,7 @@ def test_a_smaller_team_lets_members_go():
     assert len(members()) == 2
 
 
-def test_those_who_sleep_are_woken():
+def test_sleeping_threads_are_woken():
     threads.set_num_threads(3)
     expected = dense.matmul(A, A.T)
     team = threads._current_team()
@@ -54,7 +54,7 @@ def test_those_who_sleep_are_woken():
         np.testing.assert_array_equal(dense.matmul(A, A.T), expected)
 
 
-def test_who_comes_while_the_team_is_busy_works_alone():
+def test_a_caller_works_alone_while_the_team_is_busy():
     threads.set_num_threads(2)
     expected = dense.matmul(A, A.T)
     words = threads._current_team().words
@@ -73,13 +73,13 @@ def test_a_dismissed_team_is_not_waited_for():
 
 
 @pytest.mark.skipif(sys.platform != "linux" or threads.usable_cores() < 2, reason="needs Linux and two cores")
-def test_a_member_on_the_callers_core_is_moved():
+def test_a_thread_on_the_callers_core_is_moved():
     threads.set_num_threads(2)
     dense.matmul(A, A.T)
     team, everywhere = threads._current_team(), os.sched_getaffinity(0)
     one, moved = {min(everywhere)}, False
     try:
-        for _ in range(50):  # the system may move the caller before the product begins: nothing is to be done then
+        for _ in range(50):  # try again if the system itself moves the caller before the product begins
             os.sched_setaffinity(0, one)
             os.sched_setaffinity(team.workers[0].native_id, one)
             time.sleep(0.05)
@@ -118,7 +118,7 @@ def test_a_process_with_a_team_ends():
 
 @pytest.mark.long
 def test_memory_stays_flat_over_many_steps():
-    """10,000 training steps of a small layer: nothing is kept from step to step."""
+    """10,000 training steps of a small layer do not take more memory than 1,000."""
     import resource
 
     layer, x = tg.nn.LSTM(3, 17), tg.tensor(np.ones((4, 2, 3), "f"))

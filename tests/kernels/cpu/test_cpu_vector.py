@@ -1,4 +1,4 @@
-"""Vector code of the pointwise operations: errors in units in the last place against a wider format."""
+"""Vector code of the pointwise operations errs by a few units in the last place, against a wider format."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ SPECIAL = [
 
 
 def vectorised(name, dtype, bits):
-    """The operation on arrays, run through vectors of a width."""
+    """Return a function that computes an operation on arrays in vectors of so many bits."""
     size = np.dtype(dtype).itemsize
     lanes = bits // (8 * size)
 
@@ -101,7 +101,7 @@ def test_functions_of_the_c_library(dtype):
 
 @cell(gates="n")
 def curved(a, s):
-    """A cell of operations that other cells do without."""
+    """A cell of operations that other cells do not use."""
     return tanh(erf(a.n) + sin(a.n) * cos(0.5 * s.h) + 0.1 * (1.5 + tanh(a.n)) ** 2.5 + 0.1 * a.n**3)
 
 
@@ -114,7 +114,7 @@ def test_a_cell_of_rare_operations_is_compiled(caplog):
 
 
 @pytest.mark.parametrize("name", ["relu", "sign", "abs", "sqrt", "neg"])
-def test_simple_operations_are_numpys(name):
+def test_simple_operations_equal_numpys(name):
     x = np.array([*SPECIAL, 2.0, -3.5], np.float32)
     with np.errstate(all="ignore"):
         np.testing.assert_array_equal(vectorised(name, np.float32, 128)(x), OPERATIONS[name].compute(x))
@@ -122,7 +122,7 @@ def test_simple_operations_are_numpys(name):
 
 def test_the_environment_forces_a_width(monkeypatch):
     monkeypatch.setenv(VARIABLE, "128")
-    assert vector_unit.__wrapped__().bits == 128  # read once, and long ago
+    assert vector_unit.__wrapped__().bits == 128  # __wrapped__ bypasses the cached value
     monkeypatch.setenv(VARIABLE, "64")
     with pytest.raises(ValueError, match="expected 128, 256 or 512, got '64'"):
         vector_unit.__wrapped__()

@@ -1,4 +1,4 @@
-"""Inference with packed weights that are kept: the bits of a recorded forward, and never those of old weights."""
+"""Inference with cached packed weights gives the bits of a recorded forward, and never uses old weights."""
 
 import copy
 import gc
@@ -39,7 +39,7 @@ def input_of(layer, *shape):
 
 
 def same(layer, x, *state):
-    """Whether inference gives the bits of a recorded forward; its results."""
+    """Check that inference gives the bits of a recorded forward. Return its results."""
     expected = arrays(layer(x, *state))
     with tg.no_grad():
         found = arrays(layer(x, *state))
@@ -59,7 +59,7 @@ def test_has_the_bits_of_the_recorded_forward(name):
         same(layer, x, state if len(state) > 1 else state[0])
 
 
-def test_new_weights_are_seen():
+def test_inference_uses_new_weights():
     layer = nn.LSTM(3, 17)
     x = input_of(layer, 4, 2)
     (before, *_) = same(layer, x)
@@ -79,7 +79,7 @@ def test_new_weights_are_seen():
     assert (same(layer, x)[0] != 0).any()
 
 
-def test_a_change_in_place_is_refused_or_seen():
+def test_a_change_in_place_is_refused_or_used():
     layer = nn.GRU(3, 17)
     x = input_of(layer, 2, 1)
     before = same(layer, x)[0]
@@ -87,16 +87,16 @@ def test_a_change_in_place_is_refused_or_seen():
     same(layer, x)
     with pytest.raises(ValueError, match="read-only"):
         held[:] = 0
-    layer.weight_hh_l0.data += 1.0  # an array of the parameter's own by now
+    layer.weight_hh_l0.data += 1.0  # by now the parameter has its own array
     assert (same(layer, x)[0] != before).any()
     base = np.ones((2, 51, 17), "f")
-    layer.weight_hh_l0.data = base[0]  # a view: may change through its base at any time
+    layer.weight_hh_l0.data = base[0]  # a view, which may change through its base at any time
     first = same(layer, x)[0]
     base[0] = 0.5
     assert (same(layer, x)[0] != first).any()
 
 
-def test_nothing_is_kept_of_weights_that_are_gone():
+def test_packed_weights_are_freed_with_their_layer():
     gc.collect()
     before = len(weights._packed)
     layer = nn.LSTM(3, 17)
@@ -120,7 +120,7 @@ def test_weights_that_do_not_fit_are_refused():
             layer(x)
 
 
-def test_what_inference_cannot_take_gets_the_layers_own_error():
+def test_wrong_arguments_of_inference_give_the_layers_error():
     layer = nn.LSTM(3, 17)
     with tg.no_grad():
         with pytest.raises(ValueError, match="LSTM: x has 4 features, input_size is 3"):
@@ -136,7 +136,7 @@ def test_what_inference_cannot_take_gets_the_layers_own_error():
 
 
 def test_a_depth_gate_over_a_lower_layers_cell_state():
-    """Its input is a sequence of states that another layer computed, through which the gradient goes on."""
+    """Gradients go through its input, a sequence of states that another layer computes."""
     lower, upper = (
         nn.LSTM(2, 3, dtype="float64", return_states=True),
         nn.Recurrent(depth_gated_lstm, 3, 3, dtype="float64"),

@@ -1,4 +1,4 @@
-"""The CUDA kernels' sources and libraries: nvcc takes all, errors name the failed call, sizes choose a strategy."""
+"""The CUDA kernels' sources and libraries: nvcc compiles all, errors name the failed call, sizes choose a strategy."""
 
 import ctypes
 import subprocess
@@ -54,7 +54,7 @@ def test_every_architecture_that_nvcc_has_and_ptx():
 
 
 @needs_nvcc
-def test_what_nvcc_says_is_shown(tmp_path):
+def test_messages_of_nvcc_are_shown(tmp_path):
     with pytest.raises(build.BuildError, match=r"failed\n(.|\n)*error: .*is undefined"):
         build.build("int f() { return nothing; }", "90", tmp_path / "x.so")
     assert not list(tmp_path.iterdir())
@@ -83,7 +83,7 @@ def test_one_description_of_the_interface_for_both_sides():
     assert offsets == {name: ffi.offsetof("rnn_operand", name) for name in arrays.OPERAND.names}
 
 
-def test_numbers_that_c_has_no_digits_for():
+def test_infinity_and_nan_in_c():
     @cell(gates="h")
     def edges(a, s):
         return tg.where(a.h > float("inf"), float("nan"), tg.maximum(a.h, -float("inf")) * 0.1)
@@ -116,13 +116,13 @@ def test_size_chooses_the_strategy(count, units, rows, products, name):
     assert strategy.choose(H200, gates(count, units), rows, products).name == name
 
 
-def test_where_there_are_no_clusters():
+def test_strategies_without_clusters():
     assert strategy.choose(A100, gates(4, 128), 16, "float32").name == "cooperative"
     assert strategy.choose(A100, gates(3, 128), 16, "bf16").name == "single_block"
 
 
 @pytest.mark.parametrize(("rows", "group_size"), [(1, 8), (15, 8), (16, 4), (64, 8), (1000, 2)])
-def test_a_cluster_is_of_the_size_in_which_a_block_has_least_to_do(rows, group_size):
+def test_a_cluster_has_the_size_with_least_work_for_a_block(rows, group_size):
     found = strategy.choose(H200, gates(4, 128), rows, "float32")
     assert (found.name, found.group_size) == ("cluster", group_size)
 
@@ -145,7 +145,7 @@ def test_blocks_that_wait_for_each_other_run_at_once_and_fit(limits, products):
                     assert -(-rows // found.group_rows) * found.group_size <= limits.blocks
                     assert found.shared <= limits.shared and found.tile_bits >= tile.least_bits
                     elements = tile.pass_rows(found.row_bits) << found.tile_bits
-                    assert elements <= limits.threads  # each has one thread
+                    assert elements <= limits.threads  # each element has a thread
                     assert tile.filled(found.depth) == found.depth
                     assert found.source % 16 == found.sums % 16 == 0 and not any(w % 16 for w in found.weights)
 
@@ -172,7 +172,7 @@ class TestLibraries:
     def library(self):
         return build.library(plans.plan(trace(BUILT_IN["rnn_tanh"]), False), "float32", "host")
 
-    def test_a_device_that_is_not_there(self):
+    def test_a_missing_device_is_an_error(self):
         with pytest.raises(RuntimeError, match="cudaSetDevice: invalid argument"):
             self.scan(arrays.Device(7, "host", 0))
 
@@ -182,12 +182,12 @@ class TestLibraries:
         with pytest.raises(RuntimeError, match="cudaLaunchKernel: invalid argument"):
             self.scan(shared=1 << 30)
 
-    def test_blocks_meet_so_many_times(self):
+    def test_blocks_count_their_barriers(self):
         arrived = np.zeros(32, np.uint32)
         self.library().barriers(arrays.Device(0, "host", 0), 5, 7, arrays.address(arrived))
         assert arrived[0] == 5 * 7 and not arrived[1:].any()
 
-    def test_what_does_not_fit_the_function_is_refused(self):
+    def test_arguments_that_do_not_fit_the_function_are_refused(self):
         with pytest.raises(
             RuntimeError, match="rnn_scan: the numbers of stages, sources or operands are not the function's"
         ):
@@ -208,21 +208,21 @@ class TestLibraries:
         table = np.zeros(6 if operands is None else operands, arrays.OPERAND)
         library.scan(device or arrays.Device(0, "host", 0), "train", tile, work, stages, sources, table, shared)
 
-    def test_each_is_loaded_once_and_kept(self, monkeypatch):
+    def test_each_library_is_loaded_once(self, monkeypatch):
         first = self.library()
         monkeypatch.setattr(build, "build", lambda *_: pytest.fail("built again"))
         assert self.library() is first
         build._loaded.clear()
         assert self.library() is not first
 
-    def test_what_was_built_ahead_is_found(self, monkeypatch, tmp_path):
+    def test_libraries_built_ahead_are_found(self, monkeypatch, tmp_path):
         plan = plans.plan(trace(BUILT_IN["rnn_tanh"]), False)
         build.build_ahead([plan], tmp_path)
         monkeypatch.setattr(build, "BUILT", tmp_path)
         monkeypatch.setattr(build, "build", lambda *_: pytest.fail("built again"))
         build._loaded.clear()
         assert build._path(plan, "float32", "90").parent == tmp_path
-        with pytest.raises(pytest.fail.Exception, match="built again"):  # it holds nothing for so old a device
+        with pytest.raises(pytest.fail.Exception, match="built again"):  # it has no code for so old a device
             build._path(plan, "float32", "75")
 
     def test_the_shim_finds_a_barrier_that_not_all_reach(self, tmp_path):

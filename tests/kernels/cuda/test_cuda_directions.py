@@ -1,4 +1,4 @@
-"""Both directions of a layer at once by the CUDA driver, on the host: against the reference, each by itself."""
+"""The CUDA driver, on the host, runs both directions of a layer at once; each agrees with the reference."""
 
 import dataclasses
 import itertools
@@ -25,7 +25,7 @@ def _host():
 
 
 def both(name, *shape, dtype="float32", **options):
-    """A step and, for each direction, a sequence of the same x and cotangents of its outputs and last states."""
+    """Return a step and, for each direction, a sequence of the same x and cotangents of its outputs and last states."""
     step, ahead, d_outputs, d_final = example(name, *shape, dtype, **options)
     _, back, _, _ = example(name, *shape, dtype, seed=1, reverse=True, **options)
     back = dataclasses.replace(back, x=ahead.x)
@@ -33,7 +33,7 @@ def both(name, *shape, dtype="float32", **options):
 
 
 def together(step, sequences):
-    """Everything that comes of both directions at once, for each by name."""
+    """Run both directions at once. Return all results of each direction, by name."""
     runs = driver.forward_directions(step, [seq for seq, _, _ in sequences], True)
     given = [(seq, saved, d_out, d_last) for (seq, d_out, d_last), (_, _, saved) in zip(sequences, runs)]
     gradients = driver.backward_directions(step, given)
@@ -41,7 +41,7 @@ def together(step, sequences):
 
 
 def apart(chosen, step, sequences):
-    """The same of one direction after the other by a driver."""
+    """Run one direction after the other with a driver. Return the same results."""
     found = []
     for seq, d_outputs, d_final in sequences:
         outputs, final, saved = chosen.forward(step, seq, True)
@@ -139,7 +139,7 @@ def test_both_fit(limits, products):
         assert found.shared <= limits.shared
 
 
-def test_what_is_given_stays_as_it_is():
+def test_a_second_run_gives_the_same_bits():
     step, sequences = both("peephole_lstm", 3, 4, 2, 9, lengths=np.array([3, 1, 2, 0]))
     first, second = together(step, sequences), together(step, sequences)
     for a, b in zip(first, second):

@@ -1,6 +1,6 @@
-"""The CUDA driver against the reference, on the host: every cell, both directions of time, all strategies.
+"""The CUDA driver, on the host, agrees with the reference: every cell, both directions of time, all strategies.
 
-What only a GPU can show stands in test_cuda_gpu.py.
+The tests that need a GPU are in test_cuda_gpu.py.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ def _host():
 
 
 def check(case, dtype="float32", strategies=FORCED):
-    """Train, infer and backward against the reference, in each strategy."""
+    """Compare training, inference and gradients with the reference, in each strategy."""
     expected = everything(reference, *case)
     for name, tile in strategies:
         with forced(name, tile):
@@ -67,7 +67,7 @@ def test_projected(name):
 
 @pytest.mark.parametrize("tile", (0, 1))
 @pytest.mark.parametrize("name", ["lstm", "gru_reset_before", "several_products"])
-def test_a_team_of_one_without_room_for_its_sources(name, tile):
+def test_a_single_block_without_space_for_its_sources(name, tile):
     for shape, lengths in (((5, 9, 3, 17), some_lengths(5, 9)), ((3, 5, 2, 100), None)):
         case = example(name, *shape, lengths=lengths, reverse=lengths is not None)
         with forced("single_block", tile, keeps=False):
@@ -102,7 +102,7 @@ def test_missing_cotangents_are_zero(name):
 @pytest.mark.parametrize(("forced_strategy", "tile"), FORCED)
 @pytest.mark.parametrize("name", ["lstm", "several_products", "recurrent_dropout_lstm"])
 def test_the_order_in_which_threads_run_changes_no_bit(name, forced_strategy, tile, monkeypatch):
-    """A barrier too few lets a thread read what another has not written yet, or has written over."""
+    """With a missing barrier, a thread would read a number too early, or after another thread has overwritten it."""
     case = example(name, 5, 9, 3, 21, lengths=some_lengths(5, 9))
     with forced(forced_strategy, tile):
         forwards = everything(driver, *case)
@@ -114,7 +114,7 @@ def test_the_order_in_which_threads_run_changes_no_bit(name, forced_strategy, ti
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_padding_is_never_looked_at(reverse):
+def test_padding_is_never_read(reverse):
     lengths = np.array([2, 0, 4])
     step, seq, d_outputs, d_final = example("zoneout_lstm", 4, 3, 2, 17, lengths=lengths, reverse=reverse)
     expected = everything(driver, step, seq, d_outputs, d_final)
@@ -134,7 +134,7 @@ def test_nothing_is_read_before_it_is_written(name, reverse, monkeypatch):
     agree(of_inference(driver, *case[:2]), expected, TOLERANCE["float32"])
 
 
-def test_what_is_given_stays_as_it_is():
+def test_the_arguments_are_not_written_to():
     case = example("peephole_lstm", 3, 4, 2, 9, lengths=np.array([3, 1, 2, 0]))
     before = [a.copy() for a in named(case[1]).values()] + [d.copy() for d in (*case[2], *case[3])]
     first, second = everything(driver, *case), everything(driver, *case)
@@ -176,7 +176,7 @@ ROUNDED = list(itertools.product(["lstm", "gru", "gru_reset_before"], [("high", 
 
 @pytest.mark.parametrize(("cell", "rounding", "forced_strategy"), spread(ROUNDED, 4, unpack=True))
 def test_products_of_rounded_numbers(cell, rounding, forced_strategy, precision):
-    """Right but for the rounding: against the reference to that, and to float32's where all factors have few digits."""
+    """Results equal the reference up to rounding; inference agrees with training, and two runs give the same bits."""
     (name, wanted), (strategy, tile) = rounding, forced_strategy
     for shape in ((2, 3, 2, 3), (3, 5, 4, 17), (3, 40, 4, 70)):
         case = example(cell, *shape, lengths=some_lengths(*shape[:2]))

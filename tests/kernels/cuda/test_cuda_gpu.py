@@ -1,11 +1,11 @@
-"""What only a GPU can show of the CUDA driver: the kernels themselves, in all strategies, on CuPy's arrays.
+"""The CUDA driver on a GPU: the kernels agree with the reference, in all strategies, on CuPy's arrays.
 
-    pytest tests/kernels/cuda/test_cuda_gpu.py               everything; nvcc has minutes to build, once
+    pytest tests/kernels/cuda/test_cuda_gpu.py               everything; nvcc first builds for minutes
     compute-sanitizer --tool memcheck --error-exitcode 1 pytest -k small tests/kernels/cuda/test_cuda_gpu.py
     compute-sanitizer --tool racecheck --error-exitcode 1 pytest -k small tests/kernels/cuda/test_cuda_gpu.py
     compute-sanitizer --tool initcheck --error-exitcode 1 pytest -k small tests/kernels/cuda/test_cuda_gpu.py
 
-The small ones take each array from the driver itself, not from CuPy's pool, where one array's end is another's start.
+The small tests allocate each array with the CUDA driver: in CuPy's pool, another array begins where one ends.
 """
 
 import gc
@@ -47,7 +47,7 @@ LARGE = [(12, 64, 100, 512), (12, 1, 256, 1024), (12, 128, 64, 1024), (6, 40, 64
 
 @pytest.fixture(scope="module", autouse=True)
 def _libraries():
-    """All that are wanted, built at once: each takes nvcc some seconds."""
+    """Build all libraries in parallel, because each takes nvcc some seconds."""
     import cupy
 
     target = arrays.device_of(cupy.zeros(1)).target
@@ -59,7 +59,7 @@ def _libraries():
 
 
 def on_device(case):
-    """A case with CuPy's arrays; lengths stay where they are."""
+    """Return a case with CuPy's arrays; lengths remain NumPy's."""
     import cupy
 
     step, seq, d_outputs, d_final = case
@@ -71,7 +71,7 @@ def on_host(found):
 
 
 def check(case, tolerance):
-    """Train, infer and backward on the device against the reference on the host."""
+    """Compare training, inference and gradients on the device with the reference on the host."""
     expected, given = everything(reference, *case), on_device(case)
     found = on_host(everything(driver, *given))
     assert found.keys() == expected.keys()
@@ -150,7 +150,7 @@ def test_memory_stays_flat_over_a_thousand_steps(name):
     import cupy
 
     given, pool, seen = on_device(example(name, 10, 16, 32, 64)), cupy.get_default_memory_pool(), []
-    gc.collect()  # so that nothing of other tests' goes meanwhile
+    gc.collect()  # so that no garbage of other tests is freed meanwhile
     for _ in range(1000):
         everything(driver, *given)
         seen.append((pool.used_bytes(), pool.total_bytes()))
@@ -160,7 +160,7 @@ def test_memory_stays_flat_over_a_thousand_steps(name):
 
 @pytest.mark.parametrize("name", [name for name in CELLS if name != "several_products"])  # it detaches a state
 def test_gradients_are_the_slopes(name):
-    """In float64, along a random direction of each array: (f(a + eps v) - f(a - eps v)) / 2 eps = gradient . v."""
+    """In float64, for a random direction v of each array: (f(a + eps v) - f(a - eps v)) / 2 eps = gradient . v."""
     import cupy
 
     step, seq, d_outputs, d_final = example(name, 4, 3, 2, 5, "float64", lengths=np.array([4, 2, 3]))

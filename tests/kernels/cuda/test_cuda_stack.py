@@ -1,4 +1,4 @@
-"""A stack of layers by the CUDA driver as a wavefront, on the host: against the reference, layer by layer."""
+"""The CUDA driver, on the host, runs a stack of layers as a wavefront; each layer agrees with the reference."""
 
 import dataclasses
 import itertools
@@ -13,7 +13,7 @@ from sequences import some_lengths
 from tinygrad_rnn.kernels.cuda import driver, strategy, wavefront
 
 FITTING = [("single_block", 0, 4), ("single_block", 1, 2), ("cooperative", 0, 2), ("streamed_weights", 1, 3)]
-"""Strategies and tiles, each with a number of layers for which the stand-in device has blocks."""
+"""Strategies and tiles, each with a number of layers for which the stand-in device has enough blocks."""
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def host():
 
 @pytest.fixture
 def many_pieces(monkeypatch):
-    """So that few steps are several pieces."""
+    """Cut even a few steps into several pieces."""
     monkeypatch.setattr(wavefront, "RUN", 0.5)
 
 
@@ -102,7 +102,7 @@ class TestLaunches:
         for got, wanted in zip(found, layer_by_layer(step, layers)):
             agree(got, wanted, 4 * TOLERANCE["float32"])
         assert max(len(sequences) for _, sequences in launched) == 2
-        assert launched[5] == ("train", [(0, 8)])  # the third layer by itself, in one piece
+        assert launched[5] == ("train", [(0, 8)])  # the third layer runs alone, in one piece
 
     @pytest.mark.parametrize(("kind", "tile", "count"), FITTING)
     def test_the_order_in_which_threads_run_changes_no_bit(self, kind, tile, count, monkeypatch):
@@ -117,7 +117,7 @@ class TestLaunches:
 @pytest.mark.parametrize("T", [0, 1, 2, 17, 100, 512, 10_000])
 @pytest.mark.parametrize(("layers", "at_once"), [*itertools.product((1, 2, 3, 5), (1, 2, 4))])
 def test_waves(T, layers, at_once):
-    """Each step of each layer once, after the steps before it and the layer below; backward in the other order."""
+    """Waves run each step of a layer once, after earlier steps and the layer below; backward reverses the order."""
     waves = wavefront.waves(T, layers, at_once)
     done, undone = [0] * layers, [T] * layers
     for wave in waves:
@@ -134,7 +134,7 @@ def test_waves(T, layers, at_once):
     assert done == [T] * layers and undone == [0] * layers
 
 
-def test_pieces_are_as_many_as_take_least():
+def test_the_number_of_pieces_takes_least_time():
     def cost(count, T, layers):
         return (count + layers - 1) * (T / count + wavefront.RUN)
 
@@ -148,6 +148,6 @@ def test_pieces_are_as_many_as_take_least():
     ("units", "rows", "at_once"), [(64, 32, 4), (512, 16, 4), (1024, 64, 1), (768, 64, 2), (4096, 64, 4)]
 )
 def test_size_says_how_many_run_at_once(units, rows, at_once):
-    """On an H200: of an LSTM as many layers as can keep their weights; any, where one cannot either."""
+    """On an H200, as many LSTM layers run at once as fit with resident weights; all, where not even one fits."""
     limits = strategy.DeviceLimits(132, 232448, 256)
     assert strategy.choose(limits, (strategy.StageSize(units, ((4, units),)),), rows, "float32", 4).sequences == at_once

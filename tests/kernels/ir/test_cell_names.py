@@ -1,4 +1,4 @@
-"""Names that a cell may have are no words of the generators: whatever a gate, a state, a parameter is called."""
+"""Any name of a gate, state, parameter or input works: it does not clash with names in generated code."""
 
 import keyword
 import pickle
@@ -68,8 +68,8 @@ def test_on_a_gpu(name, proj):
         agree(everything(cuda, *given), everything(reference, *given), TOLERANCE["float32"])
 
 
-def test_names_are_compared_as_python_reads_them():
-    @cell(gates=["\u00b5"])  # the sign on keyboards; Python makes the letter of it
+def test_names_are_normalised_as_in_python():
+    @cell(gates=["\u00b5"])  # the micro sign, which Python turns into the Greek letter
     def micro(a, s):
         return tanh(getattr(a, chr(0x3BC)))
 

@@ -1,4 +1,4 @@
-"""Rows added by index, sums of squares and scaling: the compiled ones against NumPy's."""
+"""Rows added by index, sums of squares and scaling: compiled functions agree with NumPy."""
 
 import numpy as np
 import pytest
@@ -60,7 +60,7 @@ def test_sum_of_squares_and_scaling_of_many(sizes, dtype):
 
 @pytest.mark.parametrize(("value", "expected"), [(np.inf, np.inf), (-np.inf, np.inf), (np.nan, np.nan), (1e30, np.inf)])
 @pytest.mark.parametrize("at", [0, 5000])
-def test_what_is_not_finite_is_seen(value, expected, at):
+def test_infinity_and_nan_are_found(value, expected, at):
     a = np.ones(5001, "float32")
     a[at] = value
     for module in (gradients, compiled):
@@ -68,7 +68,7 @@ def test_what_is_not_finite_is_seen(value, expected, at):
         assert np.isnan(module.scaled([a], np.nan)[0]).all()
 
 
-def test_other_arrays_are_numpys():
+def test_numpy_computes_other_arrays():
     mixed = [np.ones(3, "float32"), np.full(2, 2.0)]
     assert sum_of_squares(mixed) == 11.0
     assert [a.dtype for a in scaled(mixed, 2.0)] == ["float32", "float64"]

@@ -1,4 +1,4 @@
-"""Locks are released whatever is raised, wherever: an exception before each opcode of a function that holds one."""
+"""A function that holds a lock releases it after an exception before any of its opcodes."""
 
 import sys
 import threading
@@ -9,7 +9,7 @@ from tinygrad_rnn.kernels.runtime import locks
 
 
 def raised_before_each_opcode(work):
-    """Run `work` again and again, with an exception raised one opcode later each time; yields after each run."""
+    """Run `work` repeatedly and raise an exception one opcode later each time. Yield after each run."""
     events, at = 0, 0
 
     def watch(frame, event, arg):
@@ -22,7 +22,7 @@ def raised_before_each_opcode(work):
             raise KeyboardInterrupt
         return watch
 
-    while at <= events:  # until one ends before it is raised
+    while at <= events:  # until a run ends before its exception
         events, at, before = 0, at + 1, sys.gettrace()
         sys.settrace(watch)
         try:
@@ -35,7 +35,7 @@ def raised_before_each_opcode(work):
 
 
 def free(lock):
-    """Whether another thread can take a lock."""
+    """Return whether another thread can acquire a lock."""
     found = []
 
     def look():
@@ -62,7 +62,7 @@ def test_no_exception_leaves_a_lock_held(make):
 
 
 def test_the_plain_block_can_be_left_with_its_lock_held():
-    """So the test above sees what it is to see."""
+    """So the test above can find such a fault."""
     lock = threading.RLock()
 
     def work():
@@ -72,7 +72,7 @@ def test_the_plain_block_can_be_left_with_its_lock_held():
     assert any(not free(lock) for _ in raised_before_each_opcode(work))
 
 
-def test_a_lock_is_taken_again_by_its_own_thread_and_by_others_in_turn():
+def test_a_thread_acquires_its_lock_again_and_others_wait():
     lock, order = threading.RLock(), []
 
     def other():
