@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .codegen.native import Kernel
-from .codegen.product import AT_ONCE, DEPTH, PANEL_VECTORS, products
+from .codegen.product import DEPTH, PANEL_VECTORS, products, rows_at_once
 from .runtime import memory
 from .runtime.command_list import PACKING, SCRATCH, BufferView, CommandList
 from .runtime.host import VectorUnit
@@ -139,7 +139,8 @@ class CommandListBuilder:
         rows, depth = (a.columns, a.rows) if transposed else (a.rows, a.columns)
         out = self.make(rows, columns) if out is None else out
         if transposed:
-            size = self.count * AT_ONCE * min(depth, 2 * DEPTH) * self.dtype.itemsize
+            rows_packed = self.count * rows_at_once(self.dtype.itemsize)
+            size = rows_packed * min(depth, 2 * DEPTH) * self.dtype.itemsize
             self.arenas[PACKING] = max(size, self.arenas.get(PACKING, 0))
         self.add(
             self.kernels.product, a=a, a_row=1 if transposed else depth, a_column=a.columns if transposed else 1,

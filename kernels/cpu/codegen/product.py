@@ -2,8 +2,9 @@
 
     out [M, N] = A [M, K] B [K, N] + start, with B packed in panels (`packing`)
 
-A is given as it is, or as its transpose. A tile would read a transpose down its columns, each number in another page,
-so the kernel packs it: some rows at a time, which are then still in the second-level cache.
+Some rows of A at a time are multiplied by all panels, so that they stay in the second-level cache. A is given as it is,
+or as its transpose. A tile would read a transpose down its columns, each number in another page, so the kernel packs
+these rows first.
 
 Each element of `out` is summed over k in one fixed order, so results do not depend, to the last bit, on the number of
 threads nor on the element's position.
@@ -16,6 +17,7 @@ import textwrap
 from dataclasses import dataclass
 
 from ..runtime import cache
+from ..runtime.caches import caches
 from ..runtime.host import VectorUnit
 from .native import Kernel, unpacked
 from .packing import COPY, PACK, packing_text
@@ -24,7 +26,15 @@ from .tile import row_choice, span_choice, tile_rows, tile_shapes
 PANEL_VECTORS = 4
 DEPTH = 384  # numbers along k, about, before the next rows: a panel of 384 x 64 float32, 96 KiB, stays in the cache
 
-AT_ONCE = 192  # rows of a transposed A that are packed before they are multiplied
+
+def rows_at_once(size: int) -> int:
+    """Return how many rows of A, of numbers of `size` bytes, are multiplied by all panels before the next rows.
+
+    They and DEPTH columns take about half of the second-level cache. 48 is a multiple of a tile's rows on every unit.
+    """
+    fitting = caches().second // 2 // (DEPTH * size)
+    return 48 * max(1, min(8, fitting // 48))
+
 
 PRODUCT = (
     "a", "a_row", "a_column", "room", "panels", "start", "start_row", "out", "out_row", "M", "N", "K",
@@ -147,8 +157,8 @@ def product(args, thread, threads):
     """out [M, N] = A B + start, B in panels. A thread takes some panels, or some rows.
 
     a: A[r, k] at r a_row + k a_column, read. start: [M, N], or [N] if start_row is 0; it may be out; 0: none. room: 0,
-    or scratch if a_row is 1: A is packed there, AT_ONCE rows of a thread at a time. sums: [M], written if A is packed:
-    the sums of its rows; 0: none.
+    or scratch if a_row is 1: A is packed there, {at once} rows of a thread at a time. sums: [M], written if A is
+    packed: the sums of its rows; 0: none.
     """
 {arguments}
     edge_at = stack({edge})
@@ -174,34 +184,25 @@ def product(args, thread, threads):
             for c in range(low * {width}, min(N, high * {width})):
                 number = get({bits}, start + (r * start_row + c) * {size}) if start else 0.0
                 put({bits}, out + (r * out_row + c) * {size}, number)
-    if packs:
-        for top in range(first, last, {at once}):
-            rows = min({at once}, last - top)
-            row_sums = sums + top * {size} if sums != 0 and low == 0 else edge_at  # one thread has a row's first panel
-            for r in range(rows):
-                put({bits}, row_sums + r * {size}, 0.0)
-            for k in range(0, K, most):
-                depth = min(most, K - k)
-                pack_rows(a + (top + k * a_column) * {size}, a_column, rows, depth, room, row_sums)
-                p = low
-                while p < high:
-                    span = {span of rows}
-                    strip(
-                        (room, 1, {lanes}), 1, (top, rows), (panels, p, span, K), (k, depth), (start, start_row),
-                        (out, out_row), N, edge_at,
-                    )
-                    p += span
-        return
-    p = low
-    while p < high and first < last:
-        span = {span of part}
+    for top in range(first, last, {at once}):
+        rows = min({at once}, last - top)
+        row_sums = sums + top * {size} if sums != 0 and low == 0 else edge_at  # one thread has a row's first panel
+        for r in range(rows if packs else 0):
+            put({bits}, row_sums + r * {size}, 0.0)
         for k in range(0, K, most):
-            at, depth = a + (first * a_row + k * a_column) * {size}, min(most, K - k)
-            strip(
-                (at, a_row, a_column), 0, (first, last - first), (panels, p, span, K), (k, depth), (start, start_row),
-                (out, out_row), N, edge_at,
-            )
-        p += span
+            depth = min(most, K - k)
+            at, at_row, at_column = a + (top * a_row + k * a_column) * {size}, a_row, a_column
+            if packs:
+                pack_rows(at, a_column, rows, depth, room, row_sums)
+                at, at_row, at_column = room, 1, {lanes}
+            p = low
+            while p < high:
+                span = {span}
+                strip(
+                    (at, at_row, at_column), packs, (top, rows), (panels, p, span, K), (k, depth), (start, start_row),
+                    (out, out_row), N, edge_at,
+                )
+                p += span
 '''
 
 
@@ -234,15 +235,14 @@ def products(unit: VectorUnit, bits: int) -> Products:
     pair, triple = "UniTuple(intp, 2)", "UniTuple(intp, 3)"
     strip_words = [triple, "intp", pair, "UniTuple(intp, 4)", pair, pair, pair, "intp", "intp"]
     rows, rows_alone = tile_rows(unit, PANEL_VECTORS), tile_shapes(unit, PANEL_VECTORS, spans=False)
-    call = functools.partial(_tile_call, bits, lanes)
+    call, at_once = functools.partial(_tile_call, bits, lanes), rows_at_once(size)
     numbers = {
         "unit": unit.name, "bits": bits, "lanes": lanes, "size": size, "width": width, "width * size": width * size,
-        "edge": max(AT_ONCE, rows * width) * size, "rows": rows, "depth": DEPTH, "at once": AT_ONCE,
+        "edge": max(at_once, rows * width) * size, "rows": rows, "depth": DEPTH, "at once": at_once,
         "strip words": ", ".join(strip_words), "six words": ", ".join(["intp"] * 6), "panel vectors": PANEL_VECTORS,
         "sums": unpacked(SUMS), "arguments": unpacked(PRODUCT),
         "wide sum": sums.replace("VECTORS", str(PANEL_VECTORS)), "sum": sums.replace("VECTORS", "1"),
-        "span of rows": span_choice(unit, PANEL_VECTORS, "rows", "(full - p)"),
-        "span of part": span_choice(unit, PANEL_VECTORS, "last - first", "(full - p)"),
+        "span": span_choice(unit, PANEL_VECTORS, "rows", "(full - p)"),
         "row choice": row_choice(unit, PANEL_VECTORS),
         "narrow": 2 * lanes, "narrow tile": call(rows_alone, 1, "1", f" + c * {size}", 16),
         "middle": 3 * lanes, "middle tile": call(rows_alone, 3, "1", "", 12),

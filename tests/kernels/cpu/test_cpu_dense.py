@@ -9,6 +9,7 @@ from tinygrad_rnn.kernels.cpu import dense
 from tinygrad_rnn.kernels.cpu.runtime import threads
 
 SIZES = [(1, 1, 1), (3, 17, 1), (1, 100, 65), (17, 300, 70), (100, 513, 130), (7, 0, 5), (0, 4, 3), (5, 3, 0)]
+SIZES += [(403, 800, 70)]  # several blocks of rows and parts of the depth
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +53,7 @@ def test_a_bias_and_sums_of_columns_come_with_a_product(M, K, N, dtype):
 def test_no_bit_depends_on_the_threads(monkeypatch):
     monkeypatch.setattr(threads, "wanted_threads", lambda flops: threads.get_num_threads())
     rng = np.random.default_rng(0)
-    for M, K, N in ((50, 700, 300), (300, 700, 50)):
+    for M, K, N in ((50, 700, 300), (300, 700, 50), (900, 800, 130)):
         x, y = rng.standard_normal((M, K), np.float32), rng.standard_normal((K, N), np.float32)
         found = []
         for count in (1, 2, 5):
