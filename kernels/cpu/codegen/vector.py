@@ -136,11 +136,17 @@ class Vectors:
         smaller = self.where(self.compare("<", a, b), a, b)
         return self.where(self.builder.fcmp_unordered("uno", a, a), a, smaller)
 
-    def polynomial(self, x: Any, coefficients: list[float]) -> Any:
-        """c0 + c1 x + c2 x^2 + ..., by Horner's rule."""
-        total = self.constant(coefficients[-1])
-        for c in reversed(coefficients[:-1]):
-            total = self.fma(total, x, self.constant(c))
+    def polynomial(self, x: Any, coefficients: list[float], square: Any = None) -> Any:
+        """c0 + c1 x + c2 x^2 + ... = (c0 + c1 x) + x^2 (c2 + c3 x) + ..., by Horner's rule in x^2. square: x^2.
+
+        Horner's rule in x has as many operations, but each of them waits for the one before.
+        """
+        square = self.mul(x, x) if square is None else square
+        c = [self.constant(number) for number in coefficients]
+        pairs = [self.fma(c[k + 1], x, c[k]) if k + 1 < len(c) else c[k] for k in range(0, len(c), 2)]
+        total = pairs.pop()
+        for pair in reversed(pairs):
+            total = self.fma(total, square, pair)
         return total
 
     # Functions
@@ -176,8 +182,9 @@ class Vectors:
 
     def _expm1_series(self, r: Any) -> Any:
         """e^r - 1 for |r| <= ln(2)/2, as r + r^2 (1/2! + r/3! + ...)."""
-        series = self.polynomial(r, [1 / math.factorial(k) for k in range(2, EXP_TERMS[self.bits] + 1)])
-        return self.fma(self.mul(r, r), series, r)
+        square = self.mul(r, r)
+        series = self.polynomial(r, [1 / math.factorial(k) for k in range(2, EXP_TERMS[self.bits] + 1)], square)
+        return self.fma(square, series, r)
 
     def _exp(self, x: Any) -> Any:
         """e^x of what is not infinite."""
