@@ -48,7 +48,7 @@ PRECISION = {"fp32": "highest", "tf32": "high", "bf16": "medium"}  # of this lib
 TOLERANCE = {"fp32": 1e-3, "tf32": 2e-2, "bf16": 1e-1}  # of the largest number of an array
 TASKS = ("infer", "train")
 OTHER_CELLS = ("peephole_lstm", "slstm")
-OTHER_SIZES = ((16, 128), (32, 512), (64, 1024))  # N and H, for cells that cuDNN lacks and for stacks of layers
+OTHER_SIZES = ((16, 128), (32, 512), (64, 1024))  # N and H, for cells that cuDNN does not have and for stacks of layers
 STACKED, LAYERS = "cuda stacked", 2
 TURNS, BARRIERS = 5, 10_000
 STANDARD_FROM = 192  # above this H PyTorch's LSTM runs cuDNN's standard algorithm, except in fp16; its GRU always does
@@ -225,7 +225,7 @@ def _result(group: str, cell: str, task: str, p: Problem, found: Any, failed: An
 
 
 def other_cells() -> list[Result]:
-    """Time cells that cuDNN lacks, against this library's own LSTM."""
+    """Time cells that cuDNN does not have, against this library's own LSTM."""
     found = list[Result]()
     for N, H in OTHER_SIZES:
         p = Problem("LSTM", T, N, H, H)

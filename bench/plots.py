@@ -179,7 +179,7 @@ def plot_roofline(path: Path, results: Results) -> None:
 
 
 def _numbered(axes: Any, cases: list[Result], shapes: list[str], colour: str) -> None:
-    """Points with the numbers of their shapes beside them, where there is room."""
+    """Draw points, with the numbers of their shapes next to them if there is room."""
     from math import cos, hypot, pi, sin
 
     points = [(r.flops / r.bytes, r.flops / r.ours) for r in cases if r.ours]
@@ -207,7 +207,7 @@ def _numbered(axes: Any, cases: list[Result], shapes: list[str], colour: str) ->
 
 
 def plot_growth(path: Path, results: Results) -> None:
-    """Time and peak memory of a training step against T, N, H and threads, beside PyTorch's."""
+    """Time and peak memory of a training step against T, N, H and threads, with PyTorch's."""
     cases = [r for r in results.of("growth") if r.ours]
     if not cases:
         return

@@ -3,8 +3,8 @@
     python -m tinygrad_rnn.bench.readme [PAGE ...] [--results bench/results]
 
 Rewrite the text between `<!-- bench:NAME -->` and `<!-- /bench:NAME -->` in each page, for the names of `SECTIONS`, and
-draw the pictures beside the results. A section without measurements says so. Pages: README.md and docs/benchmarks.md
-where none is named.
+draw the pictures into the folder of results. A section without measurements says so. Pages: README.md and
+docs/benchmarks.md where none is named.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MARKED = re.compile(r"(<!-- bench:(\w+) -->\n)(.*?)(<!-- /bench:\2 -->)", re.DOT
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first row is the head."""
+    """Return a table. Its first row is the head."""
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
@@ -39,7 +39,7 @@ def _machine(results: Results) -> str:
 
 
 def _ratios(ratios: Sequence[float]) -> str:
-    """Geometric mean and range."""
+    """Return the geometric mean and the range."""
     span = f" ({digits(min(ratios))} to {digits(max(ratios))})" if len(ratios) > 1 else ""
     return f"{digits(geometric_mean(ratios))}{span}"
 
@@ -181,7 +181,7 @@ def read_others(folder: Path) -> list[Results]:
 
 
 def read(folder: Path) -> Results:
-    """What was measured, and how the costs grow, where that was measured too: bench.json and growth.json."""
+    """Return the results of bench.json, and of growth.json if there is one."""
     results, growth = load(folder / "bench.json"), folder / "growth.json"
     return replace(results, records=[*results.records, *load(growth).records]) if growth.exists() else results
 

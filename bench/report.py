@@ -10,19 +10,19 @@ from .results import Result, Results, geometric_mean, means
 
 
 def shown(value: float, unit: str = "s") -> str:
-    """Three digits and a unit that suits."""
+    """Return a value with three digits and a suitable unit."""
     steps = [(1.0, "s"), (1e-3, "ms"), (1e-6, "us")] if unit == "s" else [(2.0**30, "GiB"), (2.0**20, "MiB")]
     scale, name = next((step for step in steps if value >= step[0]), steps[-1])
     return f"{digits(value / scale)} {name}"
 
 
 def digits(value: float) -> str:
-    """Three significant digits, never in powers of ten."""
+    """Return three significant digits, never with a power of ten."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def contenders(cases: Iterable[Result]) -> list[str]:
-    """All that were measured, this library's first, then in the order in which they come."""
+    """Return all measured contenders, this library's first, the others in the order of the cases."""
     names = list(dict.fromkeys(name for r in cases for name in r.found))
     return sorted(names, key=is_peer)
 
@@ -82,7 +82,7 @@ def failures(cases: Iterable[Result]) -> list[str]:
 
 
 def conditions(results: Results) -> list[str]:
-    """What it ran on, the ceilings and the noise."""
+    """Return the lines on the machine, the ceilings and the noise."""
     m, c, n = results.machine, results.ceilings, results.noise
     memory = f", {m['memory_gib']:.0f} GiB" if m.get("memory_gib") else ""
     vectors = f", {m['vectors']}" if m.get("vectors") else ""
@@ -98,7 +98,7 @@ def conditions(results: Results) -> list[str]:
 
 
 def report(results: Results) -> str:
-    """The whole text."""
+    """Return the whole text."""
     groups = list(dict.fromkeys(r.group for r in results.records))
     parts = [conditions(results), *(table(results, group) for group in groups), mean_table(results.records)]
     parts += [absences(results.records), failures(results.records)]

@@ -29,7 +29,7 @@ def set_device(device: int) -> None:
 
 
 def get_device_name(device: int | None = None) -> str:
-    """What a GPU, by default the current one, is called."""
+    """Return the name of a GPU, by default of the current one."""
     found = cupy().cuda.runtime.getDeviceProperties(current_device() if device is None else device)
     return str(found["name"].decode())
 

@@ -1,4 +1,4 @@
-"""What this machine has, of the things that decide how fast the library runs and what it can do."""
+"""A report of the facts of this machine that decide how fast the library runs and what it can do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ THREAD_VARIABLES = ("TINYGRAD_RNN_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THR
 
 
 def report() -> Iterator[tuple[str, str]]:
-    """(what, how it is) in the order to be read in."""
+    """Yield the lines of the report as (name, fact)."""
     yield "tinygrad_rnn", __version__
     yield "python", f"{platform.python_version()} ({platform.python_implementation()}, {platform.platform()})"
     for name in ("numpy", "numba", "llvmlite", "cffi", "safetensors", "tqdm", "matplotlib"):
@@ -35,7 +35,7 @@ def report() -> Iterator[tuple[str, str]]:
 
 
 def version(distribution: str) -> str:
-    """The installed version of a distribution, without importing it."""
+    """Return the installed version of a distribution, without importing it."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -48,14 +48,14 @@ def _found(distribution: str) -> tuple[str, str | None]:
 
 
 def gpus() -> str:
-    """The GPUs, or what keeps tensors from being on one; and what recurrent layers lack to run there."""
-    lacks = missing_for_tensors()
+    """Return the GPUs, or the reasons why tensors or recurrent layers cannot use one."""
+    missing = missing_for_tensors()
     found = [f"{i}: {cuda.get_device_name(i)}" for i in range(cuda.device_count())]
-    return ("cannot be used: " if lacks else "") + "; ".join([*found, *lacks, *missing_for_kernels()])
+    return ("cannot be used: " if missing else "") + "; ".join([*found, *missing, *missing_for_kernels()])
 
 
 def processor() -> str:
-    """Its name, as the system gives it."""
+    """Return the name of the processor, as the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
@@ -65,7 +65,7 @@ def processor() -> str:
 
 
 def features() -> str:
-    """The processor's vector instructions."""
+    """Return the processor's vector instructions."""
     try:
         from .kernels.cpu.runtime.host import host_features
 
@@ -76,7 +76,7 @@ def features() -> str:
 
 
 def kernels() -> str:
-    """The vector unit that generated code uses, its largest tile, and the sizes of the caches."""
+    """Return the vector unit that generated code uses, its largest tile, and the sizes of the caches."""
     try:
         from .kernels.cpu.codegen.product import PANEL_VECTORS
         from .kernels.cpu.codegen.tile import tile_rows
@@ -91,7 +91,7 @@ def kernels() -> str:
 
 
 def threads() -> str:
-    """How many threads the kernels use, of how many cores, and what the environment says about threads."""
+    """Return the number of threads and of cores, and the variables of the environment that set threads."""
     from .kernels.cpu.runtime.threads import get_num_threads, usable_cores
 
     settings = [f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ]
@@ -103,7 +103,7 @@ def threads() -> str:
 
 
 def blas() -> str:
-    """The matrix library that NumPy was built with."""
+    """Return the matrix library that NumPy was built with."""
     built = np.show_config(mode="dicts") or {}
     found = built.get("Build Dependencies", {}).get("blas", {})
     return f"{found.get('name', 'unknown')} {found.get('version', '')}".strip()

@@ -1,4 +1,4 @@
-"""A person's terminal: text from files and models, some of whose characters it would obey, and progress bars."""
+"""Output on a terminal: escapes for characters that would control it, and progress bars."""
 
 from __future__ import annotations
 

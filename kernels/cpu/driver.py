@@ -37,7 +37,7 @@ runs_together = False
 
 @dataclass
 class Saved:
-    """What the forward leaves for the backward: shapes, the sorted sequence, the sorting order, and blocks."""
+    """The data that the forward leaves for the backward: shapes, the sorted sequence, the sorting order, and blocks."""
 
     shapes: Shapes
     seq: SequenceArgs

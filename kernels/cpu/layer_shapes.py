@@ -17,7 +17,7 @@ FEW_ROWS = 4
 
 
 class Work(NamedTuple):
-    """What a step of the forward costs: flops of one row's products, for so many rows at least (see FEW_ROWS)."""
+    """The cost of a step of the forward: flops of one row's products, and the least rows to count (see FEW_ROWS)."""
 
     row: float
     least_rows: int

@@ -80,7 +80,7 @@ def test_the_printed_equations_are_those_that_are_run(given):
 
 def test_what_is_saved_and_what_it_costs():
     text = tg.explain("lstm")
-    assert "saved for the backward: 5 numbers a unit and step, 20 bytes in float32," in text
+    assert "saved for the backward: 5 numbers a unit and step, 20 bytes in float32;" in text
     assert "pointwise work: 13 operations a unit and step forward, 22 backward" in text
     assert "products: 8 H flops a unit and step for h, 8 I for x; twice that backward" in text
 

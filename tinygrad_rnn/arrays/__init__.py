@@ -1,4 +1,4 @@
-"""What knows one kind of array from another: devices, dtypes, conversions, random numbers, files of arrays.
+"""The code that knows one kind of array from another: devices, dtypes, conversions, random numbers, files of arrays.
 
 box.py          Box: an array, and the node of the tape that made it
 coercion.py     what is accepted where a tensor belongs, as an array

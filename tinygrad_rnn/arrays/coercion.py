@@ -1,9 +1,9 @@
-"""What is taken where a tensor belongs: one conversion, for every argument of every function.
+"""The conversion of values to arrays, one for every argument of every function that expects a tensor.
 
-Taken are tensors, arrays, numbers, nested lists of numbers, and any other library's array (PyTorch's, pandas', a
-`memoryview`, ...), in a dtype that tensors have and in this machine's byte order, which others are brought to. Refused
-by name is whatever would lose something: a list of tensors its gradient, a masked array its mask, another dtype its
-digits.
+It takes tensors, arrays, numbers, nested lists of numbers, and any other library's array (PyTorch's, pandas', a
+`memoryview`, ...) in a dtype that tensors have. It converts other byte orders to this machine's. It refuses, with an
+error that names the argument, each value that would lose something: a list of tensors its gradient, a masked array its
+mask, another dtype its digits.
 """
 
 from __future__ import annotations
@@ -76,13 +76,13 @@ def brings_dtype(value: Any) -> bool:
 
 
 def constant(value: Any) -> Any:
-    """What is on the tape of another library, as PyTorch's parameters are, without it."""
+    """Return a value without the tape of another library, which PyTorch's parameters have, for example."""
     on_a_tape = getattr(value, "requires_grad", False) is True and not isinstance(value, Box)
     return value.detach() if on_a_tape and hasattr(value, "detach") else value
 
 
 def check_parts(name: str, value: Any) -> None:
-    """TypeError for nested lists that hold what would lose something as a part of an array."""
+    """Raise TypeError for nested lists that hold a value which would lose something as a part of an array."""
     masked = sys.modules.get("numpy.ma")  # imported if there is a masked array; here it would cost time, and a lock
     if masked is not None and isinstance(value, masked.MaskedArray):
         raise TypeError(

@@ -1,4 +1,4 @@
-"""CuPy, whose arrays are the tensors on a GPU, and what keeps it from being used here."""
+"""CuPy, which holds the arrays of tensors on a GPU, and the reasons why it cannot be used here."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ _NUMPY = (np.ndarray, np.generic)
 @functools.cache
 def cupy() -> Any:
     """CuPy, imported when first wanted. RuntimeError, with what is missing and how to get it, if it cannot be used."""
-    lacks = missing_for_tensors()
-    if lacks:
-        raise RuntimeError("; ".join(lacks))
+    missing = missing_for_tensors()
+    if missing:
+        raise RuntimeError("; ".join(missing))
     import cupy
 
     return cupy
 
 
 def missing_for_tensors() -> list[str]:
-    """What keeps tensors from being on a GPU here, a line each."""
-    lacks = []
+    """Return the reasons why tensors cannot be on a GPU here, one line each."""
+    missing = []
     if importlib.util.find_spec("cupy") is None:
-        lacks.append("CuPy is not installed: pip install 'tinygrad_rnn[cuda]'")
+        missing.append("CuPy is not installed: pip install 'tinygrad_rnn[cuda]'")
     else:
         try:
             import cupy  # noqa: F401
         except Exception as error:  # whatever a broken installation comes up with
-            lacks.append(f"CuPy cannot be imported: {' '.join(str(error).split())}")
-    return lacks + _missing_driver()
+            missing.append(f"CuPy cannot be imported: {' '.join(str(error).split())}")
+    return missing + _missing_driver()
 
 
 def _missing_driver() -> list[str]:
@@ -50,7 +50,7 @@ def _missing_driver() -> list[str]:
 
 
 def missing_for_kernels() -> list[str]:
-    """What keeps recurrent layers from running on a GPU that tensors can be on, a line each."""
+    """Return the reasons why recurrent layers cannot run on a GPU that tensors can be on, one line each."""
     from ..kernels.cuda.build import BUILT, find_nvcc
 
     if find_nvcc() or BUILT.exists():

@@ -1,8 +1,8 @@
 """Where arrays live: on the CPU they are NumPy's, on a GPU CuPy's. Of all files, this one and `cuda.py` know CuPy.
 
 The others need not ask which they hold: NumPy's functions and operators go to the library of the arrays that they are
-given (NEP 13 and 18), and where an array is made of none, `like=` says whose it is to be (NEP 35). What those leave
-open is here: to name a device, to go from one to another, and what NumPy's protocol has no word for.
+given (NEP 13 and 18), and `like=` names the library of an array that is made from none (NEP 35). The rest is here:
+names of devices, transfers between them, and the functions that NumPy's protocol does not have.
 """
 
 from __future__ import annotations
@@ -79,24 +79,24 @@ def empty(shape: Any, dtype: np.dtype, device: str) -> Any:
 
 
 def array_like(value: Any, x: Any, name: str = "value", any_dtype: bool = False) -> Any:
-    """What `array_of` gives of a value, where x, a tensor or array, lives."""
+    """Return a value as `array_of` converts it, on the device of x, a tensor or array."""
     if type(value) is np.ndarray is type(x.array if isinstance(x, Box) else x) and value.dtype in KNOWN:
         return value
     return to_device(array_of(name, value, any_dtype=any_dtype), device_of(x))
 
 
 def to_numpy(value: Any, name: str = "value", any_dtype: bool = False) -> np.ndarray:
-    """What `array_of` gives of a value, as an array of NumPy's."""
+    """Return a value as `array_of` converts it, as a NumPy array."""
     return to_device(array_of(name, value, any_dtype=any_dtype), "cpu")
 
 
 def numbers(*values: Any) -> Sequence[Any]:
-    """Arrays of no dimensions as numbers, in one transfer: each transfer waits for all that the GPU was given."""
+    """Return arrays of no dimensions as numbers, in one transfer: each transfer waits for all work of the GPU."""
     return np.stack(values).tolist() if values and on_gpu(values[0]) else values
 
 
 def same_device(name: str, value: Any, x: Any, as_what: str) -> None:
-    """RuntimeError unless a tensor is where x is. name: of the argument; as_what: of x, for the message."""
+    """Raise RuntimeError unless a tensor is on the device of x. name, as_what: the message calls them and x so."""
     if device_of(value) != device_of(x):
         raise RuntimeError(
             f"{name}: expected a tensor on {device_of(x)}, as {as_what}, got one on {device_of(value)}: "
@@ -105,7 +105,7 @@ def same_device(name: str, value: Any, x: Any, as_what: str) -> None:
 
 
 def from_dlpack(source: Any) -> Any:
-    """The memory of another library's array as an array of ours, not copied: see `creation.from_dlpack`."""
+    """Return an array on the memory of another library's array, not a copy: see `creation.from_dlpack`."""
     if not hasattr(source, "__dlpack__"):
         if hasattr(source, "__cuda_array_interface__"):  # the older protocol
             return cupy().asarray(source)[...]
@@ -115,15 +115,15 @@ def from_dlpack(source: Any) -> Any:
     if kind == _DLPACK_CPU:
         return np.from_dlpack(source)
     if kind in _DLPACK_CUDA:
-        return cupy().from_dlpack(source)[...]  # a view, that it may be known not to own its memory
+        return cupy().from_dlpack(source)[...]  # a view, so that it is known not to own its memory
     raise ValueError(f"from_dlpack: expected an array on the CPU or on a CUDA GPU, got DLPack's device type {kind}")
 
 
-# What NumPy's protocol has no word for
+# Functions that NumPy's protocol does not have
 
 
 def erf(array: Any) -> Any:
-    """The error function of an array on a GPU."""
+    """Return the error function of an array on a GPU."""
     from cupyx.scipy import special
 
     return special.erf(array)

@@ -26,7 +26,7 @@ except ImportError:
     state = lambda: tuple(np.geterr().items())
 
 DEFAULT = contextvars.Context().run(state)
-"""What `state` gives where nobody has set one."""
+"""The result of `state` where nobody has set an error state."""
 
 
 def ignoring_errors(function: Callable[..., Any], *args: Any, **named: Any) -> Any:

@@ -18,18 +18,18 @@ def generator() -> np.random.Generator:
     return _generator
 
 
-def uniform(shape: Sequence[int], beside: Any) -> Any:
-    """float32 drawn evenly from [0, 1), as an array where a tensor is.
+def uniform(shape: Sequence[int], like: Any) -> Any:
+    """Return float32 numbers drawn evenly from [0, 1), on the device of a tensor or array.
 
-    On a GPU they are drawn there, from a seed that this stream gives: its state stays all that there is to save.
+    A GPU draws them itself, from a seed that this stream gives, so the state of this stream is all that must be saved.
     """
-    if device.device_of(beside) == "cpu":
+    if device.device_of(like) == "cpu":
         return _generator.random(shape, np.float32)
     return device.uniform(shape, int(_generator.integers(2**63)))
 
 
 def manual_seed(seed: int) -> None:
-    """Start the stream anew, so that what follows can be repeated to the last bit."""
+    """Start the stream again, so that all numbers drawn from it repeat to the last bit."""
     global _generator
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"manual_seed: expected a whole number from 0 up, got {seed!r}")

@@ -18,7 +18,7 @@ _DTYPES = {
 
 
 class AsBytes:
-    """What `safetensors.numpy.save` asks an array for, and a tensor so answers: where its bytes lie, and how many."""
+    """The attributes of a tensor that `safetensors.numpy.save` reads: the address and the number of its bytes."""
 
     __slots__ = ()
 
@@ -27,12 +27,12 @@ class AsBytes:
 
     @property
     def nbytes(self) -> int:
-        """How many bytes the numbers take."""
+        """The number of bytes that the numbers take."""
         return self.numpy().nbytes
 
     @property
     def ctypes(self) -> Any:
-        """NumPy's view of the memory, whose `data` is the address; of a contiguous tensor on the CPU."""
+        """NumPy's view of the memory of a contiguous tensor on the CPU; its `data` is the address."""
         if not self.numpy().flags.c_contiguous:
             raise ValueError("ctypes: expected a contiguous tensor, got a view of other strides: clone() it first")
         return self.numpy().ctypes

@@ -56,7 +56,7 @@ def user_line() -> str:
 
 
 def _fault(value: Any) -> str | None:
-    """What is wrong with an array, a box of one, or a bundle of them: 'NaN', 'Inf' or None."""
+    """Return the fault of an array, a box of one, or a tuple of them: 'NaN', 'Inf' or None."""
     parts = getattr(value, "parts", value)
     if isinstance(parts, (tuple, list)):
         return next((fault for fault in map(_fault, parts) if fault), None)

@@ -12,7 +12,7 @@ _keys = itertools.count()
 
 
 class NodeExtras:
-    """What some nodes hold beside their place in the graph.
+    """The attributes that only some nodes have, besides their place in the graph.
 
     keeps_grad: whether a backward pass adds the node's cotangent to `grad`
     hooks:      functions that a backward pass calls with the node's cotangent

@@ -1,10 +1,11 @@
-"""Primitives: a forward, and beside it the vector-Jacobian product (VJP) for each argument.
+"""Primitives: a forward, and next to it the vector-Jacobian product (VJP) for each argument.
 
     mul = primitive("mul", lambda x, y: x * y,
                     lambda g, x, y: g * y,
                     lambda g, x, y: g * x)
 
-A VJP takes the cotangent g of the result, then whatever it names of the forward's arguments and of `out`, the result.
+A VJP takes the cotangent g of the result, then those arguments of the forward that it names, and `out`, the result, if
+it names that.
 A node saves only the values that the VJPs name. The VJPs of one primitive share one signature. They are written with
 primitives and operators, so the same text works on
 

@@ -59,7 +59,7 @@ class Cell:
 
     gates, states: names, in the order of the rows of the weights and of the states in a layer's result.
     params: names of parameters, one number per hidden unit each (peepholes).
-    inputs: names of inputs per step beside x, as wide as the hidden state (masks).
+    inputs: names of further inputs per step, besides x, as wide as the hidden state (masks).
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Cell:
         self.__qualname__ = getattr(equations, "__qualname__", self.name)
 
     def __reduce__(self) -> Any:
-        """Copied and pickled by its name: another one would be traced and compiled anew."""
+        """Copy and pickle by name, because another cell would be traced and compiled again."""
         return (find_cell, (self.name,)) if BUILT_IN.get(self.name) is self else self.__qualname__
 
     def __deepcopy__(self, memo: dict) -> Cell:

@@ -1,4 +1,4 @@
-"""What became of a cell's equations: the Programs traced from them, printed as equations again."""
+"""A cell explained: the Programs traced from its equations, printed as equations again."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def _lines(cell: Cell, step: Step) -> Iterator[str]:
     yield ""
     ops = [sum(not op.is_product for op in program.ops) for program in (step.forward, step.backward)]
     count, x, recurrent = len(step.saved), 2 * len(step.input_gates), 2 * len(step.recurrent_gates)
-    yield f"saved for the backward: {count} numbers a unit and step, {4 * count} bytes in float32,"
-    yield f"    beside the states ({', '.join(step.states)})"
+    yield f"saved for the backward: {count} numbers a unit and step, {4 * count} bytes in float32;"
+    yield f"    the states ({', '.join(step.states)}) are saved as well"
     yield f"pointwise work: {ops[0]} operations a unit and step forward, {ops[1]} backward"
     yield f"products: {recurrent} H flops a unit and step for h, {x} I for x; twice that backward"
 

@@ -51,7 +51,7 @@ def _main(argv: Sequence[str] | None) -> int:
         if getattr(sys, name) is None:  # the caller has closed it
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  it stays open until the process ends
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # show a question mark for a character that the terminal lacks
+        if isinstance(stream, io.TextIOWrapper):  # show a question mark for a character that the terminal does not have
             stream.reconfigure(errors="replace")
     args = build_parser().parse_args(argv)
     try:

@@ -78,7 +78,7 @@ def default_text() -> str:
     """Return Python's language reference, about 465,000 characters of English, which CPython has for `help()`.
 
     It is the topics of `pydoc_data.topics` in alphabetical order, and differs between versions of Python. Raise
-    TextError where Python lacks it.
+    TextError if this Python does not have it.
     """
     try:
         from pydoc_data.topics import topics

@@ -70,7 +70,7 @@ def load(path: str | os.PathLike[str], check: Callable[[dict[str, Any]], None] |
         except ValueError as error:
             reason = f"expected a checkpoint, got a truncated or foreign file ({error})"
             raise CheckpointError(f"{name}: {reason}") from error
-        _check_format(name, metadata)  # first: other programs' files may have dtypes that NumPy lacks
+        _check_format(name, metadata)  # first: other programs' files may have dtypes that NumPy does not have
         with reading(name):
             skeleton = strict_json(metadata["tree"])
             stand_ins = {key: entry.stand_in() for key, entry in entries.items()}

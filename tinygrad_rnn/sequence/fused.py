@@ -43,7 +43,7 @@ _alias = primitive("alias", lambda x: x, lambda g: g)
 
 @dataclass(repr=False)  # it would fill an error message with Programs
 class _Call:
-    """The settings of one sequence of the node: all that its driver is given beside arrays."""
+    """The settings of one sequence of the node: all that its driver is given besides arrays."""
 
     cell: Cell
     step: Step
@@ -84,7 +84,7 @@ class _Call:
 
 @dataclass(repr=False)
 class _Context:
-    """What the node's forward leaves for its backward: the driver that ran, its sequences and what it saved of each."""
+    """The data that the forward leaves for the backward: the driver, its sequences, and what it saved of each."""
 
     driver: Driver
     sequences: list[SequenceArgs]

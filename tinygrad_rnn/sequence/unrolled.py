@@ -39,7 +39,7 @@ def unrolled(cell: Cell, step: Step, arrays: SequenceArgs) -> tuple[list[Tensor]
     bias = dict(zip(step.recurrent_gates, split(seq.bias_hh, hidden))) if seq.bias_hh is not None else {}
 
     def product(gate: str, v: Tensor) -> Tensor:
-        return _affine(v, weight[gate], bias.get(gate)) if gate in weight else nothing  # what nothing comes of
+        return _affine(v, weight[gate], bias.get(gate)) if gate in weight else nothing
 
     def gates(x: Tensor, h: Tensor) -> dict[str, Gate]:
         parts = dict(zip(step.input_gates, split(_affine(x, seq.weight_ih, seq.bias_ih), hidden, 1)))

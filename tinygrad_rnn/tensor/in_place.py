@@ -30,13 +30,13 @@ def _described(array: Any) -> str:
 
 
 class InPlace(Box):
-    """What of a tensor writes to it. A write gives it a new array, and those that it is a view of (`views.py`)."""
+    """The methods of a tensor that write to it. A write gives a new array to it and to its owners (`views.py`)."""
 
     __slots__ = ()
 
     @property
     def data(self) -> Any:
-        """The array itself, NumPy's or CuPy's: what is written into it the tape does not see.
+        """The array itself, NumPy's or CuPy's. The tape does not see what is written into it.
 
         Setting it takes the array of a tensor, or an array, as it is: of this shape, dtype and device.
         """

@@ -67,7 +67,7 @@ class Tensor(InPlace, AsBytes):
     def __init__(self, data: Any, node: tape.Node | None = None):
         super().__init__(operand("Tensor: data", data) if type(data) is _ndarray else _held(data), node)
 
-    # What it is
+    # Facts about a tensor
 
     @property
     def ndim(self) -> int:

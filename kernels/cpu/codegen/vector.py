@@ -10,9 +10,11 @@ over the whole range including subnormal results; +-inf and NaN are right.
     tanh     4 ulp   from expm1(-2|x|), so that small results keep theirs
     log      2 ulp   log m = 2 artanh((m - 1)/(m + 1)), sqrt(1/2) <= m < sqrt(2), series of artanh
 
-sin, cos, erf and pow, which few cells use, are the C library's, a lane at a time: as exact, but several times slower.
+Few cells use sin, cos, erf and pow: these call the C library for one lane after the other, which is several times
+slower.
 
-Series and not minimax polynomials: one or two more multiply-adds, and no coefficient that cannot be read.
+The polynomials are Taylor series, not minimax polynomials. They take one or two multiply-adds more, and every
+coefficient can be read.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ LOG_TERMS = {32: 5, 64: 11}
 
 
 def declared(module: ir.Module, name: str, result: ir.Type, arguments: list[ir.Type]) -> Any:
-    """A function from outside, LLVM's or the C library's, by its name: `declare_intrinsic` refuses vector types."""
+    """Return a function of LLVM or the C library by name: `declare_intrinsic` of llvmlite refuses vector types."""
     return module.globals.get(name) or ir.Function(module, ir.FunctionType(result, arguments), name)
 
 
@@ -49,15 +51,15 @@ class Vectors:
     # Constants and calls
 
     def constant(self, value: float) -> ir.Constant:
-        """A number in all lanes."""
+        """Return a vector with a number in all lanes."""
         return ir.Constant(self.type, [self.scalar(value)] * self.lanes)
 
     def int_constant(self, value: int) -> ir.Constant:
-        """A whole number in all lanes."""
+        """Return a vector with a whole number in all lanes."""
         return ir.Constant(self.int_type, [self.integer(value)] * self.lanes)
 
     def splat(self, scalar: Any) -> Any:
-        """A scalar of any type in all lanes."""
+        """Return a vector with a scalar of any type in all lanes."""
         kind = ir.VectorType(scalar.type, self.lanes)
         one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.IntType(32)(0))
         mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [ir.IntType(32)(0)] * self.lanes)
@@ -68,7 +70,7 @@ class Vectors:
         return self.builder.call(declared(self.builder.module, full, self.type, [self.type] * len(args)), args)
 
     def _by_lane(self, name: str, *args: Any) -> Any:
-        """A function of the C library, for one lane after the other."""
+        """Call a function of the C library for one lane after the other."""
         name += "f" if self.bits == 32 else ""
         function = declared(self.builder.module, name, self.scalar, [self.scalar] * len(args))
         result = ir.Constant(self.type, ir.Undefined)
@@ -80,7 +82,7 @@ class Vectors:
     # Arithmetic
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
-        """a b + c: one multiply-add where the host has it, else two operations (`llvm.fma` would call libm there)."""
+        """Return a b + c: one multiply-add if the host has it, else two operations (`llvm.fma` would call libm)."""
         return self._call("fmuladd", a, b, c)
 
     def add(self, a: Any, b: Any) -> Any:
@@ -108,36 +110,36 @@ class Vectors:
         return self._call("copysign", size, sign)
 
     def compare(self, sign: str, a: Any, b: Any) -> Any:
-        """A mask; false where either is NaN, but for !=."""
+        """Return a mask. It is false where either is NaN, except for !=."""
         return (self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered)(sign, a, b)
 
     def is_mask(self, a: Any) -> bool:
-        """Whether a value is a mask, as comparisons give, and not numbers."""
+        """Return whether a value is a mask, the result of a comparison, and not numbers."""
         return a.type.element == ir.IntType(1)
 
     def mask(self, a: Any) -> Any:
-        """Numbers as a mask: true where they are not 0, as a NaN is not."""
+        """Return numbers as a mask: true where a number is not 0. NaN is true."""
         return a if self.is_mask(a) else self.builder.fcmp_unordered("!=", a, self.constant(0.0))
 
     def number(self, a: Any) -> Any:
-        """A mask as numbers: 1 where it is true."""
+        """Return a mask as numbers: 1 where it is true, else 0."""
         return self.where(a, self.constant(1.0), self.constant(0.0)) if self.is_mask(a) else a
 
     def where(self, mask: Any, a: Any, b: Any) -> Any:
         return self.builder.select(mask, a, b)
 
     def maximum(self, a: Any, b: Any) -> Any:
-        """The larger; NaN where either is, as in NumPy."""
+        """Return the larger; NaN where either is NaN, as in NumPy."""
         larger = self.where(self.compare(">", a, b), a, b)
         return self.where(self.builder.fcmp_unordered("uno", a, a), a, larger)
 
     def minimum(self, a: Any, b: Any) -> Any:
-        """The smaller; NaN where either is, as in NumPy."""
+        """Return the smaller; NaN where either is NaN, as in NumPy."""
         smaller = self.where(self.compare("<", a, b), a, b)
         return self.where(self.builder.fcmp_unordered("uno", a, a), a, smaller)
 
     def polynomial(self, x: Any, coefficients: list[float], square: Any = None) -> Any:
-        """c0 + c1 x + c2 x^2 + ... = (c0 + c1 x) + x^2 (c2 + c3 x) + ..., by Horner's rule in x^2. square: x^2.
+        """Return c0 + c1 x + c2 x^2 + ... = (c0 + c1 x) + x^2 (c2 + c3 x) + ..., by Horner's rule in x^2. square: x^2.
 
         Horner's rule in x has as many operations, but each of them waits for the one before.
         """
@@ -152,8 +154,8 @@ class Vectors:
     # Functions
 
     def _reduced(self, x: Any) -> tuple[Any, Any, Any]:
-        """(bits, n, r) with x = n ln 2 + r, n a whole number and |r| <= ln(2)/2; bits: integers that end with n's."""
-        # Added to so large a number, x / ln 2 is rounded to a whole number, which is then the low bits of the sum.
+        """Return (bits, n, r): x = n ln 2 + r, n whole and |r| <= ln(2)/2. bits: integers that end with n's bits."""
+        # The sum of x / ln 2 and so large a number has no fraction: it is rounded, and its low bits are n.
         magic = self.constant(1.5 * 2.0**self.fraction)
         shifted = self.fma(x, self.constant(1 / math.log(2)), magic)
         n = self.sub(shifted, magic)
@@ -162,60 +164,60 @@ class Vectors:
         return self.builder.bitcast(shifted, self.int_type), n, r
 
     def _power_of_two(self, bits: Any, more: int = 0) -> Any:
-        """2^(n + more) of integers that end with n's bits, within the range of exponents of normal numbers."""
+        """Return 2^(n + more) from integers that end with n's bits, within the range of exponents of normal numbers."""
         shifted = self.builder.shl(bits, self.int_constant(self.fraction))
         exponent = self.builder.add(shifted, self.int_constant((self.bias + more) << self.fraction))
         return self.builder.bitcast(exponent, self.type)
 
     def _scaled(self, value: Any, bits: Any, n: Any) -> Any:
-        """2^n value of any whole n, where the result may be subnormal or infinite; bits end with n's."""
+        """Return 2^n value for any whole n, even if the result is subnormal or infinite. bits end with n's bits."""
         if self.lanes * self.bits == 512:  # AVX-512 has an instruction for it
             kind, every = ("ps", ir.IntType(16)(-1)) if self.bits == 32 else ("pd", ir.IntType(8)(-1))
             name, arguments = f"llvm.x86.avx512.mask.scalef.{kind}.512", [value, n, value, every, ir.IntType(32)(4)]
             scale = declared(self.builder.module, name, self.type, [a.type for a in arguments])
             return self.builder.call(scale, arguments)
-        # In two factors; those of n's bits that tell its half are so far up that they need its sign.
+        # Two factors, as 2^n may be no normal number. The whole of n, with its sign, is needed to halve it.
         whole = self.builder.sub(bits, self.builder.bitcast(self.constant(1.5 * 2.0**self.fraction), self.int_type))
         half = self.builder.ashr(whole, self.int_constant(1))
         value = self.mul(value, self._power_of_two(half))
         return self.mul(value, self._power_of_two(self.builder.sub(whole, half)))
 
     def _expm1_series(self, r: Any) -> Any:
-        """e^r - 1 for |r| <= ln(2)/2, as r + r^2 (1/2! + r/3! + ...)."""
+        """Return e^r - 1 for |r| <= ln(2)/2, as r + r^2 (1/2! + r/3! + ...)."""
         square = self.mul(r, r)
         series = self.polynomial(r, [1 / math.factorial(k) for k in range(2, EXP_TERMS[self.bits] + 1)], square)
         return self.fma(square, series, r)
 
     def _exp(self, x: Any) -> Any:
-        """e^x of what is not infinite."""
+        """Return e^x for x that is not infinite."""
         bits, n, r = self._reduced(x)
         return self._scaled(self.add(self.constant(1.0), self._expm1_series(r)), bits, n)
 
     def _at_least(self, x: Any, low: float) -> Any:
-        """The larger of x and a number; NaN stays."""
+        """Return the larger of x and a number; NaN stays NaN."""
         return self.where(self.compare("<", x, self.constant(low)), self.constant(low), x)
 
     def _at_most(self, x: Any, high: float) -> Any:
-        """The smaller of x and a number; NaN stays."""
+        """Return the smaller of x and a number; NaN stays NaN."""
         return self.where(self.compare(">", x, self.constant(high)), self.constant(high), x)
 
     def exp(self, x: Any) -> Any:
-        """e^x."""
+        """Return e^x."""
         x = self._at_most(x, 89.0 if self.bits == 32 else 710.0)  # inf from there on
         return self._exp(self._at_least(x, ZERO_BELOW[self.bits]))
 
     def _exp_of_minus_abs(self, x: Any) -> Any:
-        """e^-|x|."""
+        """Return e^-|x|."""
         return self._exp(self._at_least(self.neg(self.abs(x)), ZERO_BELOW[self.bits]))
 
     def expm1_negative(self, x: Any) -> Any:
-        """e^x - 1 for x <= 0."""
+        """Return e^x - 1 for x <= 0."""
         bits, _, r = self._reduced(self._at_least(x, -25.0 if self.bits == 32 else -50.0))  # -1 below
         scale = self._power_of_two(bits)
         return self.fma(scale, self._expm1_series(r), self.sub(scale, self.constant(1.0)))
 
     def sigmoid(self, x: Any) -> Any:
-        """1 / (1 + e^-x) as c / (c + c e^-x), with c so small that c e^-x does not overflow."""
+        """Return 1 / (1 + e^-x) as c / (c + c e^-x), with c so small that c e^-x does not overflow."""
         power = -64 if self.bits == 32 else -512
         c = self.constant(2.0**power)
         below = self._at_least(self.neg(x), -30.0 if self.bits == 32 else -60.0)  # the result is 1
@@ -224,18 +226,18 @@ class Vectors:
         return self.div(c, self.add(c, self.fma(scale, self._expm1_series(r), scale)))
 
     def tanh(self, x: Any) -> Any:
-        """tanh x: t / (t + 2) with t = e^(-2|x|) - 1, and the sign of x."""
+        """Return tanh x = t / (t + 2) with t = e^(-2|x|) - 1, and the sign of x."""
         t = self.expm1_negative(self.mul(self.abs(x), self.constant(-2.0)))
         return self.copysign(self.div(t, self.add(t, self.constant(2.0))), x)
 
     def log(self, x: Any) -> Any:
-        """The natural logarithm."""
+        """Return the natural logarithm."""
         b, zero, one = self.builder, self.constant(0.0), self.constant(1.0)
         tiny = self.constant(2.0 ** (2 - (1 << (self.bits - self.fraction - 2))))
         small = self.compare("<", x, tiny)
         up = float(self.fraction + 1)
         scaled = self.where(small, self.mul(x, self.constant(2.0**up)), x)
-        # Counted from the bits of sqrt(1/2), the exponent comes out so that m lies around 1.
+        # Subtract the bits of sqrt(1/2) before the exponent is read, so that m lies around 1.
         offset = b.sub(b.bitcast(scaled, self.int_type), b.bitcast(self.constant(math.sqrt(0.5)), self.int_type))
         n = b.ashr(offset, self.int_constant(self.fraction))
         m = b.bitcast(b.sub(b.bitcast(scaled, self.int_type), b.shl(n, self.int_constant(self.fraction))), self.type)
@@ -253,11 +255,11 @@ class Vectors:
         return self.where(self.compare(">=", x, zero), value, self.constant(math.nan))
 
     def softplus(self, x: Any) -> Any:
-        """log(1 + e^x) = max(x, 0) + log(1 + e^-|x|)."""
+        """Return log(1 + e^x) = max(x, 0) + log(1 + e^-|x|)."""
         e = self._exp_of_minus_abs(x)
         one = self.constant(1.0)
         u = self.add(one, e)
-        # log(u) is of the rounded u; e / (u - 1) puts back what rounding took (Kahan).
+        # u is rounded, so log(u) is not log(1 + e). The factor e / (u - 1) corrects it (Kahan).
         d = self.sub(u, one)
         exact = self.compare("==", d, self.constant(0.0))
         tail = self.where(exact, e, self.mul(self.log(u), self.div(e, self.where(exact, one, d))))
@@ -270,7 +272,7 @@ class Vectors:
         return self._by_lane("cos", x)
 
     def erf(self, x: Any) -> Any:
-        """2/sqrt(pi) times the integral of e^-t^2 from 0 to x."""
+        """Return 2/sqrt(pi) times the integral of e^-t^2 from 0 to x."""
         return self._by_lane("erf", x)
 
     def pow(self, x: Any, y: Any) -> Any:

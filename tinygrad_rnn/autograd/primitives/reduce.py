@@ -170,7 +170,7 @@ def argmin(x: Any, dim: int | None = None, keepdim: bool = False, *, axis: Any =
 
 
 class Extreme(NamedTuple):
-    """What `max` and `min` along one dimension return."""
+    """The results of `max` and `min` along one dimension."""
 
     values: Any
     indices: Any
