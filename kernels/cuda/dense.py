@@ -34,7 +34,7 @@ def errors(g: Array, x: Array, index: Array) -> Array:
 
 
 def add_rows(g: Array, index: Array, rows: int) -> Array:
-    """Return out [rows, D]: row r is the sum of the rows of g [M, D] with index [M] r, in a fixed order."""
+    """Return out [rows, D]: row r is the sum, in a fixed order, of the rows m of g [M, D] with index[m] == r."""
     out = np.zeros_like(g, shape=(rows, g.shape[1]))
     if index.size:
         order = np.argsort(index, kind="stable")
