@@ -1,10 +1,10 @@
 """Sequence kernels for recurrent cells: a cell's traced `Program` in, whole-sequence forward and backward out.
 
-Installed as `tinygrad_rnn.kernels`. It imports nothing of `tinygrad_rnn` outside itself: it is given arrays and returns
-arrays, and knows no tensor, tape or layer.
+Installed as `tinygrad_rnn.kernels`. It imports nothing of `tinygrad_rnn` outside itself: it takes and returns arrays,
+and does not depend on tensors, the tape or layers.
 
     ir/            a cell as data, and the arguments of a sequence
-    driver.py      what every driver offers, and which one runs a step over a sequence
+    driver.py      the interface of every driver, and the choice of the driver for a sequence
     dense.py       products, sums and elementwise work on whole arrays
     reference/     everything in NumPy: the oracle of the compiled drivers
     recompute.py   a driver that needs less memory: it computes saved activations again, piece by piece

@@ -1,6 +1,6 @@
 """Lists the files of the cache folder, says which of them this version of the library can use, and removes the others.
 
-Only names that this or an earlier version of the library gives to its files count: the folder may hold other files.
+It touches only files with a name that this or an earlier version of the library gives: the folder may hold other files.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def files(folder: Path) -> list[File]:
 
 
 def remove(found: list[File]) -> None:
-    """Remove files. Skip a file that is already gone, and one that may not be removed."""
+    """Remove files. Skip a file that is gone already or that this process may not remove."""
     for file in found:
         with contextlib.suppress(OSError):
             file.path.unlink()

@@ -1,6 +1,6 @@
 """Products, sums and elementwise work on whole arrays: compiled where that is faster, else by NumPy's own functions.
 
-The kind of array decides: NumPy's go to what is compiled for the CPU, others to their own library.
+The kind of array decides: the code compiled for the CPU takes NumPy's arrays; other arrays stay in their own library.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from . import driver
 from .ir.program import Program
 
 LARGE = 1 << 19
-"""Multiply-adds from which the compiled tile computes a matrix product. Below, NumPy's BLAS is faster by the time that
-a command list takes to start. From twice as many on it would use threads of its own, which go on spinning after each
-product and take the cores from the recurrent kernels."""
+"""The compiled tile computes matrix products of at least this many multiply-adds. For fewer, NumPy's BLAS is faster by
+the time that a command list takes to start. From twice as many on, BLAS would use threads of its own, which go on
+spinning after each product and take the cores from the recurrent kernels."""
 
 
 def _worth_the_tile(x: np.ndarray, y: np.ndarray, multiply_adds: int) -> bool:
-    """Return whether the compiled tile computes a product of matrices."""
+    """Return whether the compiled tile, and not NumPy, computes the product of x and y."""
     return (
         multiply_adds >= LARGE
         and x.dtype == y.dtype
@@ -53,9 +53,10 @@ def elementwise(
     jobs: Sequence[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]],
     numbers: Mapping[str, float],
 ) -> None:
-    """Run an elementwise Program on each job: named inputs, contiguous arrays of one size, and outputs, written.
+    """Run an elementwise Program on each job: a pair of named inputs, read, and named outputs, written.
 
-    numbers: inputs that are one number for all elements. The arrays of all jobs are of one kind.
+    The arrays of a job are contiguous and of one size. The arrays of all jobs are of one kind. numbers: inputs that are
+    one number for all elements.
     """
     if driver.wanted_driver() == "cpu" and type(next(iter(jobs[0][1].values()))) is np.ndarray:
         return driver.module(".cpu.elementwise").elementwise(program, jobs, numbers)
@@ -75,7 +76,7 @@ def softmax_errors(g: np.ndarray, x: np.ndarray, index: np.ndarray) -> np.ndarra
 
 
 def add_rows(g: np.ndarray, index: np.ndarray, rows: int) -> np.ndarray:
-    """Return rows of g added up by their index: see `kernels.reference.gradients`."""
+    """Return the sums of the rows of g with the same index: see `kernels.reference.gradients`."""
     return _compiled_for("gradients", g).add_rows(g, index, rows)
 
 
@@ -90,9 +91,9 @@ def scaled(arrays: list[np.ndarray], number: float) -> list[np.ndarray]:
 
 
 def _compiled_for(name: str, *arrays: np.ndarray) -> ModuleType:
-    """Return the compiled module of this name, or NumPy's if that cannot take these arrays or all are empty.
+    """Return the compiled module of this name, or NumPy's if compiled code cannot take these arrays or all are empty.
 
-    For arrays of another library, return the module that needs only NumPy's protocol.
+    For arrays of another library, return `cuda.dense`, which needs only NumPy's protocol.
     """
     alike = len({(type(a), a.dtype) for a in arrays}) == 1
     if alike and not isinstance(arrays[0], np.ndarray):

@@ -1,4 +1,4 @@
-"""What every sequence driver offers, and which one is used: the reference in NumPy, the CPU's or CUDA's."""
+"""The interface of every sequence driver, and the choice between the reference in NumPy, the CPU's and CUDA's."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ VARIABLE = "TINYGRAD_RNN_DRIVER"
 """Environment variable that chooses the sequence driver: `reference`, or `cpu` (the default)."""
 
 Results = tuple[list[Array], list[Array], Any]
-"""The sequence of each state [T, N, P or H], each state after the last real step [N, P or H], and what the driver's
-backward needs, or None."""
+"""The sequence of each state [T, N, P or H], each state after the last real step [N, P or H], and the data that the
+driver's backward needs, or None."""
 
 BackwardArgs = tuple[SequenceArgs, Any, Sequence[Array | None], Sequence[Array | None]]
-"""A sequence, what its forward saved, and the cotangents of the outputs and of the last states; None stands for 0."""
+"""A sequence, the data that its forward saved, and the cotangents of outputs and last states; None stands for 0."""
 
 
 class Driver(Protocol):
-    """A sequence driver: a module, or an object, that runs a step over one sequence, forward and backward.
+    """A sequence driver: a module or an object that runs a step over one sequence, forward and backward.
 
     runs_together: whether it is a `TogetherDriver`, too.
     """
@@ -34,7 +34,7 @@ class Driver(Protocol):
     runs_together: bool
 
     def forward(self, step: Step, seq: SequenceArgs, keep: bool) -> Results:
-        """Run the step over the sequence. keep: also return what the backward needs, and every state's sequence."""
+        """Run the step over the sequence. keep: also return the data for the backward, and every state's sequence."""
         ...
 
     def backward(
@@ -59,7 +59,7 @@ class TogetherDriver(Driver, Protocol):
         ...
 
     def forward_stack(self, step: Step, seqs: Sequence[SequenceArgs], keep: bool) -> list[Results]:
-        """Run `forward` on layers of which each reads the h of the one before. Only the first has an x."""
+        """Run `forward` on layers. Each layer reads the h of the one before; only the first has an x."""
         ...
 
     def backward_directions(
@@ -77,7 +77,7 @@ class TogetherDriver(Driver, Protocol):
 
 @functools.cache
 def wanted_driver() -> str:
-    """Return the driver that the environment asks for. It is read once: reading takes as long as a small kernel."""
+    """Return the driver that the environment asks for, read only once: reading takes as long as a small kernel."""
     wanted = os.environ.get(VARIABLE) or "cpu"
     if wanted not in ("cpu", "reference"):
         raise ValueError(f"{VARIABLE}: expected 'cpu' or 'reference', got {wanted!r}")
@@ -90,7 +90,7 @@ def wanted_driver() -> str:
 
 @functools.cache
 def module(name: str) -> Any:
-    """Return a module of the kernels. It is imported when it is first needed: Numba takes a while to import."""
+    """Return a module of the kernels, imported at its first use, because Numba takes a while to import."""
     with locks.held(locks.building):
         return importlib.import_module(name, __package__)
 
@@ -98,8 +98,8 @@ def module(name: str) -> Any:
 def driver_like(x: Array) -> Driver:
     """Return the driver for arrays like x: CUDA's for arrays on a GPU, otherwise the one that the environment asks for.
 
-    A sequence without numbers runs on the reference: there is nothing to compile code for. Raise ValueError if the
-    environment asks for an unknown driver.
+    An empty x runs on the reference, since it is not worth compiling code. Raise ValueError if the environment asks for
+    an unknown driver.
     """
     if not isinstance(x, np.ndarray):
         return module(".cuda.driver")
@@ -125,5 +125,5 @@ def is_together(driver: Driver) -> TypeGuard[TogetherDriver]:
 def infer(
     step: Step, weights: Sequence[np.ndarray | None], x: np.ndarray, initial: Sequence[np.ndarray], reverse: bool
 ) -> tuple[np.ndarray, list[np.ndarray]] | None:
-    """Run a forward that saves nothing by the compiled driver's fast path; None if it has none: see `cpu.driver`."""
+    """Run a forward that saves nothing on the fast path of `cpu.driver`. Return None if there is no such path."""
     return module(".cpu.driver").infer(step, weights, x, initial, reverse) if wanted_driver() == "cpu" else None

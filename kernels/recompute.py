@@ -1,7 +1,7 @@
-"""A sequence driver that saves only the states between pieces and computes the rest again, for very long sequences.
+"""A sequence driver for very long sequences: it saves only the states between pieces and computes the rest again.
 
 The forward saves the states between pieces of `every` steps. The backward runs each piece's forward once more, from the
-last piece to the first. That costs a third more arithmetic, and needs memory for the saved activations of one piece
+last piece to the first. That costs a third more arithmetic. It needs memory for the saved activations of one piece only
 (Chen, Xu, Zhang and Guestrin, Training deep nets with sublinear memory cost, 2016, section 4, with pieces of one size).
 """
 
@@ -22,7 +22,7 @@ Array = Any
 
 @dataclass
 class Recompute:
-    """Wraps a driver and has its interface. every: steps of a piece."""
+    """Wraps a driver and has the interface of one. every: the steps of a piece."""
 
     driver: Driver
     every: int
@@ -75,7 +75,7 @@ class Recompute:
 
 
 def _part(seq: SequenceArgs, piece: slice, states: list[Array]) -> SequenceArgs:
-    """Return a piece of a sequence, from the states before it."""
+    """Return a piece of a sequence that begins with the states before it."""
     lengths = None if seq.lengths is None else np.clip(seq.lengths - piece.start, 0, piece.stop - piece.start)
     inputs = {name: e[piece] for name, e in seq.inputs.items()}
     return replace(seq, x=seq.x[piece], inputs=inputs, initial=tuple(states), lengths=lengths)

@@ -1,4 +1,4 @@
-"""Arrays on a device: their library, their addresses, and the operands of a kernel in them."""
+"""Arrays on a device: their library, their addresses, and the operands of a kernel that lie in them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SOURCE = np.dtype([("data", "u8"), ("step", "i8"), ("row", "i4"), ("offset", "i4
 
 
 def namespace(x: Array) -> ModuleType:
-    """Return the library of the array x: CuPy; or NumPy, whose arrays stand in for a device's in the tests."""
+    """Return the library of the array x: CuPy, or NumPy, which stands in for CuPy in the tests."""
     return sys.modules[type(x).__module__.partition(".")[0]]
 
 
@@ -69,16 +69,16 @@ class Operand:
 
     @classmethod
     def of_steps(cls, array: Array, first: int = 0, shift: int = 0) -> Operand:
-        """Return the operand of [steps, N, columns], from a column on. Two steps are two slots used in turn."""
+        """Return the operand of [steps, N, columns] from the column `first` on. Two steps are slots, used in turn."""
         return cls(array, first, array.shape[1] * array.shape[2], array.shape[2], shift, 1 if len(array) == 2 else -1)
 
     @classmethod
     def of_weights(cls, array: Array, first_row: int = 0) -> Operand:
-        """Weights [units, K], from a row on."""
+        """Return the operand of weights [units, K] from the row `first_row` on."""
         return cls(array, first_row * array.shape[1], row=array.shape[1])
 
 
 def table(operands: Iterable[Operand]) -> np.ndarray:
-    """Spots as the C interface takes them."""
+    """Return the operands as the C interface takes them."""
     rows = [(address(s.array) + s.first * s.array.dtype.itemsize, s.step, s.row, s.shift, s.wrap) for s in operands]
     return np.array(rows, OPERAND)

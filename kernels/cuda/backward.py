@@ -1,6 +1,6 @@
 """A layer's backward on a GPU, ready to run: its arrays, the kernel's operands in them, and the results.
 
-Time runs as in x.
+All arrays are in the time order of x.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Array = Any
 
 
 class Backward:
-    """Run `scan`, then take `results`."""
+    """A layer's backward. The caller runs `scan`, then takes `results`."""
 
     def __init__(
         self,
@@ -111,9 +111,9 @@ def _direct_weights(at: Layer) -> Array:
 
 
 def _weights(at: Layer, direct: Array) -> dict[tuple[str, ...], Operand]:
-    """Return the weights of each product's gates, transposed, so that the numbers of a sum lie side by side here too.
+    """Return the transposed weights of each product's gates: the numbers of a sum lie side by side, as in the forward.
 
-    Those of the projection stand under ().
+    The projection's weights have the key ().
     """
     turned = lambda weight: Operand.of_weights(at.stored(weight.T))
     found, weight = dict[tuple[str, ...], Operand](), at.weight_hh
@@ -128,12 +128,12 @@ def _weights(at: Layer, direct: Array) -> dict[tuple[str, ...], Operand]:
 
 
 def _product(at: Layer, d: Operand, v: Operand) -> Array:
-    """Return the gradient of weights: the cotangents of results times the vectors multiplied, over all steps."""
+    """Return the gradient of weights: d, the cotangents of results, times the vectors v, at all steps."""
     return at.xp.matmul(at.flat(d.array).T, at.flat(v.array))
 
 
 def _first_step(at: Layer) -> Any:
-    """Return the index of each row's first step; for a row without steps, of a step that holds 0."""
+    """Return the index of the first step of each row. A row without steps gets the index of a step that holds 0."""
     if not at.seq.reverse:
         return 0
     return -1 if at.lengths is None else (at.lengths - 1, at.xp.arange(at.N))

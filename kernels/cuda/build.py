@@ -48,11 +48,11 @@ FLAGS = ("-std=c++17", "-O3", "--shared", "-Xcompiler=-fPIC", f"-I{DEVICE}")
 
 
 class BuildError(RuntimeError):
-    """There is no nvcc, or it failed: the message has its output."""
+    """nvcc is missing, or it failed; then the message has its output."""
 
 
 def find_nvcc() -> str | None:
-    """Return the path of nvcc: as CUDACXX names it, in CUDA_HOME, or on the search path. None if there is none."""
+    """Return the path of nvcc, or None: as CUDACXX names it, or else in CUDA_HOME or on the search path."""
     if named := os.environ.get("CUDACXX"):
         return shutil.which(named)
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
@@ -64,7 +64,7 @@ def command(target: str) -> list[str]:
     nvcc = find_nvcc()
     if nvcc is None:
         raise BuildError(
-            "nvcc: not found, and it is what builds the GPU's kernels: install the CUDA toolkit, or name it in CUDACXX"
+            "nvcc: not found. It builds the GPU's kernels: install the CUDA toolkit, or set CUDACXX to the path of nvcc"
         )
     return [nvcc, *FLAGS, *architectures(nvcc, target)]
 
@@ -98,9 +98,9 @@ def _name(plan: Plan, products: str, text: str) -> str:
 
 
 def build(text: str, target: str, path: Path) -> Path:
-    """Build a library and return where it is: at `path`, or if that cannot be written, in a folder of this process.
+    """Build a library and return its path: `path`, or a file in a folder of this process if `path` cannot be written.
 
-    Its hash stands behind its end, where the loader does not look.
+    The file has a hash after the library's end. The loader does not read that far.
     """
     library = compiled(text, target)
     if write(path, library):
@@ -125,7 +125,7 @@ def compiled(text: str, target: str) -> bytes:
 
 
 def build_ahead(plans: Sequence[Plan], into: Path) -> None:
-    """Build libraries in float32 for every architecture, which `library` finds in BUILT."""
+    """Build float32 libraries for all ARCHITECTURES into a folder. `library` looks for them in BUILT."""
     into.mkdir(parents=True, exist_ok=True)
     for plan in plans:
         text = emit.source(plan, "float32")
@@ -209,7 +209,7 @@ def library(plan: Plan, products: str, target: str) -> Library:
 
     products: the type of the factors of its products, a key of TILES.
     """
-    key = plan.step, plan.projected, products, target  # a step is found by identity, a plan by all that is in it
+    key = plan.step, plan.projected, products, target  # a Step is hashed by identity, a Plan by all its fields
     with locks.held(_lock):
         own = _locks.setdefault(key, threading.Lock())
     with locks.held(own):  # other libraries may be built at the same time

@@ -1,7 +1,8 @@
-"""`softmax` and `gradients` for arrays that answer to NumPy's protocol: CuPy's.
+"""The functions of `reference.softmax` and `reference.gradients` for arrays with NumPy's protocol, such as CuPy's.
 
-Each operation runs over whole arrays. There is no cache for blocks of rows to fit in, not every library's ufuncs take
-`where=`, and a launch or a fetched number costs more than the memory that it moves.
+Each operation runs over whole arrays. Blocks of rows would not help: a GPU has no cache for them to fit in, and another
+launch, or a number fetched to the host, costs more than the memory that it moves. Not every library's ufuncs take
+`where=`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ Array = Any
 
 
 def losses(x: Array, index: Array, weights: Array) -> Array:
-    """weights -log softmax(x)[index]; 0 where the weight is 0, whatever x holds there."""
+    """Return weights -log softmax(x)[index]; 0 where the weight is 0, whatever x holds there."""
     if not x.size:
         return np.zeros_like(weights)
     e = x - x.max(1, keepdims=True)
@@ -23,7 +24,7 @@ def losses(x: Array, index: Array, weights: Array) -> Array:
 
 
 def errors(g: Array, x: Array, index: Array) -> Array:
-    """g (softmax(x) - one_hot(index))."""
+    """Return g (softmax(x) - one_hot(index))."""
     if not x.size:
         return x.copy()
     p = np.exp(x - x.max(1, keepdims=True))
@@ -33,7 +34,7 @@ def errors(g: Array, x: Array, index: Array) -> Array:
 
 
 def add_rows(g: Array, index: Array, rows: int) -> Array:
-    """Return out [rows, D]: row r is the sum of the rows of g [M, D] with index [M] r, in a fixed order."""
+    """Return out [rows, D]: row r is the sum, in a fixed order, of the rows m of g [M, D] with index[m] == r."""
     out = np.zeros_like(g, shape=(rows, g.shape[1]))
     if index.size:
         order = np.argsort(index, kind="stable")
@@ -43,11 +44,11 @@ def add_rows(g: Array, index: Array, rows: int) -> Array:
 
 
 def _sums_of_runs(keys: Array, rows: Array) -> tuple[Array, Array]:
-    """Each key of a sorted list once, and the sum of its rows.
+    """Return each key of a sorted list once, and the sum of its rows.
 
-    Every pass makes a row the sum of twice as many rows before it of its key: Hillis and Steele, Data parallel
-    algorithms (1986), in segments. (CuPy's `add.at` adds in whatever order threads arrive, and its `add.reduceat`
-    takes differences of running sums, in which small ones are lost.)
+    A row holds the sum of the last rows of its key, up to itself. Each pass doubles their number: Hillis and Steele,
+    Data parallel algorithms (1986), in segments. (CuPy's `add.at` adds in whatever order threads arrive. CuPy's
+    `add.reduceat` takes differences of running sums, and so loses small sums.)
     """
     distance = 1
     while distance < len(keys):
@@ -60,11 +61,11 @@ def _sums_of_runs(keys: Array, rows: Array) -> tuple[Array, Array]:
 
 
 def sum_of_squares(arrays: list[Array]) -> float:
-    """Of all numbers of all arrays; what is not finite comes out as inf or NaN."""
+    """Return the sum of squares of all arrays; inf or NaN if a number is not finite."""
     squares = [np.dot(a, a) for a in (a.reshape(-1) for a in arrays) if a.size]
     return float(sum(np.stack(squares).tolist())) if squares else 0.0
 
 
 def scaled(arrays: list[Array], number: float) -> list[Array]:
-    """Each array times a number, in arrays of their own."""
+    """Return each array times a number, in new arrays."""
     return [a * number for a in arrays]

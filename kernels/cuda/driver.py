@@ -1,7 +1,8 @@
 """The sequence driver on a GPU: products over all steps by the array library, the recurrence by one kernel.
 
-The interface is `reference`'s, for one sequence; for several, the directions of a layer, at once; and for a stack of
-layers, of which each reads the h of the one below, as a wavefront. Work is put on the array library's current stream.
+`forward` and `backward` run one sequence, with the interface of `reference`. `forward_directions` and
+`backward_directions` run several sequences at once. `forward_stack` and `backward_stack` run a stack of layers as a
+wavefront; each layer reads the h of the layer below. All work goes to the array library's current stream.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def forward_directions(step: Step, seqs: Sequence[SequenceArgs], keep: bool) -> 
 def forward_stack(step: Step, seqs: Sequence[SequenceArgs], keep: bool) -> list[Results]:
     """Run `forward` on each layer of a stack, from the lowest up, as a wavefront in time.
 
-    Only the lowest has an x; each other layer reads the h of the one below. They have the same H, P and lengths.
+    Only the lowest has an x; each other layer reads the h of the one below. All layers have the same H, P and lengths.
     """
     layers = list[Forward]()
     for seq in seqs:
@@ -83,7 +84,7 @@ def backward_stack(
     layers, d_h, x = list[Backward](), list[Array](), stack[0][0].x
     for i, (seq, saved, (d_first, *d_others), d_final) in enumerate(stack):
         h = saved.states[0][1:]
-        if i + 1 < len(stack):  # the layer above adds to it before this layer's scan reads it
+        if i + 1 < len(stack):  # a new array: the layer above adds to it before this layer's scan
             d_first = namespace(h).zeros_like(h) if d_first is None else d_first.copy()
         d_h.append(d_first)
         layers.append(Backward(step, replace(seq, x=x), saved, [d_first, *d_others], d_final))

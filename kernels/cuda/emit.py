@@ -1,7 +1,7 @@
-"""From a step's Programs to the C++ of its kernels: a type for each stage, as `stage.cuh` describes it.
+"""Writes a step's Programs as the C++ of its kernels: a type for each stage, as `stage.cuh` describes it.
 
-Only straight-line code and constants are generated. Loops, memory and the order of work stand in the `.cuh` files, the
-same for every cell.
+Only straight-line code and constants are generated. The `.cuh` files contain the loops, the use of memory and the order
+of work; these are the same for every cell.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ struct {name} {{
 
 @dataclass(frozen=True)
 class Source:
-    """A vector that products multiply: outputs side by side. later: the next step reads it, and not this one."""
+    """A vector that products multiply: outputs side by side. later: the next step reads it, this step does not."""
 
     outputs: tuple[Value, ...]
     later: bool
@@ -128,7 +128,7 @@ def _stage(name: str, stage: Stage, own: dict[Value, Source], function: str) -> 
 
 
 def _choice(number: str, cases: Iterable[str], otherwise: str) -> str:
-    """Return an expression for the case of a number."""
+    """Return a C++ expression that selects a case by its number."""
     return "".join(f"{number} == {i} ? {case} : " for i, case in enumerate(cases)) + otherwise
 
 

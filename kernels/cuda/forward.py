@@ -1,7 +1,7 @@
 """A layer's forward on a GPU, ready to run: its arrays, the kernel's operands in them, and the results.
 
-Time runs as in x; a reversed scan starts at each sequence's end. States have one slot more than there are steps, for
-the initial state.
+All arrays are in the time order of x; a reversed scan starts at each sequence's end. The array of a state has one slot
+more than there are steps, for the initial state.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Array = Any
 
 @dataclass
 class Saved:
-    """What the forward leaves for the backward: the sequences of the states, and the other saved values of the Plan."""
+    """The values that the forward leaves for the backward: the sequences of the states, and the Plan's saved values."""
 
     states: list[Array]
     values: dict[Value, Operand]
 
 
 class Forward:
-    """Run `project` and `scan`, then take `results`."""
+    """A layer's forward. The caller calls `project`, runs `scan`, then takes `results`."""
 
     def __init__(self, step: Step, seq: SequenceArgs, keep: bool):
         self.at, self.keep = Layer(plan(step, seq.weight_hr is not None), seq), keep
@@ -43,7 +43,7 @@ class Forward:
         at.xp.dot(at.flat(x), at.seq.weight_ih.T, at.flat(to))
 
     def outputs(self, i: int) -> Array:
-        """Return the sequence of a state [T, N, width]. A reversed scan leaves anything where a row has no step."""
+        """Return the sequence of a state [T, N, width]. After a reversed scan, anything may lie past a row's end."""
         return self.states[i][:-1] if self.at.seq.reverse else self.states[i][1:]
 
     def results(self) -> tuple[list[Array], list[Array], Saved | None]:
@@ -51,7 +51,7 @@ class Forward:
         at = self.at
         final = [state[at.at(state, last=True)].copy() for state in self.states]
         outputs = [self.outputs(i) for i in range(len(self.states) if self.keep else 1)]
-        if at.seq.reverse:  # a row without a step may have its initial state there
+        if at.seq.reverse:  # a row's initial state may lie past its end
             outputs = [at.without_padding(o) for o in outputs]
         kinds = (Kind.SAVED, Kind.SOURCE, Kind.UNPROJECTED)
         stored = {value: operand for value, operand in self.values.items() if value.kind in kinds}
@@ -59,7 +59,7 @@ class Forward:
 
 
 def _state(at: Layer, i: int, slots: int) -> Array:
-    """Return the sequence of a state with the initial state in its slot. Two slots are used in turn."""
+    """Return the array of a state with the initial state in its slot. Two slots are used in turn."""
     state = at.make(slots, at.N, at.width(i))
     state[at.at(state, last=False)] = at.seq.initial[i]
     return state
@@ -94,7 +94,7 @@ def _values(at: Layer, function: str, states: list[Array], projected: Array) -> 
 
 
 def _weights(at: Layer) -> dict[tuple[str, ...], Operand]:
-    """Return the weights of each gate; those of the projection stand under ()."""
+    """Return the weights of each gate. The projection's weights have the key ()."""
     weight = None if at.weight_hh is None else at.stored(at.weight_hh)
     gates = at.step.recurrent_gates
     found: dict[tuple[str, ...], Operand] = {

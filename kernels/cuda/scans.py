@@ -1,4 +1,4 @@
-"""The kernel run over layers: their sizes and arrays, the arguments of a scan, and several scans at once."""
+"""Launches of the kernel: the sizes and arrays of a layer, the arguments of a scan, and several scans at once."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ STRATEGY_FIELDS = (
 class Layer:
     """A sequence with a step's plan: its sizes, array library, device and precision of products.
 
-    order: the rows by falling length. lengths: of the rows as they are. falling: the lengths in that order.
+    order: the rows by falling length. lengths: the lengths in the batch's order. falling: the lengths in `order`.
     """
 
     plan: Plan
@@ -144,7 +144,7 @@ class Layer:
 class Scan:
     """A function of the kernel over a sequence: the operands of its stages, and the weights of each gate.
 
-    start: the h that its products begin with, if not zeros.
+    start: the h that the products of the first step multiply, if not zeros.
     """
 
     at: Layer

@@ -1,21 +1,21 @@
-"""How a layer's work is divided among the blocks of a device: the one place that decides it.
+"""The one place that decides how the blocks of a device share a layer's work.
 
 Groups of blocks share the rows of the batch, and the blocks of a group share the units of a row (see interface.h).
 There are four strategies, by size:
 
   single_block      one block has all units of its rows and all recurrent weights: no block waits for another. Small H.
   cluster           a few blocks that a device runs side by side hold the weights and write to each other's shared
-                    memory, so a barrier among them is short. Only devices with clusters.
+                    memory, so a barrier among them is short. Only on devices with clusters.
   cooperative       the blocks of a group hold the weights of their units, and wait at a barrier in every step.
-  streamed_weights  as cooperative, but the weights do not fit: they come from the second-level cache in every step.
-                    Any size.
+  streamed_weights  like cooperative, but the weights do not fit: they come from the second-level cache in every step.
+                    For any size.
 
-A device is sure to run one block on each multiprocessor at the same time, so never more blocks than that wait for each
-other.
+A block that waits for one that cannot start would wait for ever. A device is sure to run one block on each
+multiprocessor at the same time, so no more blocks than multiprocessors wait for each other.
 
-Several sequences, a layer's directions or a stack's layers, have a part of the blocks each and run at once: then they
-wait at the same time. Fewer run at once if all blocks could hold the weights of one sequence but a smaller part of the
-blocks could not.
+Several sequences (the directions of a layer, or the layers of a stack) run at once, each on a part of the blocks, so
+that they wait at the same time. Fewer run at once if all blocks could hold the weights of one sequence but a smaller
+part of the blocks could not.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from dataclasses import asdict, dataclass, replace
 from ..runtime.rounding import ceil_div
 from .tiles import RING, TILES, Tile
 
-DEPTHS = (1024, 512, 256, 128, 64, 32, 16, 8)  # numbers of a row that come at a time, if not all come at once
-LEAST_DEPTH = 32  # numbers of a row that come at a time, at least, if they fit
-PART = 16384  # bytes of a source that come at a time, about: RING - 1 parts on their way keep a multiprocessor busy
-PASS_ROWS = 32  # rows of a group that streams weights, at least: each pass over rows reads the weights again
+DEPTHS = (1024, 512, 256, 128, 64, 32, 16, 8)  # numbers of a row in a part, to try if the whole row does not fit
+LEAST_DEPTH = 32  # numbers of a row that a part may have even if it then exceeds PART
+PART = 16384  # most bytes of a source in a part: RING - 1 parts on their way keep a multiprocessor busy
+PASS_ROWS = 32  # least rows of a group that streams weights: each pass over rows reads the weights again
 CLUSTERS = (2, 4, 8)  # the sizes of clusters, in blocks
-CLUSTER_BARRIER = 65536  # bytes of shared memory that are read in the time of a cluster's barrier, about; not measured
+CLUSTER_BARRIER = 65536  # bytes of shared memory read in about the time of a cluster's barrier: not measured
 UNITS_EACH = 8  # a block's units, if there are enough blocks: 32 bytes of float32, the least that memory moves
 
 
 @dataclass(frozen=True)
 class DeviceLimits:
-    """What a device can run at once.
+    """The limits of the work that a device runs at once.
 
-    blocks: that run at the same time for certain. shared: bytes of shared memory of a block. threads: of a block.
-    clusters: how many clusters of 2, 4 and 8 blocks run side by side.
+    blocks: how many are sure to run at the same time. shared: bytes of shared memory of a block. threads: threads of a
+    block. clusters: how many clusters of 2, 4 and 8 blocks run side by side.
     """
 
     blocks: int
@@ -61,7 +61,7 @@ class DeviceLimits:
 
 @dataclass(frozen=True)
 class StageSize:
-    """A stage's size: its units, and (number of results, length of the sums) for each product."""
+    """A stage's size: its units, and for each product (number of results, length of each sum)."""
 
     units: int
     products: tuple[tuple[int, int], ...]
@@ -84,10 +84,10 @@ class Partition:
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy(Partition):
-    """The choice, and the layout of a block's shared memory; see rnn_work of interface.h.
+    """The chosen partition, and the layout of a block's shared memory; see rnn_work of interface.h.
 
     weights: for each stage, where its weights begin, in bytes. source_offsets: for each product of all stages, where
-    its source begins. shared: bytes in all. sequences: how many run at once.
+    its source begins. shared: bytes in total. sequences: how many run at once.
     """
 
     tile_bits: int
@@ -134,7 +134,7 @@ def _for_one(limits: DeviceLimits, stages: Sequence[StageSize], rows: int, produ
         found = _resident(limits, stages, rows, products, group_size)
         if found is None:
             continue
-        # The blocks wait for each other in any case, so as many as there are share the weights: each reads the fewest.
+        # The blocks wait for each other in any case, so all free blocks share the weights: each then reads the fewest.
         groups = ceil_div(rows, found.group_rows)
         more = min(limits.blocks // groups, ceil_div(units, UNITS_EACH))
         partition = Partition(tile=found.tile, group_size=more, group_rows=found.group_rows)
@@ -143,11 +143,11 @@ def _for_one(limits: DeviceLimits, stages: Sequence[StageSize], rows: int, produ
 
 
 def _near(limits: DeviceLimits, stages: Sequence[StageSize], rows: int, products: str) -> Strategy | None:
-    """Return a single block or a cluster: the one in which a step takes the least time for a block, or None."""
+    """Return the single block or the cluster with the least work of a block in a step; None if none fits."""
     size = TILES[products][0].size
 
     def cost(found: Strategy) -> int:
-        """Return the bytes of weights that a block reads in a step, and for a cluster its barrier as bytes."""
+        """Return the bytes of weights that a block reads in a step, and add a cluster's barrier, expressed in bytes."""
         times = ceil_div(found.group_rows, TILES[products][found.tile].rows)
         numbers = sum(ceil_div(s.units, found.group_size) * count * k for s in stages for count, k in s.products)
         return times * numbers * size + (found.cluster and CLUSTER_BARRIER)
@@ -162,8 +162,8 @@ def _resident(
 ) -> Strategy | None:
     """Return groups of `group_size` blocks that hold all weights, or None if these do not fit.
 
-    There are as many groups as run at once. A source of a single block or a cluster stays in shared memory, so rows
-    that share a tile need not share a group.
+    There are as many groups as run at once. A single block or a cluster keeps its sources in shared memory, so it may
+    have fewer rows than a tile. There are no more other groups than tiles of rows.
     """
     near = group_size == 1 or cluster
     most = min(limits.groups(group_size, cluster), rows if near else ceil_div(rows, TILES[products][1].rows))
@@ -194,8 +194,8 @@ def _tile(products: str, rows: int) -> int:
 def layout(limits: DeviceLimits, stages: Sequence[StageSize], products: str, partition: Partition) -> Strategy | None:
     """Return the layout of a block's shared memory: weights, sources, sums. None if they do not fit.
 
-    A single block with resident weights, and a cluster, hold whole sources, if these fit. Otherwise sources come in
-    parts.
+    A cluster must hold whole sources. A single block with resident weights holds them if they fit. In all other cases
+    sources come in parts.
     """
     memory = _Memory(limits, stages, products, partition)
     if partition.resident and (partition.group_size == 1 or partition.cluster):
@@ -206,7 +206,7 @@ def layout(limits: DeviceLimits, stages: Sequence[StageSize], products: str, par
 
 
 class _Memory:
-    """The sizes of all that lies in a block's shared memory, in bytes. resident: of the resident weights."""
+    """The sizes of the parts of a block's shared memory, in bytes. resident: the size of the resident weights."""
 
     def __init__(self, limits: DeviceLimits, stages: Sequence[StageSize], products: str, partition: Partition):
         self.limits, self.stages, self.partition = limits, stages, partition

@@ -23,7 +23,7 @@ _precision = ""
 
 @dataclass(frozen=True)
 class LaneTile:
-    """Lanes of a warp share a unit with `rows` rows. size: bytes of a number. enough: the most rows it is used for."""
+    """Lanes of a warp share a unit with `rows` rows. size: bytes of a number. enough: the most rows to use it for."""
 
     number: str
     lanes: int
@@ -37,18 +37,18 @@ class LaneTile:
         return f"LaneTile<{self.number}, {self.lanes}, {self.rows}>"
 
     def most_bits(self, threads: int) -> int:
-        """Return log2 of the most units of a tile: one for each task."""
+        """Return log2 of the most units of a tile: one for each group of lanes."""
         return (threads // self.lanes).bit_length() - 1
 
     def row_bits(self, threads: int, bits: int, rows: int) -> int:
-        """Return log2 of the row groups of a pass: as many as there are tasks for, and no more than there are rows."""
+        """Return log2 of the row groups of a pass: as many as have lanes, but no more than the rows need."""
         return min(self.most_bits(threads) - bits, (ceil_div(rows, self.rows) - 1).bit_length())
 
     def pass_rows(self, row_bits: int) -> int:
         return self.rows << row_bits
 
     def slices(self, threads: int, bits: int, row_bits: int) -> int:
-        """Return how many groups of lanes have the same task, so that all are busy."""
+        """Return how many groups of lanes share the same unit and rows, so that every lane has work."""
         return threads // self.lanes >> bits >> row_bits
 
     def row(self, width: int) -> int:
@@ -61,7 +61,7 @@ class LaneTile:
 
 @dataclass(frozen=True)
 class MatrixTile:
-    """A warp has 16 * blocks rows and eight units; warps with the same units are slices of a sum."""
+    """A warp has 16 * blocks rows and eight units. Warps with the same units compute slices of the same sums."""
 
     number: str
     blocks: int
@@ -79,7 +79,7 @@ class MatrixTile:
     enough = rows
 
     def most_bits(self, threads: int) -> int:
-        """Return log2 of the most units of a tile: a thread has one of them in one row."""
+        """Return log2 of the most units of a tile: each thread has one unit in one row."""
         return (threads // self.rows).bit_length() - 1
 
     def row_bits(self, threads: int, bits: int, rows: int) -> int:
@@ -92,7 +92,7 @@ class MatrixTile:
         return threads // 32 >> (bits - 3)
 
     def row(self, width: int) -> int:
-        """Return the numbers from one row to the next: an odd number of 64 bytes."""
+        """Return the numbers from one row to the next: an odd multiple of 64 bytes."""
         filled, step = self.filled(width), 64 // self.size
         return filled if filled // step % 2 else filled + step
 
@@ -108,14 +108,14 @@ TILES: dict[str, tuple[Tile, Tile]] = {
     "tf32": (MatrixTile("Tf32", 1, 4), MatrixTile("Tf32", 2, 4)),
     "bf16": (MatrixTile("Bf16", 1, 2), MatrixTile("Bf16", 2, 2)),
 }
-"""For each kind of products a tile for few rows and one for many."""
+"""For each kind of products, a tile for few rows and one for many."""
 
 
 THREADS = dict.fromkeys(TILES, 256)
 """Threads of a block, for each kind of products."""
 
 RING = 4
-"""Parts of a product's source that fit in shared memory: one is multiplied while the others come."""
+"""Parts of a product's source that shared memory has slots for: one is multiplied while the others come."""
 
 STORED = {"float32": "float32", "float64": "float64", "tf32": "uint32", "bf16": "uint16"}
 """For each kind of products, a dtype of the size of its stored factors."""

@@ -1,14 +1,14 @@
-"""A stack of layers as a wavefront: a layer's steps in pieces, each at the same time as later pieces of those below.
+"""A stack of layers as a wavefront: a piece of a layer's steps runs at the same time as later pieces of those below.
 
     time ->    layer 2            [0 - 63] [64 - 127] ...
                layer 1   [0 - 63] [64 - 127] ...
     waves                1st      2nd      3rd
 
 A wave is one launch of the kernel, with a part of the device for each of its layers. Between waves, the input products
-of the next pieces are computed. With C pieces, L layers take C + L - 1 waves of T / C steps each instead of L T steps:
-most of a small layer's step is waiting, and here all layers wait at the same time. A backward has the same waves in the
-other order. Source: Appleyard, Kocisky and Blunsom, Optimizing performance of recurrent neural networks on GPUs, 2016,
-section 3.3.
+of the next pieces are computed. With C pieces, L layers take C + L - 1 waves of T / C steps each instead of L T steps.
+A small layer spends most of a step waiting, and in a wave all layers wait at the same time. A backward runs the same
+waves in reverse order. Source: Appleyard, Kocisky and Blunsom, Optimizing performance of recurrent neural networks on
+GPUs, 2016, section 3.3.
 """
 
 from __future__ import annotations

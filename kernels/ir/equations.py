@@ -20,8 +20,8 @@ def equations(
 ) -> Iterator[str]:
     """Yield one line for each output, and one for each other expression that is used more than once.
 
-    name: how an input is printed. left: how an output is printed, or None for one that is not; the same as `name` where
-    it is not given. A later line refers to an output by its name, and to another repeated expression as v1, v2, ...
+    name: returns the text of an input. left: returns the text of an output, or None for one that is not printed; the
+    default is `name`. A later line refers to an output by its name, and to another repeated expression as v1, v2, ...
     """
     n, left = len(program.inputs), left or name
     outputs = [(shown, ref) for key, ref in program.outputs if (shown := left(key)) is not None]

@@ -19,19 +19,19 @@ from ..runtime import locks
 
 
 def sigmoid(x: Any) -> Any:
-    """1 / (1 + e^-x), from e^-|x| so that neither end overflows and small results keep their digits."""
+    """Return 1 / (1 + e^-x), from e^-|x|, so that no x overflows and small results keep their digits."""
     e = np.exp(-np.abs(x))
     return np.where(x >= 0, 1, e) / (1 + e)
 
 
 def softplus(x: Any) -> Any:
-    """log(1 + e^x)."""
+    """Return log(1 + e^x)."""
     return np.logaddexp(x, 0)
 
 
 @functools.cache
 def _erf_ufunc() -> Callable:
-    """Return `math.erf` as a ufunc, which Numba compiles at the first use: NumPy has none."""
+    """Return `math.erf` as a ufunc. NumPy has none, so Numba compiles it at the first use."""
     with locks.held(locks.building):
         import numba
 
@@ -43,12 +43,12 @@ def _scalar_erf(x: float) -> float:
 
 
 def erf(x: Any) -> Any:
-    """The error function, 2/sqrt(pi) times the integral of e^-t^2 from 0 to x."""
+    """Return the error function of x: 2/sqrt(pi) times the integral of e^-t^2 from 0 to x."""
     return _erf_ufunc()(x)
 
 
 def relu(x: Any) -> Any:
-    """max(x, 0)."""
+    """Return max(x, 0)."""
     return np.maximum(x, 0)
 
 
@@ -57,10 +57,10 @@ class Operation:
     """One pointwise operation.
 
     compute:        the operation on NumPy arrays
-    c:              its C++ text, with {} for each argument; the functions without std:: stand in device/pointwise.cuh
-    sign:           how an equation prints it between its arguments; "" where it prints name(arguments)
+    c:              its C++ text, with {} for each argument; device/pointwise.cuh defines the functions without std::
+    sign:           the sign that an equation prints between its arguments; "" if it prints name(arguments)
     precedence:     how tightly the sign binds
-    is_condition:   whether the result is true or false, and not a number
+    is_condition:   whether the result is true or false instead of a number
     condition_args: how many of the first arguments are conditions; the others are numbers
     """
 

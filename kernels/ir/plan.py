@@ -1,4 +1,4 @@
-"""How compiled code runs a step: its Programs cut into stages, each a few matrix products and then pointwise work.
+"""Cuts a step's Programs into the stages of compiled code: each is a few matrix products and then pointwise work.
 
 Most cells have one stage: h times the recurrent weights, then the whole Program. A product further on in the step
 (a reset before the product, a projection of h) starts another stage, because it needs the whole vector that it
@@ -26,7 +26,7 @@ Outputs = dict[Value, Ref]
 
 @dataclass(frozen=True)
 class Multiplication:
-    """A product of a stage: `source`, a vector of the step, by the recurrent weights of `gates`.
+    """A product of a stage: `source`, a vector of the step, times the recurrent weights of `gates`.
 
     Forward, the result has a part for each gate, and `results` names them. Backward, the source has a part for each
     gate, and there is one result. projection: the weights are weight_hr, and `gates` is empty.
@@ -59,8 +59,8 @@ class Stage:
 class Plan:
     """A step's stages. train, infer: the forward with and without what the backward reads. adjoint: the backward.
 
-    shares: the cotangents of the recurrent parts equal those of the input parts, and so are stored once.
-    in_place: `train` finds the input parts where it puts saved activations: memory just read costs least to write.
+    shares: whether the cotangents of the recurrent parts equal those of the input parts and are stored once.
+    in_place: whether `train` writes saved activations over the input parts: memory just read costs least to write.
     """
 
     step: Step
@@ -86,16 +86,16 @@ def plan(step: Step, projected: bool) -> Plan:
     outputs = {v: ref for v, ref in step.forward.outputs if v.kind is not Kind.SOURCE or v in stored}
     read = {v: ref for v, ref in outputs.items() if v.kind is not Kind.SAVED}
     train, infer = _forward(step, outputs, projected), _forward(step, read, projected)
-    # A later stage would find the input parts overwritten.
+    # A later stage would find the input parts overwritten. So only a plan of one stage works in place.
     in_place = len(train) == 1 and len(step.saved) >= len(step.input_gates)
     return Plan(step, projected, train, infer, _adjoint(step, shares, projected), shares, in_place)
 
 
 @bounded(256)
 def source_names(step: Step) -> dict[Value, Value]:
-    """Return, for the source of each further product, the source under which the same vector is stored.
+    """Return for the source of each further product the source under whose name its vector is stored.
 
-    A vector that several gates multiply is stored once, under the first one's name.
+    Several gates may multiply the same vector: it is stored once, under the name of the first source.
     """
     first: dict[Ref, Value] = {}
     return {v: first.setdefault(ref, v) for v, ref in step.forward.outputs if v.kind is Kind.SOURCE}
@@ -123,7 +123,7 @@ def extract(
 
 
 class _Builder:
-    """Rewrites a Program, operation by operation, over other inputs."""
+    """Builds a Program over other inputs from an old one, operation by operation."""
 
     def __init__(self, inputs: list[Value]):
         self.inputs, self.ops = inputs, list[Op]()
@@ -149,7 +149,7 @@ _BIAS = {Kind.INPUT_PART: Kind.INPUT_BIAS, Kind.RECURRENT_PART: Kind.RECURRENT_B
 def _forward(step: Step, outputs: Outputs, projected: bool) -> tuple[Stage, ...]:
     """Return the forward's stages.
 
-    A tile gives products without their biases, so the Program adds INPUT_BIAS and RECURRENT_BIAS to them.
+    A tile computes products without biases, so the Program adds INPUT_BIAS and RECURRENT_BIAS to them.
     """
     old = extract(step.forward, outputs)
     biases = [Value(_BIAS[v.kind], v.name) for v in old.inputs if v.kind in _BIAS]
@@ -177,9 +177,9 @@ def _forward(step: Step, outputs: Outputs, projected: bool) -> tuple[Stage, ...]
 def _adjoint(step: Step, shares: bool, projected: bool) -> tuple[Stage, ...]:
     """Return the backward's stages.
 
-    The Program first puts the cotangent of each state together, where a Step's has COTANGENT: OUTPUT_COTANGENT + CARRY,
-    and for h also the product of LATER_COTANGENTS with the recurrent weights. The loops read and write CARRY and
-    PARAM_SUM in place.
+    A Step's Program reads the cotangent of each state as COTANGENT. The new Program first computes it: OUTPUT_COTANGENT
+    + CARRY, and for h also + the product of LATER_COTANGENTS with the recurrent weights. The loops read and write CARRY
+    and PARAM_SUM in place.
     """
     old, back = step.backward, dict(step.backward.outputs)
     h = step.states[0]
@@ -223,9 +223,9 @@ def _adjoint(step: Step, shares: bool, projected: bool) -> tuple[Stage, ...]:
 
 
 def _levels(program: Program[Value]) -> dict[Ref, int]:
-    """Return how many further products each value of a Program lies behind: the stage that can compute it first.
+    """Return for each value of a Program how many products lie before it: the first stage that can compute it.
 
-    The projection of h comes after all else: its stage runs over other units than the stages before.
+    The projection of h comes after all operations before it: its stage runs over other units than the earlier stages.
     """
     level: dict[Ref, int] = dict.fromkeys(range(len(program.inputs)), 0)
     for k, op in enumerate(program.ops):
@@ -237,9 +237,9 @@ def _levels(program: Program[Value]) -> dict[Ref, int]:
 def _stages(program: Program[Value], first: list[Multiplication], over_projected: set[Value]) -> tuple[Stage, ...]:
     """Cut a Program at its further products. first: the products of the first stage.
 
-    over_projected: the outputs over the P units of a projected h. One stage computes them and no other output, since a
-    stage runs over units of one number. A value passes from a stage to later ones as PASSED, but not from that stage:
-    later stages compute the value again from the Program's inputs, over their own units.
+    over_projected: the outputs over the P units of a projected h. A stage runs over one number of units, so one stage
+    computes these outputs and no others. Later stages read a value of an earlier stage as PASSED. They cannot read one
+    of that stage: they compute it again from the Program's inputs, over their own units.
     """
     n, outputs, level = len(program.inputs), dict(program.outputs), _levels(program)
     level_of = lambda ref: level.get(ref, 0)

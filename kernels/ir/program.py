@@ -1,7 +1,7 @@
 """A recurrent cell as data: the straight-line Programs of one step, forward and backward.
 
-Nothing here knows how the Programs came about (`tinygrad_rnn/cells/trace.py` traces them from a cell's equations)
-or how they are run (the reference driver interprets them; the compiled drivers turn them into code).
+This file depends neither on the origin of the Programs (`tinygrad_rnn/cells/trace.py` traces a cell's equations) nor on
+their use (the reference driver interprets them; the compiled drivers turn them into code).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Kind(enum.Enum):
-    """What a value of a step is. The text is what listings print before the value's name, as in x.i or s.h."""
+    """The kinds of a step's values. Listings print the text of a kind before the value's name, as in x.i or s.h."""
 
     # A Step's Programs read and write these.
     INPUT_PART = "x"  # of a gate: the input's part of the pre-activation, W x + b_ih
@@ -40,14 +40,14 @@ class Kind(enum.Enum):
     PRODUCT = "m"  # a result of the stage's matrix products
     PASSED = "t"  # a value that one stage computes and a later stage of the same step reads
     OUTPUT_COTANGENT = "out"  # of a state: the cotangent of its sequence at this step
-    CARRY = "carry"  # of a state: the cotangent that comes from the step after, and goes to the step before
+    CARRY = "carry"  # of a state: the cotangent that the next step hands to this step, and this one to the step before
     PARAM_SUM = "sum"  # of a parameter: its cotangent, added up over the steps
     INPUT_COTANGENT = "de"  # the cotangent of an input of the cell
     PRODUCT_COTANGENT = "dv"  # the cotangent of the result of further product number j
     PROJECTED_COTANGENT = "du"  # the cotangent of h after its projection
-    LATER_COTANGENTS = "later"  # the recurrent parts' cotangents of the step after, all direct gates side by side
+    LATER_COTANGENTS = "later"  # the next step's cotangents of the recurrent parts, all direct gates side by side
 
-    __hash__ = object.__hash__  # Enum's own runs Python code at each look-up
+    __hash__ = object.__hash__  # Enum's own __hash__ runs Python code at each look-up
 
 
 class Value(NamedTuple):
@@ -65,9 +65,9 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """A number in a Program. A type of its own: as a float, 1.0 would equal the number of value 1.
+    """A number in a Program. As a float, 1.0 would equal the reference 1 to a value, so constants have their own type.
 
-    Two are equal if they are written alike: 0.0 and -0.0 are two, NaN is one.
+    Two constants are equal if their texts are: 0.0 and -0.0 differ, and NaN equals NaN.
     """
 
     value: float
@@ -83,17 +83,17 @@ Ref = int | Constant
 """A value in a Program: the number of an input or of an operation, or a constant."""
 
 PRODUCTS = ("product", "product_t", "projection", "projection_t")
-"""The matrix products that a step may contain, beside the pointwise operations; see `Op`."""
+"""The matrix products that a step may contain, as well as pointwise operations; see `Op`."""
 
 
 @dataclass(frozen=True)
 class Op:
     """One operation. `name` is a key of `operations.OPERATIONS`, or one of PRODUCTS:
 
-    "product":      a gate's recurrent weights and bias on a vector, v U^T + b
-    "product_t":    the same weights the other way, for the backward, g U
-    "projection":   the projection of h, h weight_hr^T
-    "projection_t": the same weights the other way, g weight_hr
+    "product":      a vector times a gate's recurrent weights, plus the bias: v U^T + b
+    "product_t":    the backward of "product", with the same weights: g U
+    "projection":   the projection of h: h weight_hr^T
+    "projection_t": the backward of "projection": g weight_hr
     """
 
     name: str
@@ -102,7 +102,7 @@ class Op:
 
     @property
     def is_product(self) -> bool:
-        """Whether this is a matrix product and not a pointwise operation."""
+        """Whether this is a matrix product instead of a pointwise operation."""
         return self.name in PRODUCTS
 
 
@@ -122,9 +122,9 @@ class Program(Generic[Key]):
     def run(
         self, given: Mapping[Key, Any], product: Callable[[Op, np.ndarray], np.ndarray] | None = None
     ) -> dict[Key, Any]:
-        """Compute all outputs with NumPy. `product` carries out the matrix products, if there are any."""
+        """Compute all outputs with NumPy. `product` computes the matrix products, if there are any."""
         values: list = [given[key] for key in self.inputs]
-        number = np.result_type(*given.values()).type  # constants too are in the arrays' dtype
+        number = np.result_type(*given.values()).type  # constants have the arrays' dtype, too
         value = lambda ref: number(ref.value) if isinstance(ref, Constant) else values[ref]
         for op in self.ops:
             args = [value(a) for a in op.args]
@@ -144,9 +144,9 @@ class Step:
               INPUT under the same Values, and of the result of further product j under its SOURCE. A value that no
               gradient reaches is left out.
 
-    The first state, h, is what the recurrent weights multiply. input_gates and recurrent_gates are those whose
-    parts are read at all, in order: they are the blocks of rows of weight_ih and weight_hh.
-    direct_gates read their recurrent part of h itself; products lists the gate of each further product.
+    The recurrent weights multiply the first state, h. input_gates and recurrent_gates list, in order, the gates with an
+    input part or a recurrent part that the equations read: they are the blocks of rows of weight_ih and weight_hh.
+    direct_gates are the gates that multiply h itself. products lists the gate of each further product.
     """
 
     name: str

@@ -16,7 +16,7 @@ Array = Any
 
 
 WEIGHT_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-"""The weights that every cell may have, in their order; a cell's own parameters come after them."""
+"""The weights that every cell may have, in their order. A cell's own parameters come after them."""
 
 
 @dataclass
@@ -28,8 +28,8 @@ class SequenceArgs:
 
     x [T, N, I]; weight_ih [Gx H, I]; weight_hh [Gh H, P], None without recurrent gates; bias_ih [Gx H] and
     bias_hh [Gh H], or None; weight_hr [P, H], the projection of h, or None; params: name -> [H];
-    inputs: name -> [T, N, H]; initial: a state each, [N, P] for h and [N, H] for the others;
-    lengths [N], each from 0 to T, None where all are T; reverse: from a sequence's last step to its first.
+    inputs: name -> [T, N, H]; initial: an array for each state, [N, P] for h and [N, H] for the others;
+    lengths [N], each from 0 to T, None if all are T; reverse: scan each sequence from its last step to its first.
     """
 
     x: Array
@@ -73,8 +73,8 @@ Sizes = tuple[int, int, int, int, int]
 def sizes_of(step: Step, given: tuple[tuple[int, ...] | None, ...]) -> Sizes:
     """Return the sizes that the shapes of arrays imply. given: shapes in the order of `SequenceArgs.arrays`, or None.
 
-    Raise ValueError, with the name of the array, if the shapes do not fit each other or the step. An input per step or
-    an initial state may be None if it is not known yet.
+    Raise ValueError, with the name of the array, if the shapes do not fit each other or the step. The shape of an input
+    per step or of an initial state may be None if it is not known yet.
     """
     x, weight_ih, _, _, _, weight_hr, *rest = given
     if x is None or len(x) != 3 or weight_ih is None or len(weight_ih) != 2:
@@ -102,8 +102,8 @@ def sizes_of(step: Step, given: tuple[tuple[int, ...] | None, ...]) -> Sizes:
 def check(step: Step, seq: SequenceArgs, x: tuple[int, ...] | None = None) -> None:
     """Raise ValueError or TypeError unless the arrays of a sequence fit each other: the check before any kernel.
 
-    Shapes, the dtype of x everywhere, one library's arrays, and lengths within T.
-    x: the shape of x, if the sequence has none yet because another scan computes it.
+    The shapes must fit, all arrays must have the dtype and the library of x, and lengths must be within T.
+    x: the shape of x, if another scan computes x and the sequence has none yet.
     """
     arrays = seq.arrays()
     like = seq.weight_ih if seq.x is None else seq.x

@@ -1,4 +1,4 @@
-"""Everything that the compiled drivers compute, in NumPy: the oracle of their tests.
+"""NumPy versions of everything that the compiled drivers compute: the oracle of their tests.
 
 driver.py     a step run over a sequence, forward and backward
 softmax.py    the likelihood of a class under softmax, and its gradient

@@ -1,8 +1,8 @@
 """The sequence driver in NumPy: one layer, one direction, all time steps. The oracle for every compiled driver.
 
 `forward` and `backward` run a Step's Programs over SequenceArgs. One loop serves both directions and unequal lengths:
-each sequence is put in the order of its scan, and step t works on the rows that are longer than t. Products with the
-input weights are computed once for all steps. Shapes as in `SequenceArgs`.
+each sequence is put in the order of its scan, and step t works on the rows that are longer than t. The products with
+the input weights are computed for all steps at once. Shapes are those of `SequenceArgs`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ runs_together = False
 
 @dataclass
 class Saved:
-    """What the forward leaves for the backward: for each step, in step order, arrays of the rows that have it.
+    """The values that the forward leaves for the backward, for each step in step order, of the rows that have the step.
 
     These are the step's SAVED, SOURCE and STATE values, and UNPROJECTED, h before its projection.
     """
@@ -79,7 +79,7 @@ def _side_inputs(step: Step, seq: SequenceArgs, ordered: Mapping[str, Array], t:
 
 
 def _full(value: Array, shape: tuple[int, int]) -> Array:
-    """Return a value of a step for every row and unit. It may be the same for all rows, or a constant."""
+    """Return a value of a step with a number for every row and unit. `value` may be one for all rows, or a constant."""
     return value if value.shape == shape else np.broadcast_to(value, shape).copy()
 
 
@@ -104,7 +104,7 @@ def forward(step: Step, seq: SequenceArgs, keep: bool) -> tuple[list[Array], lis
     """Run the step over the sequence.
 
     Return the sequence of each state [T, N, P or H] (0 past a sequence's end), each state after the last real step
-    [N, P or H], and, if `keep`, what the backward needs.
+    [N, P or H], and, if `keep`, the values for the backward.
     """
     time, batch = seq.x.shape[:2]
     weights = _Weights(step, seq)
@@ -149,7 +149,7 @@ def backward(
 ) -> SequenceArgs:
     """Return the cotangents of all arrays of the sequence from those of the outputs and the last states.
 
-    None among d_outputs and d_final stands for zero. Without `wants_x` the x of the result is None.
+    None in d_outputs and d_final stands for zero. Without `wants_x` the x of the result is None.
     """
     time, batch = seq.x.shape[:2]
     hidden = seq.weight_ih.shape[0] // len(step.input_gates)
@@ -158,7 +158,7 @@ def backward(
     ordered = {name: seq.in_step_order(e) for name, e in seq.inputs.items()}
     d_ordered = [None if d is None else seq.in_step_order(d) for d in d_outputs]
     d_states = [_zeros(s) if d is None else d for s, d in zip(seq.initial, d_final)]
-    # Cotangents of pre-activations, and the h before them, for one product over all steps at the end.
+    # The cotangents of pre-activations, and h before each step, are kept for one product over all steps at the end.
     d_projected = np.zeros((time, batch, len(step.input_gates) * hidden), seq.x.dtype)
     d_direct = np.zeros((time, batch, len(step.direct_gates) * hidden), seq.x.dtype)
     h_before = np.zeros((time, *seq.initial[0].shape), seq.x.dtype)

@@ -1,4 +1,4 @@
-"""Operations on whole gradients, in NumPy: the oracle of the compiled ones."""
+"""Operations on whole gradients, in NumPy: the oracle of the compiled operations."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 
 
 def add_rows(g: np.ndarray, index: np.ndarray, rows: int) -> np.ndarray:
-    """Return out [rows, D]: row r is the sum of the rows of g [M, D] with index [M] r, in their order.
+    """Return out [rows, D]: row r is the sum, in their order, of the rows m of g [M, D] with index[m] == r.
 
-    This is the gradient of rows that were picked by index, each within [0, rows).
+    This is the gradient of picking rows by index, each from 0 to rows - 1.
     """
     out = np.zeros_like(g, shape=(rows, g.shape[1]))
     if index.size:

@@ -1,6 +1,6 @@
-"""The negative log-likelihood under softmax, row by row, and its gradient, in NumPy: the oracle for the compiled one.
+"""The negative log-likelihood under softmax, row by row, and its gradient, in NumPy: the oracle of the compiled one.
 
-x [M, C]: logits; index [M]: a class each, within [0, C); weights, g [M]: a number for each row.
+x [M, C]: logits; index [M]: a class for each row, from 0 to C - 1; weights, g [M]: a number for each row.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def losses(x: np.ndarray, index: np.ndarray, weights: np.ndarray) -> np.ndarray:
         e = x[at] - x[at].max(1, keepdims=True)
         picked = e[np.arange(len(e)), index[at]]
         loss = np.log(np.exp(e, out=e).sum(1)) - picked
-        np.multiply(loss, weights[at], out=out[at], where=weights[at] != 0)  # inf * 0 shall be 0
+        np.multiply(loss, weights[at], out=out[at], where=weights[at] != 0)  # `where`: inf * 0 must give 0
     return out
 
 

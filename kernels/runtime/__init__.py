@@ -1,8 +1,8 @@
-"""Process-wide services that every driver uses. They know nothing of cells, kernels or devices.
+"""Process-wide services that every driver uses. They do not depend on cells, kernels or devices.
 
 rounding.py  ceiling division, and rounding up to a multiple
 undo.py      `with` blocks that no interrupt can leave half done
-locks.py     the locks of the library, and what a fork does to them
+locks.py     the locks of the library, and their renewal at a fork
 bounded.py   bounded tables of results in memory, and one function that empties them all
-cache.py     the folder of compiled code: where it is, which files are trusted, reading and writing them
+cache.py     the folder of compiled code: its place, the trust in its files, reading and writing them
 """

@@ -1,4 +1,4 @@
-"""Tables of results that are expensive to compute: always bounded, and emptied in one place."""
+"""Tables of results that are expensive to compute. Every table has a bound, and `release` empties all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _releases: list[Callable[[], object]] = []
 
 
 def bounded(size: int) -> Callable[[Function], Function]:
-    """Keep a function's last `size` results until `release` is called."""
+    """Return a decorator that stores a function's last `size` results until `release` is called."""
 
     def keeping(function: Function) -> Function:
         cached: Any = functools.lru_cache(size)(function)
@@ -22,7 +22,7 @@ def bounded(size: int) -> Callable[[Function], Function]:
 
 
 def on_release(release_it: Callable[[], object]) -> Callable[[], object]:
-    """Have `release` call a function, too. Return the function."""
+    """Make `release` call a function, too. Return the function."""
     _releases.append(release_it)
     return release_it
 

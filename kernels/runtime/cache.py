@@ -2,10 +2,10 @@
 
 1. The folder and the file belong to the user or to root, and nobody else may write to them. This keeps out code that
    another user plants.
-2. The file ends with the SHA-256 of its name and content. It is compared before the file is used. This finds damage.
+2. The file ends with the SHA-256 of its name and content. `read` compares it before any use. This finds damage.
 
-A file that fails is compiled and written again. A folder that fails is not used. Neither is an error: a process gives
-one warning, at the first such problem.
+If a file fails, its code is compiled and written again. If the folder fails, it is not used. Neither is an error: a
+process gives one warning, at the first such problem.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def sources(package: str, *suffixes: str) -> list[Traversable]:
 
 @functools.cache
 def folder() -> Path | None:
-    """Return the cache folder, absolute, and create it if need be. Return None, with a warning, if it cannot be used.
+    """Return the absolute cache folder, created if needed. Return None, with a warning, if it cannot be used.
 
     The first call decides, because the process may change its working folder later. The folder need not be writable.
     """
@@ -74,7 +74,7 @@ def folder() -> Path | None:
         wanted.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = wanted.resolve(strict=True)
         reason = distrust(found.stat())
-    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: also for links that form a circle
+    except (OSError, RuntimeError, ValueError) as error:  # a circle of links raises RuntimeError, too
         found, reason = None, _reason(error)
     if reason:
         warn_once(f"the cache folder {wanted} is not used: {reason}")
@@ -83,7 +83,7 @@ def folder() -> Path | None:
 
 
 def wanted_folder() -> Path | str:
-    """Return the absolute folder that the environment asks for, or its text as written if that names no folder."""
+    """Return the absolute folder that the environment asks for, or its text as written if it names no folder."""
     try:
         return _wanted()
     except (OSError, RuntimeError):
@@ -107,8 +107,8 @@ def _in_home(path: Path) -> Path:
 
 
 def distrust(status: os.stat_result) -> str:
-    """Return why somebody other than the user and root could have written a file or folder; "" if nobody could."""
-    if not hasattr(os, "geteuid"):  # Windows: its user folders belong to the user alone
+    """Return the reason why others than the user and root could have written a file or folder, or "" if none could."""
+    if not hasattr(os, "geteuid"):  # on Windows a user's folders belong to that user alone
         return ""
     if status.st_uid not in (0, os.geteuid()):
         return f"it belongs to another user (number {status.st_uid})"
@@ -132,14 +132,14 @@ def _reason(error: BaseException) -> str:
 
 @functools.cache
 def temporary() -> Path:
-    """Return a folder for files that must have a path. Only this user can enter it; it is removed with the process."""
+    """Return a folder for files that need a path. Only this user can enter it. The process removes it at its end."""
     made = tempfile.mkdtemp(prefix="tinygrad_rnn_")  # mode 0700
     atexit.register(_remove, made, os.getpid())
     return Path(made)
 
 
 def _remove(folder: str, process: int) -> None:
-    """Remove the folder at the end of the process that made it, but not at the end of a process forked from that."""
+    """Remove the folder, unless this process is a fork of the process that made it."""
     if os.getpid() == process:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -148,7 +148,7 @@ def _remove(folder: str, process: int) -> None:
 
 
 def read(path: Path, trusted: bool = False) -> bytes | None:
-    """Return the content that `write` was given; None if the file is missing, damaged, or could be another user's.
+    """Return the content that `write` stored; None if the file is missing or damaged, or another user could write it.
 
     trusted: the file is a part of the installed package, which is trusted no matter who owns it.
     """
@@ -170,7 +170,7 @@ def read(path: Path, trusted: bool = False) -> bytes | None:
 def write(path: Path, content: bytes) -> bool:
     """Write a file in one step, so that processes that write it at the same time do not harm each other.
 
-    Return False, with a warning, if that fails: the disk is full, or the folder is not writable.
+    Return False, with a warning, if that fails, for example because the disk is full or the folder is not writable.
     """
     try:
         replace(path, content + _seal(path.name, content))
@@ -181,9 +181,9 @@ def write(path: Path, content: bytes) -> bool:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Put a file of these bytes in place in one step. Its temporary name does not follow a link planted there."""
+    """Replace a file by one with these bytes, in one step. The temporary file never follows a link planted there."""
     unfinished = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
-    handle = os.open(unfinished, _WRITE, 0o644)  # readable for all: a folder may be filled ahead for other users
+    handle = os.open(unfinished, _WRITE, 0o644)  # readable for all: a user may fill a folder ahead for other users
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

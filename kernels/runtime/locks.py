@@ -1,14 +1,15 @@
-"""The locks of the library, and what a fork does to them.
+"""The locks of the library, and their renewal at a fork.
 
 A forked child has one thread, the one that forked. A lock that another thread held at that moment would stay locked in
-the child for ever, so every lock is created here, and created again in the child. That does not help code that is being
-imported or compiled, because compilers have locks and unfinished state of their own. So a fork waits for them.
+the child for ever, so every lock is created here, and created again in the child. That does not help while another
+thread imports or compiles code, because compilers have locks and unfinished state of their own. So a fork waits for
+imports and compilations.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging  # noqa: F401  registers its lock before ours: a fork takes the last first, and compilers write logs
+import logging  # noqa: F401  its lock must be registered before ours: a fork takes the last first, and compilers log
 import os
 import threading
 from collections.abc import Callable
@@ -25,21 +26,21 @@ _registry: list[tuple[dict[str, Any], str, Callable[[], Any]]] = []
 def renewed_at_fork(namespace: dict[str, Any], name: str, make: Callable[[], Any]) -> Any:
     """Return make(), and bind `name` in a module's namespace to another make() in every forked child.
 
-    The module reads the lock under this name each time that it takes it.
+    The module must read the lock under this name each time that it takes it.
     """
     _registry.append((namespace, name, make))
     return make()
 
 
 class _Acquire:
-    """`__enter__` of `held`: a `with` block reads it from the class before it is entered, and gets a callable in C."""
+    """`__enter__` of `held`: a `with` block reads it from the class before the block is entered, and gets C code."""
 
     def __get__(self, block: held, owner: type) -> Callable[[], None]:
         return partial(block.taken.extend, map(block.lock.acquire, (True,)))
 
 
 class _Release:
-    """`__exit__` of `held`, likewise: it releases the lock as often as the block has taken it."""
+    """`__exit__` of `held`, in the same way: it releases the lock as often as the block has taken it."""
 
     def __get__(self, block: held, owner: type) -> Callable[..., None]:
         back = Undo()
@@ -50,8 +51,8 @@ class _Release:
 class held:
     """`with held(lock):` is `with lock:`, but no interrupt can leave the lock held.
 
-    Between the last line of a `with lock:` and its release Python code can run, and so raise: a tracing or profiling
-    function, or one that a garbage collection calls.
+    Between the last line of a `with lock:` block and the lock's release, Python code can run and raise: a function for
+    tracing or profiling, or one that a garbage collection calls.
     """
 
     __slots__ = ("lock", "taken")
@@ -65,7 +66,7 @@ class held:
 
 
 building = renewed_at_fork(globals(), "building", threading.RLock)
-"""Held while code is imported, generated or compiled. Take it as `with locks.held(locks.building)`."""
+"""The lock for importing, generating and compiling code. Take it as `with locks.held(locks.building)`."""
 
 
 def _before() -> None:

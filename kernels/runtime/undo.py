@@ -1,8 +1,8 @@
-"""The parts of `with` blocks that are undone whatever is raised within them, at any moment.
+"""The parts of `with` blocks that are undone whatever is raised in them, at any moment.
 
-CPython can raise a KeyboardInterrupt before any line of Python, also before the first line of an `__exit__`; then the
-block would never be undone. So no Python code runs between the first and the last moment of such a block: the callables
-that do and undo are built before the block is entered, from parts written in C.
+CPython can raise a KeyboardInterrupt before any line of Python, even before the first line of an `__exit__`; then the
+block would never be undone. So no Python code may run while such a block is entered or left: the callables that do and
+undo it are built before the block is entered, from parts written in C.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ consume: Callable[..., None] = deque[Any](maxlen=0).extend
 
 
 class Undo(io.IOBase):
-    """Call `close` when `__exit__` is called, or when nobody holds this any more, whichever comes first.
+    """Calls `close` when `__exit__` is called, or when nothing refers to this object any more, whichever comes first.
 
-    IOBase is the standard library's context manager in C whose `__exit__`, and whose destructor, call `close()`. It is
-    held by the frame of the `with` block alone, which drops it in whatever way the block is left.
+    IOBase is the standard library's context manager in C that calls `close()` in its `__exit__` and its destructor.
+    Only the frame of the `with` block refers to this object, and drops it in whatever way the block is left.
     """
 
     __slots__ = ("close",)

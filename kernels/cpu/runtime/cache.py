@@ -36,7 +36,7 @@ def generator_version() -> str:
 
 @functools.cache
 def version() -> str | None:
-    """Return a hash of all that machine code depends on besides its text: generator, Python, Numba, LLVM, processor.
+    """Return a hash of all that machine code depends on except its text: generator, Python, Numba, LLVM, processor.
 
     Return None, with a warning, if it cannot be computed, for example if the sources of the generator are not found.
     """
@@ -48,7 +48,7 @@ def version() -> str | None:
         host = cpu_target.target_context.codegen().magic_tuple()
         versions = sys.implementation.cache_tag, numba.__version__, llvmlite.__version__
         return digest(repr((generator_version(), versions, host)))[:12]
-    except Exception as error:  # import loaders and versions of Numba raise errors of many types
+    except Exception as error:  # import loaders and versions of Numba raise many types of errors
         cache.warn_once(f"the cache folder is not used: the version of the code cannot be computed ({error})")
         return None
 

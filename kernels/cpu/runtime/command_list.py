@@ -1,8 +1,8 @@
 """A command list: kernels with their arguments, built once for some shapes and run on any arrays of these shapes.
 
-A list works on blocks of memory that are named when it is built and given when it is run: arrays of the caller, and
-arenas for the list's own matrices. All arguments of all kernels are one array of words, offsets into blocks. To run
-the list takes one addition of the blocks' addresses and one call of the thread team.
+A list works on blocks of memory: arrays of the caller, and arenas for the list's own matrices. Building the list needs
+only their names; running it needs the blocks. All arguments of all kernels are one array of words, which are offsets
+into blocks. To run the list takes one addition of the blocks' addresses and one call of the thread team.
 
 Kernels read and write raw memory. So a list knows for each block how many numbers its jobs touch, in which dtype, and
 whether they write. Before it runs, it checks every array that it is given: see `place`.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 INT64 = np.dtype(np.int64)
 
 SCRATCH, PACKING = "scratch", "packing"
-"""Arenas: memory that is free when the list has run, and a product's memory for the packed part of a transpose."""
+"""Arenas: memory that is free after the list has run, and a product's memory for the packed part of a transpose."""
 
 
 TEXT = '''"""Generated: the addresses of a command list's arguments."""
@@ -72,7 +72,7 @@ def _placing() -> Any:
 
 
 class Limit(NamedTuple):
-    """The least that a list's jobs need of a block: contiguous numbers of a dtype. written: jobs write to it."""
+    """The least that a list's jobs need of a block: contiguous numbers of a dtype. written: whether jobs write it."""
 
     numbers: int
     dtype: np.dtype
@@ -83,7 +83,7 @@ class Limit(NamedTuple):
         return self.numbers, id(self.dtype), CONTIGUOUS | ALIGNED | (WRITEABLE if self.written else 0)
 
     def fitting(self, name: str, array: Any) -> np.ndarray:
-        """Return the array, or a contiguous copy if it is only read. Raise ValueError if it does not fit."""
+        """Return the array, or a contiguous copy if jobs only read it. Raise ValueError if it does not fit."""
         fits = isinstance(array, np.ndarray) and array.dtype == self.dtype and array.size >= self.numbers
         if self.written:
             fits = fits and array.flags.c_contiguous and array.flags.aligned and array.flags.writeable
@@ -111,8 +111,8 @@ class BufferView:
 class CommandList:
     """A list of jobs. arenas: the bytes of each arena.
 
-    dtype: of all blocks but arenas, which are bytes, and the blocks that `others` names. written: the caller's blocks
-    that jobs write.
+    dtype: the dtype of all blocks except the arenas, which are bytes. others: the dtypes of blocks with another dtype.
+    written: the caller's blocks that jobs write.
     """
 
     def __init__(
@@ -156,10 +156,10 @@ class CommandList:
     def bound(
         self, blocks: Mapping[str, np.ndarray], parts: Mapping[str, int], size: int, rest: Sequence[str]
     ) -> CommandList:
-        """Return this list with some blocks bound for good. `run_on` is given the joint block, then the rest.
+        """Return a list with some blocks bound for good. Its `run_on` takes the joint block, then the rest.
 
-        blocks: bound now; the caller keeps them alive. parts: blocks that are parts of the joint block, by their
-        offsets in bytes. size: the bytes of the joint block. rest: the other blocks, in their order.
+        blocks: the blocks to bind; the caller must keep them alive. parts: the offsets, in bytes, of the blocks that
+        are parts of the joint block. size: the bytes of the joint block. rest: the other blocks, in their order.
         """
         for name, array in blocks.items():
             self.limits[name].fitting(name, array)
@@ -174,14 +174,14 @@ class CommandList:
         return other
 
     def run(self, blocks: dict[str, np.ndarray]) -> None:
-        """Run the list. Arenas that are not given are borrowed meanwhile."""
+        """Run the list. Borrow the arenas that are not given, for the time of the run."""
         borrowed = {name: memory.borrow(self.arenas[name]) for name in self.blocks if name not in blocks}
         self.run_on([*map((blocks | borrowed).__getitem__, self.blocks)])
         for block in borrowed.values():
             memory.give_back(block)
 
     def run_on(self, blocks: Sequence[np.ndarray]) -> None:
-        """Run the list on blocks in its order. Raise ValueError, before anything runs, for one that does not fit."""
+        """Run the list on blocks in its order. Raise ValueError, before any job runs, if a block does not fit."""
         words = np.empty(len(self.which), INT64)
         misfit = _placing()(np.fromiter(map(id, blocks), INT64, len(blocks)), self.plan, words)
         if misfit >= 0:

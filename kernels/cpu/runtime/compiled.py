@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
-import numpy.ma  # noqa: F401  Numba's first call would import it, and a fork meanwhile would leave its lock held
+import numpy.ma  # noqa: F401  Numba's first call would import it; a fork at that moment would leave its lock held
 
 from ...runtime import cache
 from .cache import PREFIX, version
@@ -22,7 +22,7 @@ KERNEL = "void(intp, intp, intp)"
 
 
 def njit(signature: str, cache: bool = False, **options: Any) -> Callable[[Callable], Any]:
-    """Numba's `njit` with one signature and its options; `cache=True` is this library's cache."""
+    """Return Numba's `njit` with one signature and Numba's options. With `cache=True` it uses this library's cache."""
 
     def make(function: Callable) -> Any:
         dispatcher: Any = numba.njit(**options)(function)
@@ -53,14 +53,14 @@ def machine_code(function: Callable) -> Any:
 
 
 class Entry:
-    """The machine code of one function in the cache folder, as Numba's cache interface."""
+    """The machine code of one function in the cache folder, with the interface of Numba's caches."""
 
     def __init__(self, function: Callable):
         self.function = function
 
     @property
     def path(self) -> Path | None:
-        """Return its file; None without a cache folder, or for a function outside of generated modules."""
+        """Return the function's file; None without a cache folder, or for a function outside of generated modules."""
         module, folder = self.function.__module__, cache.folder()
         if folder is None or not module.startswith(PREFIX) or version() is None:
             return None
@@ -76,11 +76,11 @@ class Entry:
 
             target.refresh()
             return CompileResult._rebuild(target, *pickle.loads(content))
-        except Exception:  # the file is intact, but cannot be loaded here: compile again
+        except Exception:  # the file is intact, but this process cannot load it: compile again
             return None
 
     def save_overload(self, signature: Any, result: Any) -> None:
-        """Store the compiled function. If that fails, the function can be used all the same."""
+        """Store the compiled function. If that fails, the function can still be used."""
         path = self.path
         if path is None or getattr(result.library, "has_dynamic_globals", False):
             return

@@ -16,7 +16,7 @@ VARIABLE = "TINYGRAD_RNN_VECTOR"
 
 @dataclass(frozen=True)
 class VectorUnit:
-    """bits: width of a vector register. registers: how many there are. fma: whether multiply-add is one instruction."""
+    """A vector unit. bits: the width of a register. registers: their number. fma: whether it has fused multiply-add."""
 
     bits: int
     registers: int
@@ -65,9 +65,9 @@ def architecture() -> str:
 
 @functools.cache
 def vector_unit() -> VectorUnit:
-    """Return the widest vector unit of the host, or the one that the environment asks for. It is read once.
+    """Return the widest vector unit of the host, or the one that the environment asks for. Read the environment once.
 
-    Raise ValueError if the environment asks for another number, or for a wider unit than the host has.
+    Raise ValueError if the environment asks for a width other than 128, 256 or 512, or wider than the host's.
     """
     features = host_features()
     widest = 512 if features.get("avx512f") and features.get("avx512vl") else 256 if features.get("avx2") else 128
@@ -82,11 +82,11 @@ def vector_unit() -> VectorUnit:
 
 
 def require_compiler() -> None:
-    """Raise ValueError if Numba is disabled, as by NUMBA_DISABLE_JIT=1."""
-    numba = sys.modules.get("numba")  # its setting counts, and may come from a file
+    """Raise ValueError if Numba is disabled, for example by NUMBA_DISABLE_JIT=1."""
+    numba = sys.modules.get("numba")  # an imported Numba's setting counts: it may come from a file
     try:
         disabled = numba.config.DISABLE_JIT if numba else int(os.environ.get("NUMBA_DISABLE_JIT") or 0)
-    except ValueError:  # then Numba warns and uses its default
+    except ValueError:  # Numba warns and uses its default
         return
     if disabled:
         got = os.environ.get("NUMBA_DISABLE_JIT", "numba.config.DISABLE_JIT = 1")

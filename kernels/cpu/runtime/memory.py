@@ -1,13 +1,13 @@
 """Arrays whose memory is reused.
 
-The first write to a fresh array costs a page fault for every 4 KiB. For a layer of middle size that takes as long as
-its arithmetic. So this file keeps the blocks that a layer's call no longer needs, for the next call. A block that is
-not reused for PERIOD seconds goes back to the system, unless less than ALWAYS_KEPT bytes are left; `release` gives back
-all.
+The first write to a fresh array costs a page fault for every 4 KiB. For a layer of middle size, these faults take as
+long as the arithmetic. So this file keeps the blocks that a layer's call no longer needs, for the next call. A block
+that is not reused for PERIOD seconds goes back to the system, but the last ALWAYS_KEPT bytes stay. `release` gives back
+all blocks.
 
 Threads share the unused blocks without a lock, which would take longer than the rest. A list's `append` and `pop` are
-atomic, so a block has one user at a time. A race can lose a block, which goes back to the system, or a block's size in
-the sum of all sizes, which is counted again before any block is dropped because of it.
+atomic, so a block has one user at a time. A race can lose a block: it goes back to the system. A race can also lose a
+block's size from the sum of all sizes: so the sum is counted again before it is a reason to drop a block.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from ...runtime import locks
 from ...runtime.bounded import on_release
 
 SMALLEST = 1 << 16  # bytes: smaller blocks come from NumPy
-LEAST = 1 << 12  # bytes: the alignment of a smaller array does not matter
-LINE = 64  # bytes of a cache line, and of the widest vector: one that lies across two lines takes twice as long
-MOST_KEPT = 1 << 29  # bytes of unused blocks, at most
+LEAST = 1 << 12  # bytes: smaller arrays need no alignment
+LINE = 64  # bytes of a cache line and of the widest vector: a vector across two lines takes twice as long
+MOST_KEPT = 1 << 29  # most bytes of unused blocks
 ALWAYS_KEPT = 1 << 26  # bytes of unused blocks that stay however long they are unused
-PERIOD = 3.0  # an unused block goes back after one to two times this many seconds
+PERIOD = 3.0  # an unused block goes back after one to two times as many seconds
 
 BYTE = np.dtype(np.uint8)
 _free: dict[int, list[tuple[np.ndarray, int]]] = {}  # by size: each block, and the period in which it came back
@@ -48,14 +48,15 @@ _HEAD = object.__basicsize__  # bytes of the head of every Python object
 def address(array: np.ndarray) -> int:
     """Return the address of an array's first number: the first field of NumPy's array struct (PyArrayObject).
 
-    `array.__array_interface__` has it, too, but takes five times as long, and a small layer's call asks twenty times.
+    `array.__array_interface__` has it, too, but takes five times as long, and a call of a small layer needs it twenty
+    times.
     """
     where: int = ctypes.c_void_p.from_address(id(array) + _HEAD).value or 0
     return where
 
 
 class _Lease:
-    """A block in use. It comes back when the last array on it is gone."""
+    """A block in use. It becomes unused when the last array on it is deleted."""
 
     __slots__ = ("block", "__array_interface__")
 
@@ -74,7 +75,7 @@ def give_back(block: np.ndarray) -> None:
     size = block.size
     if size < SMALLEST:
         return
-    if _kept + size > MOST_KEPT and _counted() + size > MOST_KEPT:  # their sizes may not be needed any more
+    if _kept + size > MOST_KEPT and _counted() + size > MOST_KEPT:  # nobody may need the sizes of these blocks any more
         _free.clear()
         _kept = 0
     if size <= MOST_KEPT:
@@ -94,10 +95,10 @@ def _counted() -> int:
 def _watch() -> None:
     """Start the thread that drops unused blocks.
 
-    This may run in a garbage collection, anywhere, so it does not use `threading`, whose own lock may be held there.
+    A garbage collection may run this anywhere, also where the lock of `threading` is held. So do not use `threading`.
     """
     global _watched
-    with locks.held(_lock), contextlib.suppress(RuntimeError):  # no thread can be started at the interpreter's end
+    with locks.held(_lock), contextlib.suppress(RuntimeError):  # the interpreter is ending: no thread can start
         if not _watched:
             _thread.start_new_thread(_drop_periodically, ())
             _watched = True
@@ -116,7 +117,7 @@ def _drop_periodically() -> None:
 
 
 def _drop_unused() -> bool:
-    """Drop blocks that came back before the period that ends now, down to ALWAYS_KEPT bytes, large ones first."""
+    """Drop blocks unused since before the period that ends now, large ones first, until ALWAYS_KEPT bytes are left."""
     global _period
     dropped, above = 0, _counted() - ALWAYS_KEPT
     for size in sorted(_free, reverse=True):
@@ -147,7 +148,7 @@ def release() -> None:
 
 
 def borrow(size: int) -> np.ndarray:
-    """Return a block of at least `size` bytes, for the caller to give back."""
+    """Return a block of at least `size` bytes. The caller must give it back."""
     global _kept
     if size < SMALLEST:
         return aligned(size)
@@ -161,7 +162,7 @@ def borrow(size: int) -> np.ndarray:
 
 
 def aligned(size: int) -> np.ndarray:
-    """Return fresh bytes that begin a cache line. Large blocks begin at different lines of their pages, in turn."""
+    """Return new memory that begins at a cache line. Large blocks begin at different lines of their pages, in turn."""
     skew = 0 if size < SMALLEST else next(_turns) * 13 % 64 * LINE
     block = np.empty(size + skew + LINE, np.uint8)
     start = -address(block) % LINE + skew
@@ -169,7 +170,7 @@ def aligned(size: int) -> np.ndarray:
 
 
 def empty(shape: int | tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Return an array with arbitrary numbers. It begins a cache line, unless it is very small."""
+    """Return an array with arbitrary numbers. Unless it is very small, it begins at a cache line."""
     size = (math.prod(shape) if isinstance(shape, tuple) else shape) * dtype.itemsize
     if size < LEAST:
         return np.empty(shape, dtype)
@@ -178,7 +179,7 @@ def empty(shape: int | tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 def empty_together(shapes: tuple[tuple[int, ...], ...], dtype: np.dtype) -> list[np.ndarray]:
-    """Return arrays in one block, which is faster than one by one. It comes back when nothing holds any of them."""
+    """Return arrays in one block, which is faster than one by one. The block is in use as long as any of them is."""
     size, offsets = _side_by_side(shapes, dtype.itemsize)
     block = empty(size, BYTE)
     return [np.ndarray(shape, dtype, block, offset) for shape, offset in zip(shapes, offsets)]
@@ -186,7 +187,7 @@ def empty_together(shapes: tuple[tuple[int, ...], ...], dtype: np.dtype) -> list
 
 @functools.lru_cache(1024)
 def _side_by_side(shapes: tuple[tuple[int, ...], ...], itemsize: int) -> tuple[int, list[int]]:
-    """Return the bytes of arrays that each begin a cache line, and their offsets."""
+    """Return the total bytes, and the offsets, of arrays that each begin at a cache line."""
     sizes = [-(-math.prod(shape) * itemsize // LINE) * LINE for shape in shapes]
     return sum(sizes), [0, *itertools.accumulate(sizes[:-1])]
 

@@ -1,12 +1,12 @@
 """The thread team: the threads that run a command list together.
 
-The team is handed a whole list of jobs, each a kernel with its arguments. All threads take their share of a job and
-wait at a barrier before the next one. The caller has rank 0; the workers have the ranks from 1 on. Between lists the
-workers look for the next one for about a millisecond, which costs a core, and then sleep: waking a thread takes as long
-as running a small layer.
+The team is given a whole list of jobs, each a kernel with its arguments. All threads take their share of a job and wait
+at a barrier before the next job. The caller has rank 0; the workers have the ranks from 1 on. Waking a thread takes as
+long as running a small layer. So the workers first look for the next list for about a millisecond, which costs a core
+each, and then sleep.
 
 One native call announces a list, runs it and waits for it, and the workers stay in native code as long as the team
-lives. So no interrupt can come between two of these steps, and nothing waits for Python's interpreter lock.
+lives. So no interrupt can come between two of these steps, and no step waits for Python's interpreter lock.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ import numpy as np
 from ...runtime import locks
 
 VARIABLE = "TINYGRAD_RNN_THREADS"
-QUOTA = "/sys/fs/cgroup/cpu.max"  # here Linux tells a container its share of the cores' time
-PATIENCE = 60_000  # looks for new work before a worker sleeps: about 1 ms
-WORTH_SHARING = 1.5e6  # flops of a list that is worth the barriers of several threads: about 20 us of one core
-WORTH_WAKING = 2e7  # flops of a list that is worth waking workers
+QUOTA = "/sys/fs/cgroup/cpu.max"  # the file in which Linux tells a container its share of the cores' time
+PATIENCE = 60_000  # how often a worker looks for new work before it sleeps: about 1 ms
+WORTH_SHARING = 1.5e6  # flops from which a list is worth the barriers of several threads: about 20 us of one core
+WORTH_WAKING = 2e7  # flops from which a list is worth waking workers
 
-# Words that the team shares, each in a cache line of its own (8 words). RANKS: a line for each rank, with the core
-# on which the worker ran last, whether it sleeps, and its bell.
+# The words that the team shares. Each is in a cache line (8 words) of its own. At RANKS each rank has a line with three
+# words: the core on which the worker ran last, whether it sleeps, and its bell.
 CALLS, JOBS, BARRIER, DONE, BUSY, RANKS = 0, 8, 16, 24, 32, 40
 CORE, ASLEEP, BELL = 0, 1, 2
 
@@ -147,13 +147,13 @@ def dismiss(team, size):
 
 @functools.cache
 def _code() -> ModuleType:
-    from . import cache  # imports Numba, which a question for the number of threads does not need
+    from . import cache  # imports Numba, which get_num_threads does not need
 
     return cache.load("team", TEXT)
 
 
 def _bell() -> int:
-    """Return the address of one of Python's locks, locked. It is never freed: a few bytes for each worker."""
+    """Return the address of a new lock of Python's, locked. It is never freed: it takes a few bytes for each worker."""
     api = ctypes.pythonapi
     api.PyThread_allocate_lock.restype = ctypes.c_void_p
     api.PyThread_acquire_lock.argtypes = ctypes.c_void_p, ctypes.c_int
@@ -165,7 +165,7 @@ def _bell() -> int:
 
 
 class _Team:
-    """The calling thread, whichever it is, and size - 1 workers."""
+    """The thread that calls, and size - 1 workers. Any thread may call."""
 
     def __init__(self, size: int):
         from .memory import aligned
@@ -178,7 +178,7 @@ class _Team:
         self.size = size
         for rank in range(1, size):
             self.words[RANKS + 8 * rank + BELL] = _bell()
-        # A worker reads the team's words as long as it runs, so it holds the team.
+        # A worker reads the team's words as long as it runs. So it must refer to the team, by the bound method.
         start = lambda i: threading.Thread(target=self._serve, args=(i,), name=f"tinygrad_rnn_{i}", daemon=True)
         self.workers = [start(rank) for rank in range(1, size)]
         for worker in self.workers:
@@ -210,8 +210,8 @@ class _Team:
 def _move_away(worker: threading.Thread, core: int) -> None:
     """Move a worker from the caller's core to another one, if there is one.
 
-    The scheduler would leave both on one core for tens of milliseconds, at half the speed: they wait for each other in
-    turn, and a scheduler does not move a thread that has just run.
+    The scheduler does not move a thread that has just run. It would leave both threads on one core for tens of
+    milliseconds, at half the speed, because they wait for each other in turn.
     """
     cores = os.sched_getaffinity(0)
     if cores - {core} and worker.native_id is not None:
@@ -228,12 +228,12 @@ _lock = locks.renewed_at_fork(globals(), "_lock", threading.Lock)
 
 @functools.cache
 def usable_cores() -> int:
-    """Return how many cores this process may use, and no more than a container's share of time."""
+    """Return how many cores this process may use, at most the container's share of the cores' time."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path(QUOTA).read_text(encoding="ascii").split()
         return max(1, min(cores, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such file, or "max" for no limit
+    except (OSError, ValueError):  # there is no such file, or it says "max" for no limit
         return cores
 
 
@@ -249,7 +249,7 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(count: int) -> None:
-    """Use `count` threads in the kernels. Results do not depend on it, to the last bit."""
+    """Use `count` threads in the kernels. No bit of a result depends on their number."""
     global _count
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count < 1024:
         raise ValueError(f"set_num_threads: expected a whole number from 1 to 1023, got {count!r}")
@@ -272,10 +272,10 @@ def _current_team() -> _Team | None:
 
 
 def wanted_threads(flops: float) -> int:
-    """Return the number of threads that some work is worth, never more than there are cores.
+    """Return the number of threads to use for work of `flops`, at most the number of cores.
 
-    More threads than cores would only wait for each other. Work that is not worth waking workers runs on one thread and
-    wakes them for the work after it.
+    More threads than cores would only wait for each other. Work that is not worth waking workers runs on one thread,
+    but wakes them for later work.
     """
     if flops < WORTH_SHARING:
         return 1
@@ -293,7 +293,7 @@ def wanted_threads(flops: float) -> int:
 def run(jobs: int, threads: int) -> None:
     """Run the list of jobs at an address on `threads` threads.
 
-    If the team works for another Python thread, or there is none, the caller runs all jobs: results are the same.
+    If the team works for another Python thread, or there is no team, the caller runs all jobs: results are the same.
     """
     if threads > 1:
         team = _current_team()

@@ -6,7 +6,7 @@ extern "C" {
 #include "interface.h"
 }
 
-constexpr int THREADS = RNN_THREADS;  /* of a block, as the generated file says */
+constexpr int THREADS = RNN_THREADS;  /* threads of a block; the generated file sets it */
 constexpr int COUNTER_WORDS = 32;     /* each group's counter has a cache line of its own */
 
 /* A row at a step: its number n in the batch, its own time t, and whether it has that step at all. */
@@ -49,9 +49,8 @@ struct BlockGroup {
     }
 
     /* The barrier of a group, in two halves. Every block of the group calls both. Between them there is time for work
-       that does not depend on other blocks. A write that any thread of any block made before it arrived is visible to
-       every thread of every block after it waited. The counter only grows, so no block has to reset it between two
-       barriers. */
+       that does not depend on other blocks. After a thread has waited, it sees all that any thread of any block wrote
+       before that thread arrived. The counter only grows, so no block has to reset it between two barriers. */
     __device__ void arrive() {
         if (work.cluster) return arrive_at_cluster();
         ++barriers;
@@ -68,9 +67,9 @@ struct BlockGroup {
         __syncthreads();
     }
 
-    /* Enter and leave a scan. The blocks of a cluster write to each other's shared memory, so all of them have to be
-       there from before the first step until after the last. waits: whether the first stage waits at a barrier;
-       entering is then the arrival at it. */
+    /* Enter and leave a scan. The blocks of a cluster write to each other's shared memory, so all of them must run from
+       before the first step until after the last. waits: whether the first stage waits at a barrier. Then `enter` is
+       the arrival at that barrier, and `leave` waits at the one where the last stage arrived. */
     __device__ void enter(bool waits) {
         if (!work.cluster) return;
         arrive();

@@ -1,6 +1,6 @@
-/* The C interface (interface.h) of one cell: what its generated file includes last, with `Number`, `Few` and `Many`
-   (tiles), `Train`, `Infer` and `Backward` defined. Every call into CUDA is checked, and one that fails is kept with
-   its name for rnn_error. */
+/* The C interface (interface.h) of one cell. The cell's generated file includes it last, after it has defined `Number`,
+   the tiles `Few` and `Many`, and the functions `Train`, `Infer` and `Backward`. Every call into CUDA is checked;
+   rnn_error returns the name of a call that failed, and the reason. */
 #pragma once
 #include <algorithm>
 #include <cstdio>
@@ -19,12 +19,12 @@ int failed(const char *call, const char *reason) {
     do {                                                                                            \
         const cudaError_t error = call(__VA_ARGS__);                                                \
         if (error != cudaSuccess) {                                                                 \
-            (void)cudaGetLastError(); /* it is told once, not again by the next call that asks */   \
+            (void)cudaGetLastError(); /* clear it, or another caller would see the error again */   \
             return failed(#call, cudaGetErrorString(error));                                        \
         }                                                                                           \
     } while (0)
 
-/* The arguments of rnn_scan beside the choice of the kernel. */
+/* The arguments of rnn_scan, except for those that choose the kernel. */
 struct LaunchArgs {
     int device;
     cudaStream_t stream;
@@ -38,7 +38,7 @@ struct LaunchArgs {
     int shared;
 };
 
-/* A launch of clusters, of grid.x blocks each, with so much shared memory that each has a multiprocessor. */
+/* A launch of clusters of grid.x blocks. `shared` is so large that each block has a multiprocessor of its own. */
 struct Clusters {
     cudaLaunchAttribute size = {};
     cudaLaunchConfig_t config = {};
@@ -53,19 +53,19 @@ struct Clusters {
         config.attrs = &size;
         config.numAttrs = 1;
     }
-    Clusters(const Clusters &) = delete;  /* config knows where size is */
+    Clusters(const Clusters &) = delete;  /* the config of a copy would point to the size of the original */
 };
 
-/* Let a kernel have all the shared memory of the device, and not what one launch takes: another thread of the host may
-   be about to launch it with more. bytes: how much that is for a block. */
+/* Another thread of the host may be about to launch the kernel with more shared memory than this launch takes. So allow
+   the kernel all that the device has. bytes: written, how much that is for a block. */
 template <class Kernel> int allow_all_shared(int device, Kernel kernel, int *bytes) {
     TRY(cudaDeviceGetAttribute, bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
     TRY(cudaFuncSetAttribute, kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, *bytes);
     return 0;
 }
 
-/* How many clusters of 2, 4 and 8 blocks, each with so much shared memory, run side by side: none where there are no
-   clusters. The blocks of one are on multiprocessors near each other, of which some are left over. */
+/* Count the clusters of 2, 4 and 8 blocks, each with `shared` bytes, that run side by side: 0 on a device without
+   clusters. The blocks of a cluster need multiprocessors near each other, so some multiprocessors may be left over. */
 template <class Kernel> int count_clusters(int device, Kernel kernel, int shared, int *counts) {
     int possible;
     TRY(cudaDeviceGetAttribute, &possible, cudaDevAttrClusterLaunch, device);
@@ -73,7 +73,7 @@ template <class Kernel> int count_clusters(int device, Kernel kernel, int shared
         const Clusters of(dim3(size), shared, nullptr);
         counts[i] = 0;
         if (!possible || cudaOccupancyMaxActiveClusters(&counts[i], kernel, &of.config) == cudaSuccess) continue;
-        (void)cudaGetLastError(); /* so many blocks are not allowed */
+        (void)cudaGetLastError(); /* a cluster may not have so many blocks */
         counts[i] = 0;
     }
     return 0;

@@ -1,4 +1,4 @@
-/* The pointwise operations that are not operators of C++: each as kernels/pointwise.py defines it in NumPy.
+/* The pointwise operations that are not in C++ or its std. kernels/ir/operations.py defines each in NumPy.
 
    Precise versions throughout (no fast-math): exp, log and tanh are within two units of the last place of float. */
 #pragma once
@@ -11,7 +11,7 @@ template <class T> __device__ inline T sigmoid(T x) {
     return (x >= T(0) ? T(1) : e) / (T(1) + e);
 }
 
-/* These two, unlike fmax and fmin, keep a NaN wherever it stands. */
+/* Unlike fmax and fmin, these two return NaN if either argument is NaN. */
 template <class T> __device__ inline T maximum(T x, T y) { return x > y || x != x ? x : y; }
 template <class T> __device__ inline T minimum(T x, T y) { return x < y || x != x ? x : y; }
 

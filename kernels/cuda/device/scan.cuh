@@ -21,8 +21,8 @@ template <class Function> struct Call {
     rnn_operand operands[RNN_MOST_SEQUENCES][Function::operands];
 };
 
-/* Visit the stages of a function from the I-th on, each with whether the blocks wait before the next one. operands[0]
-   is the first operand of the I-th stage. */
+/* Call visit(stage, waits) for the stages of a function from the I-th on. waits: whether the blocks wait at a barrier
+   before the next stage. operands[0] is the first operand of the I-th stage. */
 template <class T, class Tile, class Function, int I, class First, class... Stage, class Visit>
 __device__ __forceinline__ void each_stage(const Sources<Tile> &sources, const rnn_stage *stages,
                                            const rnn_operand *operands, Visit visit) {
@@ -45,7 +45,7 @@ __device__ __forceinline__ void steps(const Call<Function<BACKWARD, SOURCES, Sta
     if (call.work.source_rows) sources.load(SOURCES);
     close_batch();
     wait_for_all_but<0>();
-    __syncthreads();  // all copies have come
+    __syncthreads();  // the copies of all threads have come
     group.enter(F::waits(0));
     const int begin = call.work.begin[group.sequence], end = min(call.work.end[group.sequence], group.steps());
     for (int i = begin; i < end; ++i)
@@ -62,7 +62,8 @@ __global__ void __launch_bounds__(THREADS, 1) wait_only(const __grid_constant__ 
     }
 }
 
-/* Grid [group_size, groups, sequences]. All blocks of a group have to run at once, as those of a cluster do. */
+/* Grid [group_size, groups, sequences]. The blocks of a group wait for each other, so all of them must run at once. The
+   blocks of a cluster always do. */
 template <class T, class Tile, class Function>
 __global__ void __launch_bounds__(THREADS, 1) scan(const __grid_constant__ Call<Function> call) {
     SHARED_MEMORY(memory);

@@ -1,17 +1,17 @@
 /* Sources: the vectors that products multiply with weights, in memory and in shared memory.
 
-   A source comes from memory in parts: a ring of parts is on its way while one is multiplied. Each block of a
-   cluster, and a single block, has all sources of its group in shared memory all the time; at the end of a launch
-   they are in memory, too, for the launch that goes on. A source has two slots in turn. Between a block's last read
-   of a slot and the next write to it lies a barrier. */
+   If rnn_work.source_rows is 0, a source comes from memory in parts: the other parts of a ring are on their way while
+   one is multiplied. Otherwise each block of a cluster, or a single block, holds all sources of its group in shared
+   memory all the time. At the end of a launch they are in memory, too, for the launch that continues the scan. A source
+   has two slots, used in turn. A barrier lies between a block's last read of a slot and the next write to it. */
 #pragma once
 #include "tile.cuh"
 
-constexpr int RING = RNN_RING;  /* parts that shared memory has slots for, as the generated file says */
+constexpr int RING = RNN_RING;  /* parts that shared memory has slots for; the generated file sets it */
 
-/* Start to copy rows to shared memory, by all threads of the block: they lie `row` numbers apart there. from(r): the
-   address of the r-th of `count` rows, `span` numbers in whole vectors, or a null pointer for a row that nobody
-   reads. */
+/* Start to copy `count` rows of `span` numbers, which are whole vectors, to shared memory, where the rows lie `row`
+   numbers apart. All threads of the block must call it. from(r): the address of the r-th row, or a null pointer if no
+   thread reads that row. */
 template <class Stored, class From>
 __device__ __forceinline__ void start_copy(Stored *to, int row, int count, int span, From from) {
     constexpr int LANES = 16, SIZE = Vector<Stored>::size;
@@ -27,7 +27,8 @@ struct Source {
     int number, shift;
 };
 
-/* An output that is a part of a source: its number, the source's number, which part, and the step whose slot it has. */
+/* An output that is a part of a source: its number, the source's number, which part it is, and the step whose slot it
+   is written to, counted from this step. */
 struct Passed {
     int output, number, part, shift;
 };
@@ -63,7 +64,8 @@ template <class Tile> struct Sources {
             }
     }
 
-    /* Write the u-th number of a row's part, `units` wide, at step k. last: this is the last step of the launch. */
+    /* Write the u-th number of the r-th row's part, which is `units` wide, at step k. last: whether k is the last step
+       of the launch. */
     template <class T>
     __device__ void pass(const Passed &passed, int k, bool last, int r, int units, int u, T value) const {
         const Stored stored(value);
@@ -84,7 +86,7 @@ struct StoreArgs {
     int width, row, blocks;
 };
 
-/* from [rows, width]: read. to [rows, row]: written. Grid [blocks]. */
+/* Copy `from` [rows, width] into `to` [rows, row] as numbers of type Stored. Grid [blocks]. */
 template <class T, class Stored>
 __global__ void __launch_bounds__(THREADS) store(const __grid_constant__ StoreArgs what) {
     const int64_t apart = int64_t(what.blocks) * THREADS, count = what.rows * what.row;

@@ -1,8 +1,8 @@
 /* One stage at one step: its products, and the Program on them.
 
-   A stage is a type, written by emit.py:
+   A stage is a type that emit.py writes:
 
-       inputs, outputs   the numbers of values that the Program reads and writes, beside the products' results
+       inputs, outputs   the numbers of values that the Program reads and writes, without the products' results
        products, results the numbers of matrix products, and of all their results
        count(p)          the number of results of the p-th product
        source(p)         the source of the p-th product
@@ -12,12 +12,12 @@
    A block goes through its tiles of units, a set at a time, and, pass by pass, through the rows of its group:
 
        read the inputs: none of them depends on what other blocks do in this stage
-       wait at the barrier, if this is the first pass and there are products: then their sources are written
-       multiply: source rows and weights in shared memory, sums in registers, then back in shared memory
-       run the Program, a thread for each row and unit, and write its outputs
+       if there are products, wait at the barrier before the first: after the barrier, all sources are written
+       multiply: source rows and weights lie in shared memory; sums lie in registers, then in shared memory
+       run the Program, with a thread for each row and unit, and write its outputs
 
    The thread of a row and unit is the same in all stages over the same number of units and in all steps. So a value
-   that passes from stage to stage or from step to step of one unit needs no barrier. */
+   that one unit hands on to its own later stage or step needs no barrier. */
 #pragma once
 #include <type_traits>
 #include "sources.cuh"
@@ -37,7 +37,7 @@ template <class T, class Stage, class Tile> struct StageRun {
         : group(all.group), work(group.work), stage(s), sources(all), operands(p), shared(all.shared),
           tile(work.tile_bits, work.row_bits) {}
 
-    /* Return the most tiles of units that a block has: its resident weights lie in memory for so many. */
+    /* Return the most tiles of units that any block has: shared memory is laid out for the weights of so many. */
     __device__ int own_tiles() const {
         const int tiles = (stage.units + tile.units - 1) >> work.tile_bits;
         return (tiles + group.size - 1) / group.size;
@@ -51,14 +51,15 @@ template <class T, class Stage, class Tile> struct StageRun {
         return operands + before;
     }
 
-    /* Where the P-th product's weights of a tile lie in shared memory if they stay there: [G, units, Tile::row(K)]. */
+    /* Return where a tile's resident weights of the P-th product lie in shared memory: [G, units, Tile::row(K)]. */
     template <int P> __device__ Stored *resident(int own_tile) const {
         Stored *found = reinterpret_cast<Stored *>(shared + stage.weights);
         if constexpr (P > 0) found = resident<P - 1>(own_tiles());
         return found + own_tile * Stage::count(P) * tile.units * Tile::row(weights<P>()->row);
     }
 
-    /* Send for `span` numbers from `at` on of the weights of a tile, units first_unit on: to [G, units, row]. */
+    /* Start to copy the weights of a tile, which begins at `first_unit`, into `to` [G, units, row]: from each row,
+       `span` numbers from the `at`-th on. */
     template <int P> __device__ void start_copy_weights(Stored *to, int row, int first_unit, int at, int span) const {
         for (int g = 0; g < Stage::count(P); ++g) {
             const rnn_operand &weight = weights<P>()[g];
@@ -69,7 +70,7 @@ template <class T, class Stage, class Tile> struct StageRun {
         }
     }
 
-    /* Before the first step: all weights that stay. */
+    /* Start to copy all resident weights, before the first step. */
     template <int P = 0> __device__ void load() const {
         if constexpr (P < Stage::products) {
             const int width = weights<P>()->row;
@@ -80,12 +81,13 @@ template <class T, class Stage, class Tile> struct StageRun {
         }
     }
 
-    /* Where a product is: at the k-th step, at the pass and the tile that begin with this row and this unit. */
+    /* The place of a product: the k-th step, and the pass and the tile that begin with this row and this unit. */
     struct At {
         int k, row, unit;
     };
 
-    /* Return the first of a block's sets of tiles, and the next one after a set: set by set, pass by pass. */
+    /* Return the first of a block's sets of tiles; return the set after a set. All sets of a pass come before the next
+       pass. */
     __device__ At first(int k) const { return {k, group.first, group.rank << work.tile_bits}; }
     __device__ At after(At at) const {
         at.unit += (group.size << work.tile_bits) << work.tile_set_bits;
@@ -108,7 +110,7 @@ template <class T, class Stage, class Tile> struct StageRun {
         return sources.in_shared(what.number, (at.k + what.shift) & 1, at.row);
     }
 
-    /* Where parts lie in the ring; one has `depth` numbers of each row, from `from` on. */
+    /* Return where a slot of the ring lies. A part in it has `depth` numbers of each row. */
     template <int P> __device__ Stored *weights_slot(int slot) const {
         return reinterpret_cast<Stored *>(shared) + slot * Stage::count(P) * tile.units * Tile::row(work.depth);
     }
@@ -116,14 +118,14 @@ template <class T, class Stage, class Tile> struct StageRun {
         return reinterpret_cast<Stored *>(shared + work.source) + slot * tile.rows * Tile::row(work.depth);
     }
 
-    /* Send for a part of the P-th product's weights, if they do not stay. */
+    /* Start to copy a part of the P-th product's weights, unless they are resident. */
     template <int P> __device__ void send_weights(At at, int from, int slot) const {
         const int span = min(work.depth, weights<P>()->row - from);
         if (work.resident || span <= 0) return;
         start_copy_weights<P>(weights_slot<P>(slot), Tile::row(work.depth), at.unit, from, span);
     }
 
-    /* Send for a part of what it multiplies, if that is not there still, from the tile before. */
+    /* Start to copy a part of the P-th product's source, unless the ring still holds it from the tile before. */
     template <int P> __device__ void send_source(At at, int from, int slot) const {
         constexpr Source what = Stage::source(P);
         const int width = weights<P>()->row, span = min(work.depth, width - from), place = (at.k + what.shift) & 1;
@@ -135,7 +137,8 @@ template <class T, class Stage, class Tile> struct StageRun {
         start_copy(source_slot(slot), Tile::row(work.depth), tile.rows, span, row);
     }
 
-    /* All parts but one of a ring. The weights do not depend on what others do, so they may be sent for before. */
+    /* Start to copy all parts of a ring except the last. The weights do not depend on other blocks, so their copies may
+       start before the barrier. */
     template <int P> __device__ void begin_weights(At at) const {
 #pragma unroll 1
         for (int i = 0; i < RING - 1; ++i) send_weights<P>(at, i * work.depth, i);
@@ -148,14 +151,14 @@ template <class T, class Stage, class Tile> struct StageRun {
         }
     }
 
-    /* The P-th product and those after it, of one tile: results lie in `sums`, from `done` on, for whoever comes
-       after the next __syncthreads. The first has begun already. */
+    /* Compute the P-th product and those after it, of one tile, after begin_weights and begin_source of the first.
+       Write the results to `sums`, from the `done`-th on. Any thread may read them after the next __syncthreads. */
     template <int P = 0> __device__ void multiply_all(At at, T *sums, int done = 0) const {
         if constexpr (P < Stage::products) {
             constexpr int G = Stage::count(P);
             const int width = weights<P>()->row, depth = work.source_rows ? width : work.depth;
             if (P > 0 && !work.source_rows) {
-                __syncthreads();  // all are done with what lies in the ring
+                __syncthreads();  // all threads are done with the parts in the ring
                 begin_weights<P>(at);
                 begin_source<P>(at);
             }
@@ -182,7 +185,7 @@ template <class T, class Stage, class Tile> struct StageRun {
         }
     }
 
-    /* The results of all products for a row of the pass and a unit of a tile: what the slices hold, added up. */
+    /* Write to `sum` the results of all products for a row of the pass and a unit of a tile: the sums of the slices. */
     __device__ void collect(const T *sums, int row, int unit, T *sum) const {
 #pragma unroll
         for (int i = 0; i < Stage::results; ++i) {
@@ -192,19 +195,19 @@ template <class T, class Stage, class Tile> struct StageRun {
         }
     }
 
-    /* Run the stage at the k-th step of the scan. last: this is the last step of the launch. WAITS: the blocks wait
-       at a barrier before the next stage. A block that has arrived there has passed its results on; it may not have
-       written its other outputs yet, which only the same thread reads. */
+    /* Run the stage at the k-th step of the scan. last: whether k is the last step of the launch. WAITS: whether the
+       blocks wait at a barrier before the next stage. A block arrives there after it has written its parts of sources,
+       which other blocks read. It may write the other outputs later: only the thread that writes them reads them. */
     template <bool WAITS> __device__ void operator()(int k, bool last, std::bool_constant<WAITS>) const {
         const int own_unit = threadIdx.x & (tile.units - 1), tile_set = 1 << work.tile_set_bits;
         const int own_tile = threadIdx.x >> work.tile_bits & (tile_set - 1);
         const int own_row = threadIdx.x >> work.tile_bits >> work.tile_set_bits;
         const rnn_operand *const inputs = operands + Stage::results, *const outputs = inputs + Stage::inputs;
         constexpr bool multiplies = Stage::products > 0;
-        const bool comes = multiplies && !work.source_rows;  // the source, in parts
+        const bool comes = multiplies && !work.source_rows;  // whether the source comes in parts
         At at = first(k);
         bool must_wait = multiplies, more = is_there(at);
-        if (!more) {  // one who has no tile here goes to the barriers all the same
+        if (!more) {  // other blocks wait for this one, so it goes to the barriers without a tile, too
             if (must_wait) group.wait();
             if (WAITS) group.arrive();
         } else if (comes) {
@@ -224,7 +227,7 @@ template <class T, class Stage, class Tile> struct StageRun {
                 group.wait();
                 if (comes) begin_source<0>(at);
             } else if (multiplies) {
-                __syncthreads();  // all are done with the sums
+                __syncthreads();  // all threads are done with the sums
             }
             must_wait = false;
             for (int g = 0; multiplies && g < tile_set && unit_of_tile(at, g) < stage.units; ++g)
@@ -232,7 +235,7 @@ template <class T, class Stage, class Tile> struct StageRun {
             at = after(at);
             more = is_there(at);
             if (multiplies) __syncthreads();
-            if (comes && more) {  // it comes while the Program runs
+            if (comes && more) {  // the parts come while the Program runs
                 begin_weights<0>(at);
                 begin_source<0>(at);
             }

@@ -1,15 +1,16 @@
-/* Product tiles: rows of a source times rows of weights, both in shared memory, in registers.
+/* Product tiles: rows of a source times rows of weights. Both lie in shared memory; the sums lie in registers.
 
        sum[g][r][u] = sum over k of source[r][k] * weights[g][u][k]
 
-   A tile says how the numbers are stored in shared memory, and how threads share out the rows of a pass and the units
-   of a tile. All tiles have the same words:
+   A tile says how the numbers are stored in shared memory, and how threads share the rows of a pass and the units of a
+   tile. All tiles have the same interface:
 
-       Stored, row(width)   what a number is in shared memory, and how many there are from one row to the next, of rows
-                            that are whole vectors: past the end of what they hold there are zeros in memory too
-       rows, units, slices  of a pass, of the tile, and how many threads' sums are still to be added up
+       Stored               the type of a number in shared memory
+       row(width)           the numbers from one row to the next there. width: of a row in memory, in whole vectors,
+                            with zeros past the end of its values
+       rows, units, slices  the rows of a pass, the units of the tile, and how many partial sums make a sum
        Sums<G>              a thread's sums, for G weights that are multiplied with one source
-       multiply, put        add products to them; put them where the pointwise work finds them
+       multiply, put        add products to the sums; write the sums where the pointwise work finds them
 
    The order of additions is fixed, and so are the bits of the result. */
 #pragma once
@@ -21,13 +22,13 @@ template <class T> struct alignas(16) Vector {
     T at[size];
 };
 
-/* Numbers from one row of sums in shared memory to the next: one more than units, so that lanes meet in no bank. */
+/* Numbers from one row of sums in shared memory to the next: one more than units, so that lanes use different banks. */
 __host__ __device__ inline int sums_row(int units) { return units + 1; }
 
 /* Full precision, by fused multiply-add: each unit, with ROWS rows, is the task of a group of lanes of one warp. The
    lanes split k among them, a vector at a time, so that a group reads whole lines of shared memory; then they add up
-   their shares by exchanging halves: after log2(LANES) exchanges each lane holds the sums of its own rows. Where there
-   are more groups than units and rows, several have the same task and split k too: each is a slice. */
+   their shares by exchanging halves: after log2(LANES) exchanges each lane holds the sums of its own rows. If there are
+   more groups of lanes than tasks, several groups have the same task and split k among them: each is a slice. */
 template <class T, int LANES, int ROWS> struct LaneTile {
     using Stored = T;
     using V = Vector<T>;
@@ -69,7 +70,8 @@ template <class T, int LANES, int ROWS> struct LaneTile {
         }
     }
 
-    /* Add up what lanes hold: of COUNT sums the lower half goes on with one half, the upper with the other. */
+    /* Add up the lanes' sums. Of COUNT sums, the lower half of the lanes goes on with one half, the upper half of the
+       lanes with the other. */
     template <int ACROSS = LANES / 2, int COUNT = ROWS> __device__ __forceinline__ void add_up(T *sum) const {
         if constexpr (ACROSS > 0) {
             constexpr int half = COUNT > 1 ? COUNT / 2 : 1;
@@ -87,7 +89,7 @@ template <class T, int LANES, int ROWS> struct LaneTile {
         }
     }
 
-    /* sums [slices, results, rows, units + 1]: this slice's are written, from the result `first` on. */
+    /* Write this slice's sums into `sums` [slices, results, rows, units + 1], from the result `first` on. */
     template <int G> __device__ __forceinline__ void put(Sums<G> &sum, T *sums, int results, int first) const {
         const int row = first_row + lane / LANES_PER_ROW;
 #pragma unroll
@@ -99,7 +101,7 @@ template <class T, int LANES, int ROWS> struct LaneTile {
     }
 };
 
-/* Numbers as tensor cores take them: float with fewer digits. */
+/* The numbers that tensor cores multiply: float with fewer digits. */
 struct Tf32 {
     static constexpr int K = 8;  /* of one product of matrices */
     uint32_t bits;
@@ -114,12 +116,12 @@ struct Bf16 {
     __device__ explicit Bf16(float x) : bits(rounded_to_bf16(x)) {}
 };
 
-/* Rounded numbers, sums in float, by the tensor cores: a warp has 16 * BLOCKS rows and eight units, and the warps that
-   have the same eight split k among them: each is a slice.
+/* Products of rounded numbers by the tensor cores, with sums in float. A warp has 16 * BLOCKS rows and eight units. The
+   warps with the same eight units split k among them: each is a slice.
 
-   A lane takes sixteen bytes of a row at a time: four words, of which the first two are its part of one product of
-   matrices, the other two of the next. Which k that makes is the same in both factors, so the sum over k is whole.
-   Eight lanes then read from two rows, which meet in no bank if rows are an odd number of 64 bytes apart. */
+   A lane takes sixteen bytes of a row at a time: four words. The first two are its part of one product of matrices, the
+   other two its part of the next. Both factors take their words in the same order of k, so the sum over k is complete.
+   Eight lanes then read from two rows. These use different banks if rows lie an odd multiple of 64 bytes apart. */
 template <class Rounded, int BLOCKS> struct MatrixTile {
     using Stored = Rounded;
     template <int G> struct Sums {
@@ -163,7 +165,7 @@ template <class Rounded, int BLOCKS> struct MatrixTile {
         }
     }
 
-    /* sums [slices, results, rows, units + 1]: this slice's are written, from the result `first` on. */
+    /* Write this slice's sums into `sums` [slices, results, rows, units + 1], from the result `first` on. */
     template <int G> __device__ __forceinline__ void put(Sums<G> &sum, float *sums, int results, int first) const {
 #pragma unroll
         for (int b = 0; b < BLOCKS; ++b)
