@@ -42,7 +42,7 @@ FIRST_OF_CLUSTERS = 90
 """A library for all architectures has PTX of this one, too: PTX of an older one would skip the barriers of clusters."""
 
 EVERY = "every"
-"""The target of a library for all architectures that nvcc knows, with PTX for later ones."""
+"""The target of a library for all of ARCHITECTURES that nvcc supports, with PTX for later ones."""
 
 FLAGS = ("-std=c++17", "-O3", "--shared", "-Xcompiler=-fPIC", f"-I{DEVICE}")
 

@@ -1,7 +1,7 @@
 """The table of pointwise operations: what each computes, how C writes it, how an equation prints it.
 
 Primitives, Programs and every code generator refer to this one table. All operations keep float32 as float32 and
-float64 as float64, and hold over the whole range: a finite argument whose result is finite raises no overflow warning,
+float64 as float64, and hold over the whole range: a finite argument with a finite result raises no overflow warning,
 and NaN stays NaN.
 """
 

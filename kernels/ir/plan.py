@@ -93,7 +93,7 @@ def plan(step: Step, projected: bool) -> Plan:
 
 @bounded(256)
 def source_names(step: Step) -> dict[Value, Value]:
-    """Return for the source of each further product the source under whose name its vector is stored.
+    """Return for the source of each further product the source that names its stored vector.
 
     Several gates may multiply the same vector: it is stored once, under the name of the first source.
     """

@@ -1,4 +1,4 @@
-"""Arrays whose memory is reused.
+"""Arrays in memory blocks that are reused.
 
 The first write to a fresh array costs a page fault for every 4 KiB. For a layer of middle size, these faults take as
 long as the arithmetic. So this file keeps the blocks that a layer's call no longer needs, for the next call. A block

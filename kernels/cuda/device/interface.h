@@ -53,7 +53,7 @@ enum { RNN_MOST_SEQUENCES = 4 };
    (1 << row_bits) times as many rows as a thread. A block goes through its tiles in sets of 1 << tile_set_bits: it
    multiplies the tiles of a set one after the other, and then does the pointwise work of all of them at once. A set
    has several tiles only if sources stay in shared memory.
-   Barrier: the blocks of a group wait for each other after each stage whose results another block multiplies. */
+   Barrier: the blocks of a group wait for each other before each stage that multiplies other blocks' results. */
 typedef struct {
     int32_t steps;                     /* T */
     int32_t rows;                      /* N */
@@ -71,7 +71,7 @@ typedef struct {
     int32_t tile_set_bits;             /* log2 of the tiles of a set */
     int32_t resident;                  /* 1: each block holds the weights of its tiles in shared memory for all steps;
                                           0: parts of them come to the beginning of shared memory in every step */
-    int32_t cluster;                   /* 1: a group is a cluster, whose blocks write to each other's shared memory */
+    int32_t cluster;                   /* 1: a group is a cluster: its blocks write to each other's shared memory */
     int32_t source_rows;               /* rows of each slot of the sources that stay in shared memory; 0: sources come
                                           to shared memory in parts */
     int32_t depth;                     /* numbers of a source's row in a part */

@@ -22,13 +22,13 @@ __device__ __forceinline__ void start_copy(Stored *to, int row, int count, int s
     }
 }
 
-/* The source of a product: its number, and the step whose slot is read, counted from this step. */
+/* The source of a product: its number, and the step of the slot to read, counted from this step. */
 struct Source {
     int number, shift;
 };
 
-/* An output that is a part of a source: its number, the source's number, which part it is, and the step whose slot it
-   is written to, counted from this step. */
+/* An output that is a part of a source: its number, the source's number, which part it is, and the step of the slot to
+   write, counted from this step. */
 struct Passed {
     int output, number, part, shift;
 };
