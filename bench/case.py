@@ -49,7 +49,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The case in words, also its id in pytest."""
+        """Return the case in words, which is also its id in pytest."""
         sizes = " ".join(f"{name}={size}" for name, size in self.shape.items())
         threads = f" threads={self.threads}" if self.axis == "threads" else ""
         return f"{self.group}: {self.cell} {self.task} {sizes}{threads}" + (" memory" if self.unit == "bytes" else "")

@@ -32,7 +32,7 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def _plain(axis: Any, ticks: Sequence[float]) -> None:
-    """Ticks of a log axis as plain numbers."""
+    """Show the ticks of a log axis as plain numbers."""
     axis.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
     axis.set_ticks([], minor=True)
 
@@ -45,7 +45,7 @@ def _label(r: Result) -> str:
 
 
 def plot_ratios(path: Path, results: Results) -> bool:
-    """A dot for each case, at the best peer's time / ours: right of the line at 1 this library is faster.
+    """Draw a dot for each case at the best peer's time / ours. Right of the line at 1 this library is faster.
 
     Whether there was anything to draw.
     """
@@ -146,7 +146,7 @@ def _ratios(results: Results, group: str, task: str) -> dict[str, list[float]]:
 
 
 def plot_roofline(path: Path, results: Results) -> None:
-    """flop/s against flop per byte for the layers of the grid, below the two measured ceilings."""
+    """Draw flop/s against flop per byte for the layers of the grid, below the two measured ceilings."""
     cases = [r for r in results.of("layers") if r.ours]
     if not cases:
         return
@@ -250,7 +250,7 @@ def _growth_panel(axes: Any, cases: list[Result], axis: str) -> None:
 
 
 def draw(folder: Path, results: Results) -> list[Path]:
-    """All pictures that the cases make; ImportError where Matplotlib is missing."""
+    """Draw all pictures of the cases and return their files. Raise ImportError if Matplotlib is missing."""
     drawn = []
     groups = {r.group for r in results.records}
     if groups - {"growth"} and plot_ratios(folder / "ratios.png", results):

@@ -45,7 +45,7 @@ def _ratios(ratios: Sequence[float]) -> str:
 
 
 def _summary(cases: Sequence[Result], titles: Callable[[Result], str]) -> str:
-    """For each title the geometric mean of every peer's ratio, and of the best peer's."""
+    """Return a table: for each title the geometric mean of every peer's ratio, and of the best peer's."""
     peers = [name for name in contenders(cases) if is_peer(name)]
     many = len(peers) > 1
     rows = [["", *peers, *(["best of them"] if many else [])]]
@@ -103,7 +103,7 @@ def _around(results: Results) -> str:
 
 
 def _efficiency(results: Results) -> str:
-    """The best fractions of the two ceilings that each cell reaches."""
+    """Return a table of the best fractions of the two ceilings that each cell reaches."""
     rows = [["", "of the arithmetic peak, at most", "at", "of the bandwidth, at most", "at"]]
     for cell, task in dict.fromkeys((r.cell, r.task) for r in results.of("layers")):
         measured = [r for r in results.of("layers") if (r.cell, r.task) == (cell, task)]
@@ -116,7 +116,7 @@ def _efficiency(results: Results) -> str:
 
 
 def _each(*groups: str, shape: str) -> Callable[[Results], str]:
-    """A section with every case in a row: medians of all, and the best peer's ratio."""
+    """Return a section with a row for each case: the medians of all contenders, and the best peer's ratio."""
 
     def section(results: Results) -> str:
         cases = results.of(*groups)
@@ -136,7 +136,7 @@ def _each(*groups: str, shape: str) -> Callable[[Results], str]:
 
 
 def _tape(results: Results) -> str:
-    """Microseconds per primitive."""
+    """Return a table of microseconds per primitive."""
     cases = results.of("tape")
     names = contenders(cases)
     rows = [["us per primitive, forward and backward", *names]]
@@ -204,7 +204,7 @@ def rewritten(text: str, results: Results, others: Sequence[Results] = ()) -> st
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; 1 with one line where a file is missing or something else."""
+    """Run the command. Return 1, after one line, if a file is missing or does not hold results."""
     parser = argparse.ArgumentParser(
         prog="python -m tinygrad_rnn.bench.readme", description=(__doc__ or "").partition("\n")[0]
     )

@@ -28,14 +28,14 @@ def contenders(cases: Iterable[Result]) -> list[str]:
 
 
 def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
-    """Lines of a table: the first columns to the left, the others to the right."""
+    """Return the lines of a table, with the first columns flush left and the others flush right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     pad = lambda i, word: word.ljust(widths[i]) if i < left else word.rjust(widths[i])
     return ["  ".join(pad(i, word) for i, word in enumerate(row)).rstrip() for row in rows]
 
 
 def table(results: Results, group: str) -> list[str]:
-    """A group: the median of each contender, the best peer's / ours, and the fractions of both ceilings."""
+    """Return the lines of a group: each contender's median, the best peer's / ours, the fractions of both ceilings."""
     cases = results.of(group)
     names = contenders(cases)
     rows = [["cell", "task", "shape", *names, "ratio", "best peer", "peak", "memory"]]
@@ -51,7 +51,7 @@ def table(results: Results, group: str) -> list[str]:
 
 
 def mean_table(cases: Sequence[Result]) -> list[str]:
-    """Geometric means by group, cell and task: of the best peer's ratio, with its range, and of each peer's."""
+    """Return the geometric means by group, cell and task: the best peer's ratio, with its range, and each peer's."""
     peers = [name for name in contenders(cases) if is_peer(name)]
     rows = [["group", "cell", "task", "cases", "best peer", "range", *peers]]
     for key, ratios in means(cases).items():
@@ -64,7 +64,7 @@ def mean_table(cases: Sequence[Result]) -> list[str]:
 
 
 def absences(cases: Iterable[Result]) -> list[str]:
-    """One line for each reason why a contender was left out, with how many cases it concerns."""
+    """Return a line for each reason why a contender was left out, with the number of cases."""
     found: dict[tuple[str, str], int] = {}
     for r in cases:
         for item in r.left_out.items():
@@ -73,7 +73,7 @@ def absences(cases: Iterable[Result]) -> list[str]:
 
 
 def failures(cases: Iterable[Result]) -> list[str]:
-    """One line for each contender that did not agree or broke."""
+    """Return a line for each contender that gave other numbers or raised an error."""
     return [
         f"FAILED: {r.group}: {r.cell} {r.task} {r.sizes}: {name}: {reason}"
         for r in cases

@@ -6,17 +6,17 @@ from .arrays.cuda import cupy, missing_for_tensors
 
 
 def is_available() -> bool:
-    """Whether tensors can be on a GPU: there is one, with its driver, and CuPy is installed."""
+    """Return whether tensors can be on a GPU: there is one, with its driver, and CuPy is installed."""
     return not missing_for_tensors()
 
 
 def device_count() -> int:
-    """How many GPUs there are to use; 0 where there are none."""
+    """Return the number of GPUs that can be used, 0 without any."""
     return int(cupy().cuda.runtime.getDeviceCount()) if is_available() else 0
 
 
 def current_device() -> int:
-    """The number of the GPU that `device="cuda"` means."""
+    """Return the number of the GPU that `device="cuda"` means."""
     return int(cupy().cuda.runtime.getDevice())
 
 

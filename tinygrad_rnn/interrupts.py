@@ -33,7 +33,7 @@ def watch() -> None:
 
 
 def is_program() -> bool:
-    """Whether Python was started with the program or with -m and the package."""
+    """Return whether Python was started with the program, or with -m and the package."""
     words = getattr(sys, "argv", [""]) or [""]
     if words[0] != "-m":  # what it is while Python still looks for the module
         name = os.path.basename(words[0])

@@ -10,7 +10,7 @@ _DIRECTIONS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI",
 
 
 def visible(text: str, keep: str = "\n\t") -> str:
-    """The text with its control characters spelled out, `\\x1b` for an escape; those in `keep` stay.
+    """Return a text with its control characters spelled out, `\\x1b` for an escape. Those in `keep` stay.
 
     Control characters move the cursor, change colours, rename windows or type commands; line separators and changes
     of the writing direction hide what is written. All else is left as it is.
@@ -26,7 +26,7 @@ def _is_control(character: str) -> bool:
 
 
 def tqdm_class() -> Any:
-    """The class of progress bars. Variables TQDM_* have no effect: a wrong one would end a run in its midst."""
+    """Return the class of progress bars. It ignores the variables TQDM_*, because a wrong one would end a run."""
     aside = {name: os.environ.pop(name) for name in list(os.environ) if name.upper().startswith("TQDM_")}
     try:
         from tqdm import tqdm

@@ -46,7 +46,7 @@ _new = object.__new__
 
 
 def boxed(array: Any, node: Any = None) -> Any:
-    """A box as the tape hands it out, around an array that is known to be one."""
+    """Return a box as the tape makes it, around a value that is known to be an array."""
     box = _new(Box.result_type)
     box.array = array
     box.node = node

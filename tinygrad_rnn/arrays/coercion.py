@@ -24,7 +24,7 @@ _ndarray = np.ndarray
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value is NumPy's array, of a dtype that tensors have, or a number as NumPy's reductions give it."""
+    """Return whether a value is a NumPy array of a dtype that tensors have, or a scalar of NumPy's."""
     if type(value) is _ndarray:
         dtype = value.dtype
         return dtype is _F32 or dtype is _F64 or dtype in KNOWN
@@ -32,7 +32,7 @@ def is_plain(value: Any) -> bool:
 
 
 def operand(name: str, value: Any) -> Any:
-    """An argument of a function of tensors: a tensor or a bare array as it is, all else as a constant.
+    """Return an argument of a function of tensors: a tensor or an array as it is, any other value as a constant.
 
     name: of the function and the argument, for errors. Bare arrays are what a backward computes on.
     """
@@ -43,7 +43,7 @@ def operand(name: str, value: Any) -> Any:
 
 
 def array_of(name: str, value: Any, floats: Any = _F32, any_dtype: bool = False, expected: str = "numbers") -> Any:
-    """Whatever is taken where a tensor belongs as an array where it is; not copied where it is one already.
+    """Return any value that a tensor can be made of as an array on its device. An array is not copied.
 
     name: of the argument, for errors. floats: the dtype of Python's floats.
     any_dtype: take real numbers of every dtype, as an index or what is converted afterwards.
@@ -59,7 +59,7 @@ def array_of(name: str, value: Any, floats: Any = _F32, any_dtype: bool = False,
 
 
 def as_dtype(dtype: Any) -> np.dtype:
-    """A dtype by name, type or itself; TypeError where tensors do not have it."""
+    """Return a dtype from its name, its type or itself. Raise TypeError if tensors do not have it."""
     try:
         if dtype is not None:  # which NumPy takes for float64
             return DTYPES[DTYPES.index(np.dtype(dtype))]
@@ -69,7 +69,7 @@ def as_dtype(dtype: Any) -> np.dtype:
 
 
 def brings_dtype(value: Any) -> bool:
-    """Whether a value, or the first in nested lists, has a dtype of its own, as Python's numbers have not."""
+    """Return whether a value, or the first one in nested lists, has a dtype. Python's numbers have none."""
     while isinstance(value, (list, tuple)) and value:
         value = value[0]
     return not isinstance(value, (bool, int, float, list, tuple)) or isinstance(value, np.generic)
@@ -100,7 +100,7 @@ def check_parts(name: str, value: Any) -> None:
 
 
 def _converted(name: str, value: Any, floats: Any) -> Any:
-    """A value that is no array of NumPy's as an array."""
+    """Return a value that is no NumPy array as an array."""
     check_parts(name, value)
     if on_gpu(value):
         return value
@@ -118,7 +118,7 @@ def _converted(name: str, value: Any, floats: Any) -> Any:
 
 
 def _native(name: str, value: Any, array: Any, any_dtype: bool, expected: str) -> Any:
-    """An array of a dtype that tensors have, of one that they have in another byte order; else TypeError."""
+    """Return an array in this machine's byte order. Raise TypeError for a dtype that tensors do not have."""
     dtype = array.dtype
     if dtype.kind not in "fiub":
         raise TypeError(f"{name}: expected {expected}, got {dtype} from {type(value).__name__}")

@@ -15,7 +15,7 @@ _NUMPY = (np.ndarray, np.generic)
 
 @functools.cache
 def cupy() -> Any:
-    """CuPy, imported when first wanted. RuntimeError, with what is missing and how to get it, if it cannot be used."""
+    """Return CuPy, imported at the first call. Raise RuntimeError that names what is missing and how to get it."""
     missing = missing_for_tensors()
     if missing:
         raise RuntimeError("; ".join(missing))
@@ -59,7 +59,7 @@ def missing_for_kernels() -> list[str]:
 
 
 def on_gpu(array: Any) -> bool:
-    """Whether an array is CuPy's: of CUDA's memory, and answering to NumPy's protocol (as PyTorch's do not)."""
+    """Return whether an array is CuPy's: in CUDA's memory, with NumPy's protocol, unlike PyTorch's tensors."""
     if isinstance(array, _NUMPY):
         return False
     kind = type(array)

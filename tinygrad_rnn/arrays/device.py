@@ -23,12 +23,12 @@ _DLPACK_CPU, _DLPACK_CUDA = 1, (2, 13)  # device types, as dlpack.h numbers them
 
 
 def gpu_name(device: Any) -> str:
-    """The name of a GPU, by its name or number."""
+    """Return the name of a GPU from its name or number."""
     return f"cuda:{device}" if isinstance(device, int) else device
 
 
 def resolve_device(name: str, device: Any) -> Any:
-    """A device in full, "cpu" or "cuda:0", for "cuda" the current one; None stays None.
+    """Return the full name of a device, "cpu" or "cuda:0". "cuda" is the current GPU; None stays None.
 
     name: of who asks. Raises ValueError for what is no device, RuntimeError for one that cannot be used.
     """
@@ -51,12 +51,12 @@ def resolve_device(name: str, device: Any) -> Any:
 
 
 def is_name(value: Any) -> bool:
-    """Whether a value is meant as a device, where it could also be a dtype."""
+    """Return whether a value that may be a device or a dtype is a device."""
     return isinstance(value, str) and value.partition(":")[0] in ("cpu", "cuda")
 
 
 def device_of(x: Any) -> str:
-    """Where an array, or the array of a tensor, lives: "cpu", "cuda:0"."""
+    """Return the device of an array or of a tensor: "cpu", "cuda:0"."""
     array = x.array if isinstance(x, Box) else x
     return f"cuda:{array.device.id}" if on_gpu(array) else "cpu"
 
@@ -65,7 +65,7 @@ def device_of(x: Any) -> str:
 
 
 def to_device(array: Any, device: str) -> Any:
-    """The array on a device, itself if it is there; a device's name in full."""
+    """Return an array on a device, itself if it is there. device: the full name."""
     if device_of(array) == device:
         return array
     if device == "cpu":
@@ -74,7 +74,7 @@ def to_device(array: Any, device: str) -> Any:
 
 
 def empty(shape: Any, dtype: np.dtype, device: str) -> Any:
-    """An array that is yet to be filled, on a device, by its name in full."""
+    """Return an uninitialised array on a device. device: the full name."""
     return np.empty(shape, dtype) if device == "cpu" else cupy().empty(shape, dtype)
 
 
@@ -130,6 +130,6 @@ def erf(array: Any) -> Any:
 
 
 def uniform(shape: Sequence[int], seed: int) -> Any:
-    """float32 drawn evenly from [0, 1) on the current GPU: always the same for a seed, on one kind of GPU."""
+    """Return float32 drawn evenly from [0, 1) on the current GPU. One seed gives one result on one kind of GPU."""
     random = cupy().random
     return random.Generator(random.Philox4x3210(seed)).random(tuple(shape), np.float32)

@@ -14,7 +14,7 @@ _generator = np.random.default_rng()
 
 
 def generator() -> np.random.Generator:
-    """The generator that everything in this package draws from."""
+    """Return the generator that everything in this package draws from."""
     return _generator
 
 
@@ -37,7 +37,7 @@ def manual_seed(seed: int) -> None:
 
 
 def get_rng_state() -> str:
-    """The state of the stream as text, for a checkpoint."""
+    """Return the state of the stream as text, for a checkpoint."""
     return json.dumps(_generator.bit_generator.state)
 
 
@@ -48,7 +48,7 @@ def set_rng_state(state: str) -> None:
 
 
 def checked_rng_state(state: str) -> dict[str, Any]:
-    """The state that a text of `get_rng_state` holds; ValueError for any other text, whoever wrote it."""
+    """Return the state that a text of `get_rng_state` holds. Raise ValueError for any other text."""
     own = _generator.bit_generator.state
     try:
         found = json.loads(state) if isinstance(state, str) else None

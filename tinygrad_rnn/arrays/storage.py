@@ -38,12 +38,12 @@ class AsBytes:
         return self.numpy().ctypes
 
     def tobytes(self) -> bytes:
-        """A copy of the numbers as bytes, row after row."""
+        """Return a copy of the numbers as bytes, row after row."""
         return self.numpy().tobytes()
 
 
 def half_as_float32(value: Any) -> Any:
-    """An array in bfloat16, or in float16, as one in float32, which has each of their numbers; others as they are."""
+    """Return an array in bfloat16 or float16 as one in float32, without loss; return any other array as it is."""
     name = str(getattr(value, "dtype", ""))
     if name in ("torch.bfloat16", "torch.float16"):
         return value.detach().float()

@@ -17,11 +17,11 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 _watching: ContextVar[bool] = ContextVar("watching", default=False)
 is_watching = _watching.get
-"""Whether results are examined now, in this thread and task."""
+"""Return whether results are examined now, in this thread and task."""
 
 
 class _Current:
-    """The same as an attribute: `watching.on`."""
+    """The result of `is_watching` as an attribute: `watching.on`."""
 
     on = property(lambda self: is_watching())
 
@@ -30,25 +30,24 @@ watching = _Current()
 
 
 def unwatched() -> Scope:
-    """A block for the library's own use in which nothing is examined."""
+    """Return a block for the library's own use in which no result is examined."""
     return Scope(_watching, False)
 
 
 class detect_anomaly(Mode, variable=_watching, value=True):
-    """Within the block, stop at the first NaN or Inf, forward or backward, and say what made it.
+    """Within the block, stop at the first NaN or Inf, forward or backward, and name the primitive that made it.
 
         with tg.detect_anomaly():
             loss = model(x)
             loss.backward()
 
-    Raises FloatingPointError naming the primitive and the line that called it. Values that come in
-    as NaN or Inf are reported where they enter the first primitive. Each result is examined, so
-    expect things to run several times slower.
+    Raise FloatingPointError with the primitive and the line that called it. An argument that is NaN or Inf already is
+    reported by the first primitive that reads it. Each result is examined, so a program runs several times slower.
     """
 
 
 def user_line() -> str:
-    """`file:line in function` of the innermost frame that is not this package's own."""
+    """Return `file:line in function` of the innermost frame that is not this package's own."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back

@@ -20,11 +20,11 @@ def grad(
     create_graph: bool = False,
     allow_unused: bool = False,
 ) -> tuple[Any, ...]:
-    """d(sum of grad_outputs . outputs) / d(each input), as a tuple; no tensor's `grad` changes.
+    """Return d(sum of grad_outputs . outputs) / d(each input) as a tuple. No tensor's `grad` changes.
 
     grad_outputs: a cotangent for each output, None for one that is a scalar.
-    create_graph: record the walk, so that the result can be differentiated again.
-    allow_unused: give None for an input that no output depends on, instead of raising RuntimeError.
+    create_graph: record the backward pass, so that the result can be differentiated again.
+    allow_unused: return None for an input that no output depends on, instead of raising RuntimeError.
     """
     outs: list[Any] = list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
     ins = [inputs] if isinstance(inputs, Box) else list(inputs)
@@ -50,12 +50,12 @@ def grad(
 
 
 def _own(g: Any) -> Any:
-    """A gradient as a tensor with an array of its own: in x + y, one array is the gradient of both."""
+    """Return a gradient as a tensor with an array of its own: for x + y, one array is the gradient of both."""
     return boxed(g.array.copy(), g.node) if isinstance(g, Box) else boxed(g[...].copy())
 
 
 def starting_cotangent(name: str, output: Any, gradient: Any, create: bool) -> Any:
-    """The cotangent that a walk starts with at `output`: a box if the walk is to be recorded, else an array."""
+    """Return the cotangent that a backward pass starts with at `output`: a box if it is recorded, else an array."""
     if not isinstance(output, Box) or output.node is None:
         raise RuntimeError(
             f"{name}: expected a tensor computed from something with requires_grad, got "

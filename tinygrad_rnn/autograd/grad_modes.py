@@ -1,9 +1,9 @@
-"""Grad modes: whether the tape records; and `Scope`, the `with` block that they and all other modes are made of.
+"""Grad modes, which say whether the tape records, and `Scope`, the `with` block that all modes are made of.
 
-A mode is a context variable (PEP 567): every thread begins with recording on, and every task of asyncio has a mode of
-its own, which begins as that of the code that made the task.
+A mode is a context variable (PEP 567). Every thread begins with recording on. Every task of asyncio has a mode of its
+own, which begins as the mode of the code that made the task.
 
-A mode goes back whatever is raised, wherever: `kernels.undo` says how.
+A mode is restored whatever is raised, wherever: `kernels/runtime/undo.py` says how.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class _Enter:
-    """`__enter__` of a Scope. A `with` block asks the class for it before it is entered, and gets a callable in C;
-    whoever takes it off the class, as ExitStack does, gets a function of the scope. (As few Python calls as can be.)
+    """`__enter__` of a Scope, with as few Python calls as possible.
 
-    shared: the scope that all objects of a class stand for, if they do.
+    A `with` block asks the class for it before the block begins, and gets a callable in C. Code that takes it from the
+    class, as ExitStack does, gets a function of the scope. shared: the scope that all objects of a class stand for.
     """
 
     def __init__(self, shared: Scope | None = None):
@@ -54,9 +54,9 @@ class _Exit:
 
 
 class Scope:
-    """`with Scope(variable, value):` within the block the context variable has this value.
+    """`with Scope(variable, value):` gives a context variable this value within the block.
 
-    before: asked as a block begins, gives the value to set as it ends.
+    before: the block calls it when it begins, and sets the variable to its result when it ends.
     """
 
     def __init__(self, variable: ContextVar[Any], value: Any):
@@ -68,7 +68,7 @@ class Scope:
 
 
 class Mode:
-    """A scope for everyone: a `with` block, a decorator of functions, generators and coroutines, or used by hand."""
+    """A scope for users: a `with` block, a decorator of functions, generators and coroutines, or called by hand."""
 
     variable: ContextVar[Any]
     value: Any
@@ -82,7 +82,7 @@ class Mode:
             cls.__enter__, cls.__exit__ = _Enter(shared), _Exit(shared)
 
     def __getattribute__(self, name: str) -> Any:
-        # `mode.__enter__()` asks the object first, a `with` block never does.
+        # `mode.__enter__()` looks the method up in the object first; a `with` block looks in the class only.
         by_hand = _BY_HAND.get(name)
         return object.__getattribute__(self, name) if by_hand is None else partial(by_hand, self)
 
@@ -90,7 +90,7 @@ class Mode:
         return self.variable.get()
 
     def __call__(self, function: _F) -> _F:
-        """Decorate a function; of one that yields or awaits, what runs between: the caller's mode is never touched."""
+        """Decorate a function. A generator or coroutine has the mode while it runs, and its caller never has it."""
         variable, value = self.variable, self.value
         if inspect.isasyncgenfunction(function):
 
@@ -104,7 +104,7 @@ class Mode:
                         return
                     try:
                         resume, given = generator.asend, (yield found)
-                    except BaseException as error:  # closed, or thrown into: for the function to see
+                    except BaseException as error:  # the caller closed it or threw this: the function gets it
                         resume, given = generator.athrow, error
 
         elif inspect.iscoroutinefunction(function):
@@ -139,7 +139,7 @@ _BY_HAND = {"__enter__": _enter, "__exit__": _leave}
 
 
 def _stepped(variable: ContextVar[Any], held: list[Any], steps: Any) -> Generator:
-    """Drive a generator, coroutine or step of an asynchronous generator, each time in the mode it last had: [held]."""
+    """Drive a generator, a coroutine or a step of an asynchronous generator, in the mode that it last had: held[0]."""
     resume, given = steps.send, None
     while True:
         try:
@@ -150,12 +150,12 @@ def _stepped(variable: ContextVar[Any], held: list[Any], steps: Any) -> Generato
             return end.value
         try:
             resume, given = steps.send, (yield found)
-        except BaseException as error:  # closed, or thrown into: for what is driven to see
+        except BaseException as error:  # the caller closed it or threw this: `steps` gets it
             resume, given = steps.throw, error
 
 
 class _Awaited:
-    """A generator in the form that `await` takes."""
+    """A generator in the form that `await` expects."""
 
     def __init__(self, steps: Generator):
         self.steps = steps
@@ -166,21 +166,21 @@ class _Awaited:
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 recording = _recording.get
-"""Whether primitives are recorded now, in this thread and task."""
+"""Return whether primitives are recorded now, in this thread and task."""
 
 
 def is_grad_enabled() -> bool:
-    """Whether primitives are recorded now, in this thread and task."""
+    """Return whether primitives are recorded now, in this thread and task."""
     return recording()
 
 
 _scopes = {enabled: Scope(_recording, enabled) for enabled in (False, True)}
 recording_as = _scopes.__getitem__
-"""A block for the library's own use in which primitives are recorded, or are not."""
+"""Return a block for the library's own use in which primitives are recorded (True) or not (False)."""
 
 
 class no_grad(Mode, variable=_recording, value=False):
-    """Nothing is recorded within the block, so no memory is kept for a backward."""
+    """Record nothing within the block, so that no memory is kept for a backward."""
 
 
 class enable_grad(Mode, variable=_recording, value=True):
@@ -188,10 +188,10 @@ class enable_grad(Mode, variable=_recording, value=True):
 
 
 class set_grad_enabled(Mode, variable=_recording):
-    """Record on the tape from here on, or do not; as a block or decorator, within it: `tg.set_grad_enabled(train)`."""
+    """Switch recording on or off from here on; as a block or decorator, within it: `tg.set_grad_enabled(train)`."""
 
     def __init__(self, enabled: bool):
-        self.early: list[bool] = []  # what was before, where this has set its value already
+        self.early: list[bool] = []  # the value before, if __init__ has set the new one already
         self.value = bool(enabled)
         self.set, self.enter = _recording.set, partial(_recording.set, self.value)
         if not _begins_block(sys._getframe(1)):
@@ -212,9 +212,9 @@ _BEGINNINGS = {opcode.opmap[name] for name in ("BEFORE_WITH", "LOAD_SPECIAL") if
 
 
 def _begins_block(frame: FrameType) -> bool:
-    """Whether the call that a frame is making is the `f()` of `with f():`.
+    """Return whether the call that a frame is making is the `f()` of `with f():`.
 
-    The mode is left for the block to set then: one set already would stay, were the block never entered.
+    Then the block sets the mode. If the mode were set before, it would stay if the block were never entered.
     """
     code, at = frame.f_code.co_code, frame.f_lasti + 2
     while code[at] == 0:  # the call's inline cache

@@ -1,4 +1,4 @@
-"""Two checks that any derivative must pass: its comparison with finite differences, in first and in second order."""
+"""Two checks for any derivative: a comparison with finite differences, in first and in second order."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def gradcheck(
     directions: int = 2,
     seed: int = 0,
 ) -> bool:
-    """Whether the gradients of f agree with finite differences; AssertionError with both numbers where not.
+    """Return True if the gradients of f agree with finite differences; else raise AssertionError with both numbers.
 
-    For every input x with requires_grad and a few random directions v, and random weights u of the outputs,
-    u . (f(x + eps v) - f(x - eps v)) / (2 eps) is compared with the tape's (gradient of u . f) . v.
-    inputs: float64 where they require a gradient; others are passed on as they are. f returns a tensor or several.
+    For every input x with requires_grad, a few random directions v, and random weights u of the outputs, compare
+    u . (f(x + eps v) - f(x - eps v)) / (2 eps) with the tape's (gradient of u . f) . v.
+    inputs: those that require a gradient must be float64; f gets the others as they are. f returns a tensor or several.
     """
     args: list[Any] = [inputs] if isinstance(inputs, Box) else list(inputs)
     checked = [i for i, x in enumerate(args) if isinstance(x, Box) and x.requires_grad]
@@ -67,7 +67,7 @@ def gradcheck(
 def gradgradcheck(
     f: Callable[..., Any], inputs: Box | Sequence[Any], eps: float = 1e-6, atol: float = 1e-6, rtol: float = 1e-5
 ) -> bool:
-    """Whether the gradients of the gradients of f agree with finite differences; see `gradcheck`."""
+    """Return True if the gradients of the gradients of f agree with finite differences; see `gradcheck`."""
     args: list[Any] = [inputs] if isinstance(inputs, Box) else list(inputs)
     checked = [i for i, x in enumerate(args) if isinstance(x, Box) and x.requires_grad]
     rng = np.random.default_rng(1)
@@ -85,7 +85,7 @@ def gradgradcheck(
 
 
 def _floating(outputs: Any) -> list[Any]:
-    """The floating tensors among what a function returned."""
+    """Return the floating tensors among the results of a function."""
     if isinstance(outputs, (tuple, list)):
         return [out for part in outputs for out in _floating(part)]
     if not isinstance(outputs, Box):

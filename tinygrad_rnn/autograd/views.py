@@ -1,12 +1,12 @@
 """Views: tensors that share their numbers with another, as `x[0]`, `x.T` and `x.reshape(-1)` do.
 
-Tensors are values: a write in place gives a tensor a new array. So that a write into a view reaches the tensor that it
-was taken from, its owner, a view remembers its origin: the owner, and the primitive that leads from there. The write
-then gives the owner a new array too, and every owner in between: neither the tape nor whoever holds an old array sees a
-number change. An owner that has been written to meanwhile keeps what was written: the view is a view of its present
-array. Owners are remembered weakly: a view keeps no more memory alive than its array does.
+Tensors are values: a write in place gives a tensor a new array. A write into a view must reach its owner, the tensor
+that it was taken from. So a view remembers its origin: the owner, and the primitive that made the view from it. The
+write gives new arrays to the owner and to every owner in between; neither the tape nor the holder of an old array sees
+a number change. If an owner was written to meanwhile, those numbers stay, because the view is a view of the owner's
+present array. A view refers to its owners weakly, so it keeps no more memory alive than its array does.
 
-Only what is not recorded has an origin: a write into a recorded tensor is an error.
+Only an unrecorded view has an origin: a write into a recorded tensor is an error.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ import numpy as np
 from ..arrays.box import Box, boxed
 from .grad_modes import recording
 
-# Of a view: a reference to the owner, the owner's own origin or None, a reference to the first owner of all, and how
-# the view is made of the owner: the rule (None for the same array), its further arguments, which of several results.
+# The origin of a view: a reference to the owner, the owner's own origin or None, a reference to the first owner, and
+# how the view is made from its owner: the primitive (None for the same array), its further arguments, and which of its
+# results.
 Origin = tuple[Any, Any, Any, Any, tuple, int]
 _ref = weakref.ref
 
 
 def remember(definition: Any, x: Any, raw: list, out: Any) -> Any:
-    """The result of a primitive that makes views, not recorded, as a box or several: with its origin if it is one."""
+    """Return the unrecorded result of a primitive that makes views as a box or several, each view with its origin."""
     if type(out) is tuple:
         return tuple([_with_origin(boxed(o), x, raw[0], definition, raw, i) for i, o in enumerate(out)])
     return _with_origin(boxed(out), x, raw[0], definition, raw, 0)
 
 
 def same_array(x: Any) -> Any:
-    """A constant that shares the array of x."""
+    """Return a constant that shares the array of x."""
     out = boxed(x.array)
     _remember(out, x, None, (), 0)
     return out
@@ -55,7 +56,7 @@ def _remember(out: Any, x: Any, definition: Any, arguments: tuple, part: int) ->
 
 
 def _chain(origin: Origin | None) -> list[Origin]:
-    """An origin, the origin of its owner, and so on up to the first owner."""
+    """Return an origin, the origin of its owner, and so on up to the first owner."""
     found = []
     while origin is not None:
         found.append(origin)
@@ -64,7 +65,7 @@ def _chain(origin: Origin | None) -> list[Origin]:
 
 
 def _living(origin: Origin) -> Origin | None:
-    """An origin without the owners above the first that is still there; None if none is."""
+    """Return an origin without the owners above the first that still exists; None if no owner exists."""
     chain, first = _chain(origin), None
     above: Origin | None = None
     for owner, _, _, definition, arguments, part in reversed(chain):
@@ -76,7 +77,7 @@ def _living(origin: Origin) -> Origin | None:
 
 
 def _alive(box: Any) -> list[Origin]:
-    """The origins of a box, from that of its first owner down; none if it is no view, or of nothing that is left."""
+    """Return the origins of a box, from that of its first owner down; an empty list if no owner exists."""
     origin = getattr(box, "origin", None)
     if origin is not None and origin[2]() is None:
         origin = box.origin = _living(origin)
@@ -97,7 +98,7 @@ def _applied(origin: Origin, array: Any) -> Any:
 
 
 def current(box: Any) -> Any:
-    """The array of a box, as its owner's present array has it where it is a view."""
+    """Return the array of a box. That of a view is taken from its owner's present array."""
     chain = _alive(box)
     if not chain:
         return box.array
@@ -110,7 +111,7 @@ def current(box: Any) -> Any:
 def overwrite(name: str, box: Any, array: Any) -> None:
     """Give a box a new array, of its shape and dtype, and write that into all owners that it is a view of.
 
-    name: of what is done, for errors. RuntimeError where an owner may not be written to.
+    name: of the operation, for errors. Raise RuntimeError if an owner may not be written to.
     """
     chain = _alive(box)
     _check_owners(name, chain)
@@ -134,7 +135,7 @@ def _check_owners(name: str, chain: list[Origin]) -> None:
 
 
 def _written(name: str, chain: list[Origin], array: Any) -> Any:
-    """The view's new array, after all owners have been given theirs."""
+    """Give all owners their new arrays, and return the view's."""
     first = chain[0][0]()
     whole = first.array.copy("K")
     steps = [whole]
@@ -147,10 +148,10 @@ def _written(name: str, chain: list[Origin], array: Any) -> Any:
             f"those of a tensor of shape {first.shape}: clone() it first"
         )
     if np.may_share_memory(view, whole):
-        if not getattr(view.flags, "writeable", True):  # of NumPy's views only those that are broadcast
+        if not getattr(view.flags, "writeable", True):  # in NumPy only broadcast views are read-only
             view.flags.writeable = True
         view[...] = array
-    else:  # the owner's present array is laid out in another way: the places are found by their numbers
+    else:  # the owner's present array has another layout: find the places by their numbers
         places = np.arange(whole.size, like=whole).reshape(whole.shape)
         for origin in chain:
             places = _applied(origin, places)

@@ -93,7 +93,7 @@ class Cell:
         p: Mapping[str, Any] | None = None,
         e: Mapping[str, Any] | None = None,
     ) -> tuple[Any, ...]:
-        """The new states, computed by the equations on whatever is given: tensors, or symbols on the tape."""
+        """Return the new states, computed by the equations from tensors, or from symbols on the tape."""
         spaces = [_Named(**a), _Named(**s)]
         spaces += [_Named(**(p or {}))] if self.params else []
         spaces += [_Named(**(e or {}))] if self.inputs else []
@@ -144,7 +144,7 @@ BUILT_IN: dict[str, Cell] = {}
 
 
 def find_cell(given: str | Cell) -> Cell:
-    """A cell by a built-in's name, or itself."""
+    """Return a cell from the name of a built-in, or itself."""
     if isinstance(given, Cell):
         return given
     if not isinstance(given, str) or given not in BUILT_IN:

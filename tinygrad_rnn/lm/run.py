@@ -58,10 +58,10 @@ class Listener(Protocol):
     """The methods that a run calls to report its progress; see `progress.Progress`."""
 
     def stepped(self, run: Run, characters: int) -> None:
-        """The run has done a step, of this many characters."""
+        """Note that the run has done a step of so many characters."""
 
     def validated(self, run: Run) -> None:
-        """The run has validated, or was stopped while it did."""
+        """Note that the run has validated, or was stopped during the validation."""
 
     def line(self, text: str) -> None:
         """Show a line of text."""

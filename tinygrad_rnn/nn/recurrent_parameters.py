@@ -86,7 +86,7 @@ class RecurrentBase(SettingsModule):
 
     @functools.cached_property
     def _omitted(self) -> frozenset[str]:
-        """The names that this module has no parameter for; each may hold None, or be absent."""
+        """Return the names that this module has no parameter for. Each may be None, or absent."""
         return frozenset(spec.name for spec in self._parameter_specs() if spec.shape is None)
 
     def _weights_named(self, names: Iterable[str]) -> list[Any]:

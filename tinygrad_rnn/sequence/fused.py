@@ -243,7 +243,7 @@ def run(cell: Cell, seq: SequenceArgs, every_state: bool = False, recompute_ever
 def run_directions(
     cell: Cell, seqs: Sequence[SequenceArgs], every_state: bool = False, recompute_every: int = 0
 ) -> list[Run]:
-    """`run` for each direction of a layer, which share x and lengths.
+    """Do as `run`, for the directions of a layer, which share x and lengths.
 
     The directions are one node, if their driver runs them at once.
     """
@@ -257,7 +257,7 @@ def run_directions(
 def run_stack(
     cell: Cell, seqs: Sequence[SequenceArgs], every_state: bool = False, recompute_every: int = 0
 ) -> list[Run]:
-    """`run` for each layer of a stack, where each layer reads the h of the one below and only the first has an x.
+    """Do as `run`, for the layers of a stack: each layer reads the h of the one below, and only the first has an x.
 
     The stack is one node, if its driver runs layers at once.
     """
@@ -282,7 +282,7 @@ def _run_together(cell: Cell, seqs: Sequence[SequenceArgs], every_state: bool, s
 
 
 def infer(step: Step, weights: Sequence[Tensor | None], x: Any, initial: Sequence[Any], reverse: bool) -> Any:
-    """`run` on arrays, with nothing recorded, for a cell without inputs of its own: h and the last states.
+    """Run a cell without inputs per step on arrays, unrecorded. Return h and the last states.
 
     Return None if it has to be `run`. This path is short: the kernel takes the smaller part of a single step's time.
     """

@@ -1,8 +1,7 @@
-"""A layer's sequence as ordinary primitives, step by step: the plainest meaning of a cell, and the way to higher
-orders.
+"""A layer's sequence as ordinary primitives, step by step: what a cell means, with all derivatives.
 
-Each time step leaves its twenty or so nodes on the tape, so this is slow and asks for no kernel. The fused node
-(`fused.py`) computes the same; it comes back here when its backward is itself to be differentiated.
+Each time step records about twenty nodes on the tape, so this is slow, but it needs no kernel. The fused node
+(`fused.py`) computes the same. It calls this file when its own backward must be differentiated.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from ..tensor import Tensor
 
 
 def unrolled(cell: Cell, step: Step, arrays: SequenceArgs) -> tuple[list[Tensor], list[Tensor]]:
-    """The sequence of each state [T, N, P or H], and each state after the last real step [N, P or H].
+    """Return the sequence of each state [T, N, P or H], and each state after the last real step [N, P or H].
 
     arrays: tensors, or arrays for constants.
     """
@@ -51,7 +50,7 @@ def unrolled(cell: Cell, step: Step, arrays: SequenceArgs) -> tuple[list[Tensor]
     lengths = None if seq.lengths is None else array_like(seq.lengths, seq.x)[:, None]
 
     def real(t: int, value: Tensor) -> Tensor:
-        """0 in place of the rows that have no step t, so that what stands there reaches no gradient."""
+        """Return a value with 0 in the rows that have no step t, so that their numbers reach no gradient."""
         return value if lengths is None else where(lengths > t, value, 0.0)
 
     inputs = {name: unbind(seq.in_step_order(e)) for name, e in seq.inputs.items()}
@@ -60,9 +59,9 @@ def unrolled(cell: Cell, step: Step, arrays: SequenceArgs) -> tuple[list[Tensor]
     for t, x in enumerate(unbind(seq.in_step_order(seq.x))):
         old = [real(t, state) for state in states]
         given = {name: real(t, e[t]) for name, e in inputs.items()}
-        with numbers_as(seq.x.dtype):  # a choice between two numbers knows no dtype of the layer
+        with numbers_as(seq.x.dtype):  # `where` of two numbers does not know the layer's dtype
             new = list(cell(gates(real(t, x), old[0]), dict(zip(step.states, old)), seq.params, given))
-        new = [cast(state, seq.x.dtype) for state in new]  # a state may be a condition
+        new = [cast(state, seq.x.dtype) for state in new]  # a state may be a condition, which is bool
         new = [state + nothing if state.shape != nothing.shape else state for state in new]
         if seq.weight_hr is not None:
             new[0] = matmul(new[0], seq.weight_hr.mT)

@@ -19,7 +19,7 @@ __all__ = ["DTYPES", "as_dtype", "as_float", "convert", "dtype_and_device"]
 
 
 def as_float(name: str, dtype: Any) -> np.dtype:
-    """A floating dtype; name: of the argument."""
+    """Return a floating dtype. name: of the argument."""
     found = as_dtype(dtype)
     if found.kind != "f":
         raise TypeError(f"{name}: expected float32 or float64, got {found}")
@@ -27,7 +27,7 @@ def as_float(name: str, dtype: Any) -> np.dtype:
 
 
 def dtype_and_device(targets: tuple, dtype: Any, device: Any) -> tuple[np.dtype | None, str | None]:
-    """The dtype and the device that `to(*targets, dtype=..., device=...)` asks for; None where it leaves them.
+    """Return the dtype and the device that `to(*targets, dtype=..., device=...)` asks for; None for no change.
 
     A target is a dtype, a device, or a tensor whose dtype and device are meant.
     """

@@ -36,7 +36,7 @@ def _leaf(name: str, data: Any, device: Any, requires_grad: bool) -> Tensor:
 
 @isolate_error_state
 def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: Any = None) -> Tensor:
-    """A tensor with a copy of the data: a number, nested lists, any library's array or another tensor.
+    """Return a tensor with a copy of the data: a number, nested lists, any library's array or another tensor.
 
     dtype: by default that of an array; float32 for Python's floats, int64 for its whole numbers. device: "cpu",
     "cuda" or "cuda:N"; by default where an array is, otherwise the CPU. It is a constant or a leaf: no gradient
@@ -50,14 +50,14 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: An
 
 
 def _joined(data: Any) -> Any:
-    """Nested lists with tensors in them as lists of arrays; all else as it is."""
+    """Return nested lists with tensors in them as lists of arrays, any other value as it is."""
     if isinstance(data, (list, tuple)) and any(isinstance(part, (list, tuple, Box)) for part in data):
         return [to_numpy(part) if isinstance(part, Box) else _joined(part) for part in data]
     return data
 
 
 def as_tensor(data: Any, name: str = "data") -> Tensor:
-    """A tensor itself; all else that is taken for one as a constant, where it is: an array is not copied.
+    """Return a tensor itself, any other value as a constant on its device. An array is not copied.
 
     name: of the argument, for errors.
     """
@@ -65,7 +65,7 @@ def as_tensor(data: Any, name: str = "data") -> Tensor:
 
 
 def own_tensor(data: Any, name: str = "data") -> Tensor:
-    """`as_tensor`, but while operations are recorded a copy of an array: the caller may write into it later."""
+    """Do as `as_tensor`, but copy an array while operations are recorded: the caller may write into it later."""
     if isinstance(data, Tensor):
         return data
     found = array_of(name, data)
@@ -73,7 +73,7 @@ def own_tensor(data: Any, name: str = "data") -> Tensor:
 
 
 def from_dlpack(ext_tensor: Any) -> Tensor:
-    """A constant that shares the memory of another library's array, on the CPU or on a GPU: nothing is copied.
+    """Return a constant that shares the memory of another library's array, on the CPU or on a GPU, without a copy.
 
     ext_tensor: with `__dlpack__` and `__dlpack_device__`, as arrays and tensors of NumPy, PyTorch, CuPy and JAX have
     them, or with `__cuda_array_interface__`. What is written into that array later is seen here; in-place writes here
@@ -91,12 +91,12 @@ def _filled(name: str, shape: Any, value: float, dtype: Any, device: Any, requir
 
 
 def zeros(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, device: Any = None) -> Tensor:
-    """Zeros of a shape."""
+    """Return zeros of a shape."""
     return _filled("zeros", sizes_of(shape), 0, dtype, device, requires_grad)
 
 
 def ones(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, device: Any = None) -> Tensor:
-    """Ones of a shape."""
+    """Return ones of a shape."""
     return _filled("ones", sizes_of(shape), 1, dtype, device, requires_grad)
 
 
@@ -104,25 +104,25 @@ def ones(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, devic
 def full(
     shape: Shape, fill_value: float, dtype: Any = "float32", requires_grad: bool = False, device: Any = None
 ) -> Tensor:
-    """One number in a shape."""
+    """Return a tensor of a shape with one number in all places."""
     return _filled("full", shape, fill_value, dtype, device, requires_grad)
 
 
 def zeros_like(x: Any) -> Tensor:
-    """Zeros of the shape, dtype and device of x."""
+    """Return zeros of the shape, dtype and device of x."""
     x = as_tensor(x, "zeros_like: x")
     return zeros(x.shape, dtype=x.dtype, device=device_of(x))
 
 
 def ones_like(x: Any) -> Tensor:
-    """Ones of the shape, dtype and device of x."""
+    """Return ones of the shape, dtype and device of x."""
     x = as_tensor(x, "ones_like: x")
     return ones(x.shape, dtype=x.dtype, device=device_of(x))
 
 
 @isolate_error_state
 def arange(start: float, end: float | None = None, step: float = 1, dtype: Any = None, device: Any = None) -> Tensor:
-    """start, start + step, ... up to but not including end; arange(n) counts from 0."""
+    """Return start, start + step, ... up to but not including end. arange(n) counts from 0."""
     if step == 0:
         raise ValueError("arange: step: expected a number other than 0, got 0")
     array = np.arange(start, step=step) if end is None else np.arange(start, end, step)
@@ -135,17 +135,17 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: Any =
 
 @isolate_error_state
 def randn(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, device: Any = None) -> Tensor:
-    """Drawn from the normal distribution of mean 0 and variance 1."""
+    """Return numbers drawn from the normal distribution of mean 0 and variance 1."""
     drawn = generator().standard_normal(sizes_of(shape))
     return _leaf("randn", np.asarray(drawn, as_float("randn: dtype", dtype)), device, requires_grad)
 
 
 def rand(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, device: Any = None) -> Tensor:
-    """Drawn evenly from [0, 1)."""
+    """Return numbers drawn evenly from [0, 1)."""
     drawn = generator().random(sizes_of(shape), as_float("rand: dtype", dtype).type)
     return _leaf("rand", np.asarray(drawn), device, requires_grad)
 
 
 def randint(low: int, high: int, size: Shape, device: Any = None) -> Tensor:
-    """Whole numbers drawn evenly from low up to but not including high."""
+    """Return whole numbers drawn evenly from low up to but not including high."""
     return _leaf("randint", np.asarray(generator().integers(low, high, size)), device, False)

@@ -18,7 +18,7 @@ from .operators import in_place
 
 
 def _check_constant(name: str, value: Any) -> None:
-    """Refuse what an in-place write would lose the gradient of, or take for NaN."""
+    """Raise an error for a value that an in-place write would lose the gradient of, or take for NaN."""
     if isinstance(value, Box) and value.node is not None and recording():
         raise RuntimeError(f"{name}: expected a value without requires_grad: use where or concat")
     if value is None:

@@ -15,12 +15,12 @@ from ..autograd.primitives.products import matmul
 
 
 def reflected(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """The operator with its arguments exchanged: `2 - x`."""
+    """Return the operator with its arguments exchanged: `2 - x`."""
     return lambda self, other: operation(other, self)
 
 
 def in_place(operation: Callable[[Any, Any], Any], sign: str) -> Callable[[Any, Any], Any]:
-    """`x += y` on tensors: a new array for x, or on the tape a new x."""
+    """Return `x += y` for tensors: a new array for x, or on the tape a new x."""
 
     def assign(self: Any, other: Any) -> Any:
         recorded = isinstance(other, Box) and other.node is not None
@@ -35,7 +35,7 @@ def in_place(operation: Callable[[Any, Any], Any], sign: str) -> Callable[[Any, 
 
 
 def boolean(operation: Callable[..., Any], sign: str) -> Callable[..., Any]:
-    """An operator of booleans only, as its sign means bits of numbers elsewhere."""
+    """Return an operator for booleans only, because its sign means bits of numbers elsewhere."""
 
     def checked(*values: Any) -> Any:
         for value in values:
@@ -56,7 +56,7 @@ _BY_UFUNC: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def _with_array(tensor: Any, ufunc: Any, method: str, *inputs: Any, out: tuple = (), **others: Any) -> Any:
-    """`array * tensor` and `array -= tensor`, as NumPy asks for them by its ufunc."""
+    """Compute `array * tensor` and `array -= tensor`, which NumPy asks for by its ufunc."""
     operation = _BY_UFUNC.get(ufunc.__name__) if method == "__call__" and not others else None
     if operation is None:
         name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"

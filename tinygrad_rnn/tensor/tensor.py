@@ -36,14 +36,14 @@ _ndarray = np.ndarray
 
 
 def _held(data: Any) -> Any:
-    """The array of a new tensor: an array, another tensor's, or what becomes one; a symbol as it is."""
+    """Return the array of a new tensor from an array, a tensor or a value; return a symbol as it is."""
     if hasattr(type(data), "__tape_primitive__"):
         return data
     return array_of("Tensor: data", data)
 
 
 def _is_comparable(other: Any) -> bool:
-    """Whether == and != are to compare numbers, and not whether it is the same object."""
+    """Return whether == and != compare numbers, and not the identity of objects."""
     if isinstance(other, (Box, int, float, np.ndarray, np.generic, list, tuple)) or on_gpu(other):
         return True
     return hasattr(other, "__array__") or hasattr(other, "__array_interface__")
@@ -78,15 +78,15 @@ class Tensor(InPlace, AsBytes):
         return device_of(self.array)
 
     def numel(self) -> int:
-        """How many elements it has."""
+        """Return the number of elements."""
         return self.array.size
 
     def size(self, dim: int | None = None) -> Any:
-        """The shape, or its size along one dimension."""
+        """Return the shape, or the size of one dimension."""
         return self.shape if dim is None else self.shape[sh.axis_of("size", dim, self.ndim)]
 
     def dim(self) -> int:
-        """How many dimensions it has."""
+        """Return the number of dimensions."""
         return self.array.ndim
 
     def __len__(self) -> int:
@@ -134,7 +134,7 @@ class Tensor(InPlace, AsBytes):
     # To numbers and arrays
 
     def numpy(self) -> np.ndarray:
-        """The array itself, not a copy; read-only where gradients are wanted, so that the tape stays true."""
+        """Return the array itself, not a copy. It is read-only if a gradient is asked for, to keep the tape valid."""
         if self.device != "cpu":
             raise TypeError(f"numpy: expected a tensor on the CPU, got one on {self.device}: copy it with .cpu() first")
         if self.node is None:
@@ -155,13 +155,13 @@ class Tensor(InPlace, AsBytes):
         return self.array.__dlpack_device__()
 
     def item(self) -> Any:
-        """The one element, as a Python number."""
+        """Return the only element as a Python number."""
         if self.array.size != 1:
             raise ValueError(f"item: expected a tensor of one element, got shape {self.shape}")
         return self.array.item()
 
     def tolist(self) -> Any:
-        """Nested lists of Python numbers."""
+        """Return nested lists of Python numbers."""
         return self.array.tolist()
 
     def __bool__(self) -> bool:
@@ -256,43 +256,43 @@ class Tensor(InPlace, AsBytes):
         self.node.extras.keeps_grad = True
 
     def detach(self) -> Tensor:
-        """The same numbers as a constant: no gradient passes. A write to it is one to this tensor too."""
+        """Return the same numbers as a constant: no gradient passes. A write to it is also one to this tensor."""
         return views.same_array(self)
 
     def clone(self) -> Tensor:
-        """A copy that gradients pass through."""
+        """Return a copy that gradients pass through."""
         return self * 1 if self.node is not None and recording() else boxed(self.array.copy())
 
     # Dtype and device
 
     def to(self, *targets: Any, dtype: Any = None, device: Any = None) -> Tensor:
-        """This tensor in another dtype or on another device, or as another tensor is."""
+        """Return this tensor in another dtype or on another device, or in those of another tensor."""
         dtype, device = dtype_and_device(targets, dtype, device)
         out = self if dtype is None else el.cast(self, dtype)
         return out if device is None else el.move(out, device)
 
     def cpu(self) -> Tensor:
-        """On the CPU."""
+        """Return this tensor on the CPU."""
         return self.to("cpu")
 
     def cuda(self, device: Any = "cuda") -> Tensor:
-        """On a GPU, by its name or number; the current one by default."""
+        """Return this tensor on a GPU, given by its name or number; the current one by default."""
         return self.to(device=gpu_name(device))
 
     def float(self) -> Tensor:
-        """In float32."""
+        """Return this tensor in float32."""
         return self.to("float32")
 
     def double(self) -> Tensor:
-        """In float64."""
+        """Return this tensor in float64."""
         return self.to("float64")
 
     def long(self) -> Tensor:
-        """In int64."""
+        """Return this tensor in int64."""
         return self.to("int64")
 
     def bool(self) -> Tensor:
-        """In bool: whether each element is not 0."""
+        """Return this tensor in bool: whether each element is not 0."""
         return self.to("bool")
 
     # Arithmetic and comparison

@@ -32,7 +32,7 @@ from .static import as_int, dim_or_axis, keepdim_flag
 
 
 def _kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a reduction that keeps the reduced dimensions, at size 1."""
+    """Return the shape of a reduction that leaves the reduced dimensions at size 1."""
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
 
@@ -46,7 +46,7 @@ _sum = primitive(
 def sum(
     x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None
 ) -> Any:
-    """The sum over the dimensions `dim`, all by default. Integers and booleans are summed as int64."""
+    """Return the sum over the dimensions `dim`, all by default. Integers and booleans are summed as int64."""
     x = x if isinstance(x, Box) else operand("sum: x", x)
     if axis is not None or keepdims is not None:
         dim, keepdim = dim_or_axis("sum", dim, axis), keepdim_flag("sum", keepdim, keepdims)
@@ -56,7 +56,7 @@ def sum(
 def mean(
     x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None
 ) -> Any:
-    """The mean over the dimensions `dim`, all by default; NaN over no elements."""
+    """Return the mean over the dimensions `dim`, all by default. Over no elements it is NaN."""
     x = x if isinstance(x, Box) else operand("mean: x", x)
     if axis is not None or keepdims is not None:
         dim, keepdim = dim_or_axis("mean", dim, axis), keepdim_flag("mean", keepdim, keepdims)
@@ -92,7 +92,7 @@ def std(
     axis: Any = None,
     keepdims: Any = None,
 ) -> Any:
-    """The square root of `var`; where that is 0 the gradient is 0."""
+    """Return the square root of `var`. Where that is 0 the gradient is 0."""
     x = x if isinstance(x, Box) else operand("std: x", x)
     if axis is not None or keepdims is not None:
         dim, keepdim = dim_or_axis("std", dim, axis), keepdim_flag("std", keepdim, keepdims)
@@ -127,7 +127,7 @@ _argmin = primitive("argmin", lambda x, axis: x.argmin(axis), expects="at least 
 def amax(
     x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None
 ) -> Any:
-    """The largest element along the dimensions `dim`, all by default; equal ones share the gradient."""
+    """Return the largest element along the dimensions `dim`, all by default. Equal ones share the gradient."""
     x = x if isinstance(x, Box) else operand("amax: x", x)
     if axis is not None or keepdims is not None:
         dim, keepdim = dim_or_axis("amax", dim, axis), keepdim_flag("amax", keepdim, keepdims)
@@ -137,7 +137,7 @@ def amax(
 def amin(
     x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None
 ) -> Any:
-    """The smallest element along the dimensions `dim`, all by default; equal ones share the gradient."""
+    """Return the smallest element along the dimensions `dim`, all by default. Equal ones share the gradient."""
     x = x if isinstance(x, Box) else operand("amin: x", x)
     if axis is not None or keepdims is not None:
         dim, keepdim = dim_or_axis("amin", dim, axis), keepdim_flag("amin", keepdim, keepdims)
@@ -154,7 +154,7 @@ def _arg(which: Any, name: str, x: Any, dim: int | None, keepdim: bool) -> Any:
 
 
 def argmax(x: Any, dim: int | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None) -> Any:
-    """The index of the first largest element along `dim`, or in the flattened tensor."""
+    """Return the index of the first largest element along `dim`, or in the flattened tensor."""
     x = x if isinstance(x, Box) else operand("argmax: x", x)
     if axis is not None or keepdims is not None:
         dim, keepdim = dim_or_axis("argmax", dim, axis), keepdim_flag("argmax", keepdim, keepdims)
@@ -162,7 +162,7 @@ def argmax(x: Any, dim: int | None = None, keepdim: bool = False, *, axis: Any =
 
 
 def argmin(x: Any, dim: int | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None) -> Any:
-    """The index of the first smallest element along `dim`, or in the flattened tensor."""
+    """Return the index of the first smallest element along `dim`, or in the flattened tensor."""
     x = x if isinstance(x, Box) else operand("argmin: x", x)
     if axis is not None or keepdims is not None:
         dim, keepdim = dim_or_axis("argmin", dim, axis), keepdim_flag("argmin", keepdim, keepdims)

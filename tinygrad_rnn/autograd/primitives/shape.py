@@ -17,7 +17,7 @@ from .static import as_int, as_ints, dim_or_axis
 
 
 def axis_of(name: str, dim: int, ndim: int) -> int:
-    """A dimension counted from the front, or an error that says what was expected."""
+    """Return a dimension counted from the front. Raise IndexError with the expected range for one out of it."""
     if type(dim) is not int:  # a bool was meant for keepdim, or PyTorch's unbiased
         dim = as_int(f"{name}: dim", dim)
     if not -max(ndim, 1) <= dim < max(ndim, 1):
@@ -26,7 +26,7 @@ def axis_of(name: str, dim: int, ndim: int) -> int:
 
 
 def axes_of(name: str, dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
-    """Dimensions counted from the front; None stands for all."""
+    """Return dimensions counted from the front. None stands for all."""
     if dim is None:
         return tuple(range(ndim))
     dims = dim if isinstance(dim, (tuple, list)) else as_ints(f"{name}: dim", dim, "a whole number")
@@ -37,14 +37,14 @@ def axes_of(name: str, dim: int | Sequence[int] | None, ndim: int) -> tuple[int,
 
 
 def _axis_within(name: str, dim: int, shape: tuple[int, ...]) -> int:
-    """A dimension counted from the front, of a tensor that has to have one."""
+    """Return a dimension counted from the front, of a tensor that must have one."""
     if not shape:
         raise ValueError(f"{name}: expected a tensor of at least one dimension, got a scalar")
     return axis_of(name, dim, len(shape))
 
 
 def sizes_of(shape: tuple) -> tuple[int, ...]:
-    """The sizes given as f(x, 2, 3) or as f(x, (2, 3))."""
+    """Return the sizes given as f(x, 2, 3) or as f(x, (2, 3))."""
     if len(shape) == 1 and type(shape[0]) is not int:
         shape = shape[0]
         if type(shape) is not tuple:
@@ -64,7 +64,7 @@ _reshape: Callable[..., Any] = primitive(
 
 
 def reshape(x: Any, *shape: Any) -> Any:
-    """x with the same numbers in row-major order in another shape; one size may be -1."""
+    """Return the numbers of x, in row-major order, in another shape. One size may be -1."""
     x = x if isinstance(x, Box) else operand("reshape: x", x)
     sizes = sizes_of(shape)
     known = math.prod(n for n in sizes if n != -1)
@@ -87,7 +87,7 @@ _permute: Callable[..., Any] = primitive(
 
 
 def permute(x: Any, *dims: Any) -> Any:
-    """x with its dimensions in another order: result dimension i is dimension dims[i] of x."""
+    """Return x with its dimensions in another order: dimension i of the result is dimension dims[i] of x."""
     x = x if isinstance(x, Box) else operand("permute: x", x)
     axes = axes_of("permute", sizes_of(dims), len(x.shape))
     if len(axes) != len(x.shape):
@@ -96,12 +96,12 @@ def permute(x: Any, *dims: Any) -> Any:
 
 
 def reverse_dims(x: Any) -> Any:
-    """x with its dimensions in reverse order."""
+    """Return x with its dimensions in reverse order."""
     return _permute(x, tuple(range(len(x.shape) - 1, -1, -1)))
 
 
 def transpose(x: Any, dim0: int = -2, dim1: int = -1) -> Any:
-    """x with two dimensions exchanged, by default the last two."""
+    """Return x with two dimensions exchanged, by default the last two."""
     x = x if isinstance(x, Box) else operand("transpose: x", x)
     axes = list(range(len(x.shape)))
     i, j = axis_of("transpose", dim0, len(axes)), axis_of("transpose", dim1, len(axes))
@@ -111,21 +111,21 @@ def transpose(x: Any, dim0: int = -2, dim1: int = -1) -> Any:
 
 
 def squeeze(x: Any, dim: int | Sequence[int] | None = None, *, axis: Any = None) -> Any:
-    """x without its dimensions of size 1, or without those of them that are named."""
+    """Return x without its dimensions of size 1, or without those of them that are named."""
     x = x if isinstance(x, Box) else operand("squeeze: x", x)
     drop = axes_of("squeeze", dim_or_axis("squeeze", dim, axis), len(x.shape))
     return reshape(x, tuple(n for i, n in enumerate(x.shape) if n != 1 or i not in drop))
 
 
 def unsqueeze(x: Any, dim: Any = None, *, axis: Any = None) -> Any:
-    """x with a dimension of size 1 inserted before dimension `dim`."""
+    """Return x with a dimension of size 1 inserted before dimension `dim`."""
     x = x if isinstance(x, Box) else operand("unsqueeze: x", x)
     i = axis_of("unsqueeze", dim_or_axis("unsqueeze", dim, axis), len(x.shape) + 1)
     return reshape(x, (*x.shape[:i], 1, *x.shape[i:]))
 
 
 def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
-    """x with the dimensions from start_dim to end_dim made one."""
+    """Return x with the dimensions from start_dim to end_dim made one."""
     x = x if isinstance(x, Box) else operand("flatten: x", x)
     i, j = axis_of("flatten", start_dim, len(x.shape)), axis_of("flatten", end_dim, len(x.shape))
     if i > j:
@@ -143,7 +143,7 @@ _broadcast_to = primitive(
 
 
 def broadcast_to(x: Any, *shape: Any) -> Any:
-    """x repeated, without copying, along dimensions that are new or of size 1; -1 keeps a size."""
+    """Return x repeated, without a copy, along dimensions that are new or of size 1. -1 leaves a size as it is."""
     x = x if isinstance(x, Box) else operand("broadcast_to: x", x)
     sizes = sizes_of(shape)
     old = (-1,) * (len(sizes) - len(x.shape)) + tuple(x.shape)
@@ -169,7 +169,7 @@ _concat = primitive(
 
 
 def concat(tensors: Sequence[Any], dim: int = 0, *, axis: Any = None) -> Any:
-    """Tensors joined along a dimension they have."""
+    """Return tensors joined along a dimension that they have."""
     xs = _all_tensors("concat", tensors)
     axis = axis_of("concat", dim_or_axis("concat", dim, axis, 0), len(xs[0].shape))
     if any(len(x.shape) != len(xs[0].shape) or not x.shape for x in xs):
@@ -187,7 +187,7 @@ _stack = primitive(
 
 
 def stack(tensors: Sequence[Any], dim: int = 0, *, axis: Any = None) -> Any:
-    """Tensors of one shape joined along a new dimension."""
+    """Return tensors of one shape joined along a new dimension."""
     xs = _all_tensors("stack", tensors)
     return _stack(axis_of("stack", dim_or_axis("stack", dim, axis, 0), len(xs[0].shape) + 1), *xs)
 
@@ -207,12 +207,12 @@ def _all_tensors(name: str, tensors: Sequence[Any]) -> list[Any]:
 
 
 def new_zeros(x: Any, shape: Sequence[int]) -> Any:
-    """An array of zeros in the dtype of a tensor or array, and where it is."""
+    """Return an array of zeros in the dtype and on the device of a tensor or array."""
     return np.zeros(tuple(shape), x.dtype, like=x.array if isinstance(x, Box) else x)
 
 
 def _rejoined(bundle: Any, sizes: Sequence[int], axis: int, shape: tuple[int, ...]) -> Any:
-    """The cotangent of a split: its parts side by side, zeros for a part that nothing reached."""
+    """Return the cotangent of a split: its parts side by side, zeros for a part without a cotangent."""
     some = next(part for part in bundle.parts if part is not None)
     parts = [
         new_zeros(some, (*shape[:axis], n, *shape[axis + 1 :])) if part is None else part
@@ -230,7 +230,7 @@ _split = primitive(
 
 
 def split(x: Any, split_size: Any, dim: int = 0, *, axis: Any = None) -> tuple[Any, ...]:
-    """x cut along a dimension into pieces of a size (the last may be smaller), or of the sizes given."""
+    """Return x cut along a dimension into pieces of a size (the last may be smaller), or of the given sizes."""
     x = x if isinstance(x, Box) else operand("split: x", x)
     axis = _axis_within("split", dim_or_axis("split", dim, axis, 0), x.shape)
     total = x.shape[axis]
@@ -246,7 +246,7 @@ def split(x: Any, split_size: Any, dim: int = 0, *, axis: Any = None) -> tuple[A
 
 
 def chunk(x: Any, chunks: int, dim: int = 0, *, axis: Any = None) -> tuple[Any, ...]:
-    """x cut along a dimension into at most `chunks` pieces of one size, but for the last."""
+    """Return x cut along a dimension into at most `chunks` pieces of one size, except the last."""
     x = x if isinstance(x, Box) else operand("chunk: x", x)
     if isinstance(chunks, (float, bool)) or as_int("chunk: chunks", chunks, "a whole number from 1 up") < 1:
         raise ValueError(f"chunk: chunks: expected a whole number from 1 up, got {chunks!r}")
@@ -255,7 +255,7 @@ def chunk(x: Any, chunks: int, dim: int = 0, *, axis: Any = None) -> tuple[Any, 
 
 
 def unbind(x: Any, dim: int = 0, *, axis: Any = None) -> tuple[Any, ...]:
-    """The slices of x along a dimension, without that dimension. Going over all steps this way costs one pass."""
+    """Return the slices of x along a dimension, without that dimension. A loop over all of them costs one pass."""
     x = x if isinstance(x, Box) else operand("unbind: x", x)
     axis = _axis_within("unbind", dim_or_axis("unbind", dim, axis, 0), x.shape)
     if x.shape[axis] == 0:
@@ -272,7 +272,7 @@ _pad = primitive(
 
 
 def pad(x: Any, pad: Sequence[int], value: float = 0.0) -> Any:
-    """x with a border of `value`: (before, after) of the last dimension, then of the one before it, and so on."""
+    """Return x with a border of `value`: (before, after) of the last dimension, then of the one before, and so on."""
     x = x if isinstance(x, Box) else operand("pad: x", x)
     counts = as_ints("pad: pad", pad)
     if len(counts) % 2 or len(counts) > 2 * len(x.shape) or any(n < 0 for n in counts):
@@ -284,7 +284,7 @@ def pad(x: Any, pad: Sequence[int], value: float = 0.0) -> Any:
 
 
 def _number(name: str, value: Any) -> float:
-    """A constant of one element as Python's number."""
+    """Return a constant of one element as a Python number."""
     array = array_of(name, value)
     if array.size != 1 or isinstance(value, (list, tuple)) or getattr(value, "node", None) is not None:
         raise TypeError(f"{name}: expected a number, got {value!r}")
@@ -295,6 +295,6 @@ _flip: Callable[..., Any] = primitive("flip", lambda x, axes: np.flip(x, axes), 
 
 
 def flip(x: Any, dims: Any = None, *, axis: Any = None) -> Any:
-    """x with the order along each of `dims` reversed."""
+    """Return x with the order along each of `dims` reversed."""
     x = x if isinstance(x, Box) else operand("flip: x", x)
     return _flip(x, axes_of("flip", dim_or_axis("flip", dims, axis), len(x.shape)))
