@@ -153,7 +153,7 @@ def _start_ragged(seq: SequenceArgs, states: list[Array]) -> None:
     """Write each row's initial state to the slot that its first step reads."""
     for state, start in zip(states, seq.initial):
         width = start.shape[1]
-        if len(state) == 2 < len(seq.x) + 1:  # slots in turn
+        if len(state) == 2 < len(seq.x) + 1:  # two slots, used in turn
             state[:, :, :width] = start
         elif seq.reverse:
             state[seq.lengths, np.arange(state.shape[1]), :width] = start

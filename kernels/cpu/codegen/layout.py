@@ -78,7 +78,7 @@ class Layout:
 
     @property
     def buffers(self) -> list[Buffer]:
-        """The buffers that the loop uses, each once, in the order of their first use; but for the tile memory."""
+        """The buffers that the loop uses, each once, in the order of their first use, except the tile memory."""
         found = list[Buffer]()
         for stage in self.stages:
             found += [tile.source for tile in stage.tiles] + [operand.buffer for operand in stage.operands]

@@ -98,7 +98,7 @@ def pack(args, thread, threads):
                 k, stop = chunk, min(last, chunk + chunk_length)
                 while k < stop:
                     part, within = k // depth_wide, k % depth_wide
-                    at = source + (part * depth_real + within - k) * b_row * {size}  # of what would be row 0
+                    at = source + (part * depth_real + within - k) * b_row * {size}  # where row 0 would be
                     if within < depth_real:
                         k = pack_part(
                             at, b_row, b_column, to, step, left, k, min(stop, part * depth_wide + depth_real)

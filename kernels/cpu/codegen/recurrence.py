@@ -135,7 +135,7 @@ class _Text:
         )
 
     def in_memory(self, stage: StageLayout) -> list[Buffer]:
-        """Return the buffers of a stage's operands, each once; but for the tile memory."""
+        """Return the buffers of a stage's operands, each once, except the tile memory."""
         return [buffer for buffer in dict.fromkeys(o.buffer for o in stage.operands) if buffer.array != TILE]
 
     def row_line(self, buffer: Buffer) -> str:
