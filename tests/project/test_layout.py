@@ -33,7 +33,7 @@ MAY_USE_KERNELS = {"sequence", "cells", "optim", "info", "bench"}
 # Every layer may also use: dense products, for primitives; a layer's arguments by name; facts of the host, for the
 # command line; functions of all gradients at once, for clipping; locks that neither a fork nor an exception leaves
 # locked; the missing parts of the GPU kernels; and the cache.
-OPEN = ("tinygrad_rnn.kernels.ir.sequence_args.Sequence", "tinygrad_rnn.kernels.cpu.runtime.host")
+OPEN = ("tinygrad_rnn.kernels.ir.sequence_args.SequenceArgs", "tinygrad_rnn.kernels.cpu.runtime.host")
 OPEN += (
     "tinygrad_rnn.kernels.cpu.runtime.threads",
     "tinygrad_rnn.kernels.ir.operations",
