@@ -64,7 +64,7 @@ class Packed:
         self.shapes = shapes_of(step, unit, weight.dtype, known)
         self.width, (self.row_flops, self.least_rows) = self.shapes.I, self.shapes.work
         self.widths = [self.shapes.width(i) for i in range(len(step.states))]
-        forget = functools.partial(_forget, id(weights[0]))
+        forget = functools.partial(_forget, _packed, id(weights[0]))
         self.arrays = [_nothing if a is None else weakref.ref(a, forget) for a in weights]
         for a in given.values():
             a.flags.writeable = False
@@ -155,7 +155,11 @@ def _nothing() -> None:
     return None
 
 
-def _forget(key: int, gone: weakref.ref) -> None:
-    found = _packed.get(key)
+def _forget(table: dict[int, Packed], key: int, gone: weakref.ref) -> None:
+    """Remove the packed form of an array that is gone. At the interpreter's end this module's globals may be gone, too.
+
+    So the table is an argument.
+    """
+    found = table.get(key)
     if found is not None and any(known is gone for known in found.arrays):
-        _packed.pop(key, None)
+        table.pop(key, None)

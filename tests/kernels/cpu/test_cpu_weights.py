@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import sys
 
 import numpy as np
 import pytest
@@ -147,3 +148,14 @@ def test_a_depth_gate_over_a_lower_layers_cell_state():
         return upper(h, inputs={"lower": c[0]})[0]
 
     assert tg.gradcheck(stacked, [tg.tensor(np.random.default_rng(0).standard_normal((4, 2, 2)), requires_grad=True)])
+
+
+def test_weights_that_outlive_the_modules_globals_go_in_silence(monkeypatch):
+    """At the interpreter's end Python sets the globals of modules to None, and weights may go after that."""
+    layer, said = nn.LSTM(5, 17), []
+    same(layer, input_of(layer, 2, 3))
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    monkeypatch.setattr(weights, "_packed", None)
+    del layer
+    gc.collect()
+    assert not said
