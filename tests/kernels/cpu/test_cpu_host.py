@@ -109,9 +109,7 @@ def test_this_hosts_caches_grow_from_level_to_level():
 
 def test_a_step_of_few_rows_costs_as_much_as_reading_its_weights():
     step, unit = trace(find_cell("lstm")), vector_unit()
-    hidden = 1 + math.isqrt(
-        caches.caches().second // (4 * 8)
-    )  # a hidden size whose weights the second cache cannot hold
+    hidden = 1 + math.isqrt(caches.caches().second // (4 * 8))  # its weights do not fit into the second cache
     flops = lambda rows, H: (
         Shapes(step, unit, np.dtype("float32"), 3, rows, H, H, H, False, True, True, False, False).flops
     )
