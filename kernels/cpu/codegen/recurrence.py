@@ -143,16 +143,16 @@ class _Text:
         return f"{' ' * 16}{self.base[buffer]}_r = {self.base[buffer]} + r * ({buffer.width}) * {self.size}"
 
     def prefetch(self, stage: StageLayout) -> str:
-        """Return the line that asks for the rows of x before the tile is computed, which takes as long as they need.
+        """Return the lines that ask for the rows of x before the tile is computed, which takes as long as they need.
 
-        Only `infer` has it: in `train` x has just been written in place, and the line costs more than it gains.
+        Only `infer` has them: in `train` x has just been written in place, and they cost more than they gain.
         """
         read = [o for o in stage.operands if o.buffer.array == "x"] if self.layout.function == "infer" else []
         if not read or not stage.tiles:
             return ""
-        column = f"b * {stage.vectors * self.lanes}"
-        where = ", ".join(self.operand(operand).replace("j", column, 1) for operand in read)
-        return f"\n{' ' * 16}prefetch({self.size}, {stage.vectors * self.lanes * self.size}, some, ({where},))"
+        block, where = stage.vectors * self.lanes, ", ".join(map(self.operand, read))
+        lines = [f"j = b * {block}", f"prefetch({self.size}, {block * self.size}, some, ({where},))"]
+        return "".join(f"\n{' ' * 16}{line}" for line in lines)
 
     def equations(self, stage: StageLayout) -> Iterator[str]:
         """Yield the equations that the call of `pointwise` below them computes, as comments."""
