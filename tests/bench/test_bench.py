@@ -122,14 +122,16 @@ def restarted(monkeypatch):
 def test_a_limit_of_vectors_starts_the_command_again(restarted, monkeypatch, capsys, bits):
     monkeypatch.setattr(vectors, "host_features", lambda: {"avx2": True, "fma": True})
     assert vectors.limited() == 0 and "limited" not in vectors.described()
+    assert vectors.comparable(peers.PEERS) == peers.PEERS
     vectors.run_limited(bits)
     [(program, words, environment)] = restarted
     assert program == sys.executable and words[1:] == sys.orig_argv[1:]
     assert environment[VARIABLE] == str(bits) and environment["PATH"] == os.environ["PATH"]
-    assert f"vectors of {bits} bits, but in onnxruntime" in capsys.readouterr().out
+    assert f"vectors of {bits} bits, without onnxruntime and jax" in capsys.readouterr().out
     for name, value in vectors.LIMITS[bits].items():
         monkeypatch.setenv(name, value)
-    assert vectors.limited() == bits and vectors.described().endswith("all limited to them but onnxruntime")
+    assert vectors.limited() == bits and vectors.described().endswith("to which all libraries are limited")
+    assert vectors.comparable(["torch", "jax", "onnxruntime"]) == ("torch",)
     vectors.run_limited(bits)
     assert len(restarted) == 1
 

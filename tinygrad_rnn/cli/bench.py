@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
     option(
         parser, "threads", Allowed("threads that each library uses", high=1023), None, " (default: the number of cores)"
     )
-    shorter = "bits of the longest vectors, in all libraries that can be limited (default: the processor's)"
+    shorter = "bits of the longest vectors; libraries that cannot be limited are left out (default: the processor's)"
     parser.add_argument("--vectors", metavar="BITS", type=int, choices=list(LIMITS), help=shorter)
     parser.add_argument("--json", metavar="FILE", type=path, help="also write all results to this file")
     usual = Path("run/bench")
@@ -60,10 +60,10 @@ def _bench(args: argparse.Namespace) -> int:
     wanted = args.only or (groups.QUICK if args.quick else groups.DEFAULT)
     if args.quick and not set(wanted) & set(groups.QUICK):
         raise OptionError(f"--quick: expected --only with {' or '.join(groups.QUICK)}, got {' '.join(wanted)}")
-    others = args.peers or (peers.QUICK if args.quick else peers.PEERS)
+    others = vectors.comparable(args.peers or (peers.QUICK if args.quick else peers.PEERS))
     _check_json(args.json)
     threads = args.threads or get_num_threads()
-    options = Options(tuple(wanted), threads, tuple(args.cells), tuple(others), args.quick, args.json, args.out)
+    options = Options(tuple(wanted), threads, tuple(args.cells), others, args.quick, args.json, args.out)
     return run(options)
 
 
