@@ -1,4 +1,7 @@
-"""GPUs, asked for and chosen under the names of `torch.cuda`. To ask needs neither a GPU nor CuPy."""
+"""Functions that query and choose GPUs, named as in `torch.cuda`.
+
+`is_available` and `device_count` need neither a GPU nor CuPy.
+"""
 
 from __future__ import annotations
 

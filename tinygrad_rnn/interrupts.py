@@ -1,8 +1,9 @@
-"""Ctrl-C, from the first line of the command line's program to its last: it ends the program without a traceback.
+"""Ctrl-C ends the command line's program without a traceback, from the program's first line to its last.
 
 Python raises KeyboardInterrupt wherever it happens to be: in the half second in which NumPy and the rest are imported,
-in the clean-up after `main` has returned, or in a destructor, where the exception is printed and lost. So while no one
-can handle it, the signal has its default action and ends the program in silence; a shell reports 130 all the same.
+in the clean-up after `main` has returned, or in a destructor, where the exception is printed and lost. While nobody can
+handle the exception, the signal therefore has its default action and ends the program in silence; a shell reports 130
+all the same.
 
 Only a process whose program is `tinygrad-rnn` or `python -m tinygrad_rnn` is changed, and only if Ctrl-C would have
 raised KeyboardInterrupt there. A library must not touch its user's signals.
@@ -24,7 +25,7 @@ _ours = False  # whether the signal's default action is there because `watch` ch
 
 
 def watch() -> None:
-    """Give Ctrl-C its default action, in the process of the command line; called before anything else is imported."""
+    """Give Ctrl-C its default action. The command line's process calls this before it imports anything else."""
     global _ours
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         with contextlib.suppress(ValueError):  # not the main thread
@@ -35,7 +36,7 @@ def watch() -> None:
 def is_program() -> bool:
     """Return whether Python was started with the program, or with -m and the package."""
     words = getattr(sys, "argv", [""]) or [""]
-    if words[0] != "-m":  # what it is while Python still looks for the module
+    if words[0] != "-m":  # sys.argv[0] is "-m" while Python still looks for the module
         name = os.path.basename(words[0])
         return name.removesuffix(".exe").removesuffix("-script.pyw") == PROGRAM
     module = sys.orig_argv[len(sys.orig_argv) - len(words)]
@@ -44,9 +45,10 @@ def is_program() -> bool:
 
 @contextlib.contextmanager
 def raised(fail: Any) -> Iterator[None]:
-    """Within the block Ctrl-C raises KeyboardInterrupt, once: a second one ends the program at once.
+    """Let Ctrl-C raise KeyboardInterrupt within the block, but only once: a second Ctrl-C ends the program immediately.
 
-    fail: called where the exception would be printed and lost, in a destructor; then the program ends.
+    fail: a function to call if the exception comes in a destructor, which would print and lose it; then the program
+    ends.
     """
     if not _ours:
         yield

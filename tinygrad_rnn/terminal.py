@@ -10,7 +10,7 @@ _DIRECTIONS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI",
 
 
 def visible(text: str, keep: str = "\n\t") -> str:
-    """Return a text with its control characters spelled out, `\\x1b` for an escape. Those in `keep` stay.
+    """Return a text with its control characters as escapes, such as `\\x1b`. Characters in `keep` stay.
 
     Control characters move the cursor, change colours, rename windows or type commands; line separators and changes
     of the writing direction hide what is written. All else is left as it is.

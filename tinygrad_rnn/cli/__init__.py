@@ -61,7 +61,7 @@ def _main(argv: Sequence[str] | None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # `| head` has read enough
-        return 128 + 13  # what a shell reports of SIGPIPE
+        return 128 + 13  # the exit code that a shell reports for SIGPIPE
     except OSError as error:
         return _fail(str(error) if error.filename is None else f"{os.fsdecode(error.filename)}: {error.strerror}")
     except MemoryError as error:
@@ -86,7 +86,7 @@ def _fail(reason: str, code: int = 1) -> int:
 
 
 def _flush_or_discard(stream: Any) -> None:
-    """Flush a stream. Discard what it cannot write (a closed pipe, a full disk), or Python's exit would fail on it."""
+    """Flush a stream. If that fails (a closed pipe, a full disk), discard the rest, or Python's exit would fail."""
     try:
         stream.flush()
     except OSError:

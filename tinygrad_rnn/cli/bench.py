@@ -68,7 +68,7 @@ def _bench(args: argparse.Namespace) -> int:
 
 
 def _check_json(file: Path | None) -> None:
-    """Raise OptionError for a file with other content than results, as it would be overwritten."""
+    """Raise OptionError for a file with other content than results, because the run would overwrite it."""
     from ..bench import results
 
     if file is None or not file.exists() or file.is_file() and not file.stat().st_size:

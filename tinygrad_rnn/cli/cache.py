@@ -49,7 +49,7 @@ def _cache(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _cache_errors() -> Iterator[None]:
-    """Turn the warning that the folder cannot be used, after which a layer works without, into an OptionError."""
+    """Raise OptionError where a layer would only warn that the folder cannot be used, and work without it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", category=RuntimeWarning, module=cache.__name__)
         try:
@@ -97,7 +97,7 @@ def _prune() -> None:
 
 
 def _build(names: list[str]) -> None:
-    """Compile the kernels of some cells, and all other code of training by a few steps of it."""
+    """Compile the kernels of some cells. Run a few training steps, which compile all other code of training."""
     with _cache_errors():
         folder = cache.folder()
         from ..kernels.cpu import ahead
@@ -112,7 +112,7 @@ def _build(names: list[str]) -> None:
 
 
 def _train(name: str) -> None:
-    """Run one step of the character model with each optimiser, and one without gradients."""
+    """Train the character model for one step with each optimiser, then run it without gradients."""
     config = Config(cell=name, hidden=17, embedding=16, layers=2)
     ids = np.arange(40).reshape(10, 4) % 5
     for kind, optimiser in OPTIMISERS.items():

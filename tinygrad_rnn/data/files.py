@@ -33,7 +33,7 @@ def open_regular(path: str | os.PathLike[str], pipes: bool = False) -> io.FileIO
     except ValueError:  # a NUL, or a character that no file name can have
         raise OSError(errno.EINVAL, "expected a path that a file can have", name) from None
     try:
-        _check_kind(os.fstat(descriptor).st_mode, name, pipes)  # again, as another file may have got the name
+        _check_kind(os.fstat(descriptor).st_mode, name, pipes)  # again, because another file may have got the name
         return io.FileIO(descriptor, "rb")
     except BaseException:
         os.close(descriptor)

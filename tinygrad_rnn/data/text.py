@@ -113,7 +113,7 @@ def decode_text(raw: bytes, name: str) -> str:
     return text.removeprefix("\ufeff")
 
 
-_MARKS = {  # the longer ones first, as they begin with the shorter ones
+_MARKS = {  # longer marks first, because that of UTF-32LE begins with that of UTF-16LE
     b"\xff\xfe\x00\x00": "UTF-32LE",
     b"\x00\x00\xfe\xff": "UTF-32BE",
     b"\xff\xfe": "UTF-16LE",
@@ -126,7 +126,7 @@ def _advice(encoding: str) -> str:
 
 
 def _encoding_by_nuls(raw: bytes, invalid: bool) -> str | None:
-    """Return the encoding of two or four bytes a character that the NUL bytes of a text suggest, or None.
+    """Return the encoding, UTF-16 or UTF-32 of either byte order, that a text's NUL bytes suggest, or None.
 
     In UTF-16 the NULs of Latin letters, spaces and line ends are all the first or all the second byte of a character;
     in UTF-32 every character has a NUL at its end or start. Fewer NULs than 2 % are taken for part of the text, unless

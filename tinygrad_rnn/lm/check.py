@@ -1,7 +1,7 @@
 """The check of a checkpoint's tree against its own configuration: every name, shape, dtype, number and count.
 
-A file may contain anything, so a load could build huge arrays or a broken model. Compare all of a tree, by arithmetic,
-with the sizes that its configuration implies, before anything is built. `layout` needs the tensors' shapes alone;
+A file may contain anything, so a load could build huge arrays or a broken model. `check` compares a whole tree with the
+sizes that its configuration implies, by arithmetic, before anything is built. `layout` needs the tensors' shapes alone;
 `numbers` needs their numbers. Both raise ValueError, or LookupError or TypeError for a missing part.
 """
 
@@ -79,7 +79,7 @@ def numbers(tree: dict[str, Any]) -> None:
     for name, array in parts.items():
         if not np.isfinite(array).all():
             raise ValueError(f"{name}: expected finite numbers, got others")
-    for key, state in tree["optimiser"].items():  # infinity is allowed: an overflowed square only stops its weight
+    for key, state in tree["optimiser"].items():  # infinity is allowed: an overflowed square only freezes its weight
         if any(np.isnan(array).any() for name, array in state.items() if name != "step"):
             raise ValueError(f"optimiser: {key}: expected numbers, got NaN")
     steps = tree["validations"][:, 0]
@@ -133,7 +133,7 @@ def _check_run(tree: dict[str, Any]) -> None:
 
 
 def _check_names(name: str, given: Any, expected: Iterable[str]) -> None:
-    """Raise unless a part is a dict with exactly these keys: KeyError for a missing, ValueError for an unknown one."""
+    """Raise TypeError for a part that is not a dict, KeyError for a missing key, ValueError for an unknown key."""
     if not isinstance(given, dict):
         raise TypeError(f"{name}: expected named parts, got {type(given).__name__}")
     names = set(expected)

@@ -5,7 +5,7 @@ arrays become the tensors of the file, under dotted names; the rest is JSON in t
 the name and version of the format and a hash of it all. Nothing is pickled, so loading runs no code from the file.
 `load` expects that a file may be damaged, or made to do harm.
 
-Files of versions before the hash have none; they load without that one check.
+Files of versions before the hash lack it; they load without that one check.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ def save(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
 def load(path: str | os.PathLike[str], check: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
     """Return the tree of a file that `save` wrote, with arrays for tensors and lists for tuples.
 
-    check: `load` calls it with the tree before it reads the tensors' numbers, with arrays in their place that take no
-    memory; an error of `check` becomes a CheckpointError, as in `reading`.
+    check: `load` calls this function before it reads the tensors' numbers. The tree that it passes holds stand-ins,
+    which take no memory, for the tensors. An error of `check` becomes a CheckpointError, as in `reading`.
 
     Raises OSError for a file that cannot be read or is not regular, CheckpointError for one that is truncated, damaged
-    (by a single changed bit), of another kind or of a newer version.
+    (even by a single changed bit), of another kind or of a newer version.
     """
     name = os.fspath(path)
     with open_regular(path) as file:
@@ -142,7 +142,7 @@ def _pack(tree: Any, name: str, tensors: dict[str, np.ndarray]) -> Any:
 
 
 def _unpack(skeleton: Any, tensors: dict[str, np.ndarray], unused: set[str]) -> Any:
-    """Return the tree of its JSON, and remove each named tensor from `unused`; KeyError if it is named twice."""
+    """Return the tree that its JSON describes. Remove each named tensor from `unused`; KeyError if named twice."""
     if isinstance(skeleton, list):
         return [_unpack(value, tensors, unused) for value in skeleton]
     if not isinstance(skeleton, dict):

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..cells import BUILT_IN
 
-SHORTEST_PERIOD = 200  # steps: the least time between events that happen once in an epoch
+SHORTEST_PERIOD = 200  # the fewest steps between two events that happen once in an epoch
 OPTIMISERS = ("adam", "adamw", "rmsprop", "adagrad", "sgd")
 
 
@@ -70,7 +70,7 @@ class DivergedError(ArithmeticError):
 
 
 class Options:
-    """Base of dataclasses of `option`s, which checks each value. None is allowed where it is the default."""
+    """Base of dataclasses whose fields are `option`s. It checks each value. None is allowed where it is the default."""
 
     def __post_init__(self) -> None:
         for name, allowed in self.allowed().items():
@@ -90,8 +90,9 @@ class Options:
 class Config(Options):
     """All options that the numbers of a run depend on. Raises ValueError for a value outside its limits.
 
-    The learning rate of step k is lr * decay ** (k / P), P the steps in an epoch, at least SHORTEST_PERIOD. It does
-    not depend on the limits of the run: a run that is extended later has the same rates as a longer run.
+    The learning rate of step k is lr * decay ** (k / P). P is the number of steps in an epoch, but at least
+    SHORTEST_PERIOD. The rate does not depend on the limits of the run: a run that is extended later has the same rates
+    as a longer run.
     """
 
     cell: str = option("lstm", "recurrent cell", choices=tuple(BUILT_IN))
@@ -118,7 +119,7 @@ class Config(Options):
 
 @dataclass(frozen=True)
 class Limits(Options):
-    """The limits of a run, which ends at the first that it reaches. They count from its start, over all resumes."""
+    """The limits of a run. It ends at the first limit that it reaches. All count from its start, over all resumes."""
 
     epochs: int | None = option(None, "passes over the text", high=10**9)
     steps: int | None = option(None, "optimiser steps", high=10**12)

@@ -52,7 +52,7 @@ class Entry:
         return np.dtype(DTYPES[self.code])
 
     def stand_in(self) -> np.ndarray:
-        """Return an array of this shape and dtype, read-only, of one repeated zero, so that it takes no memory."""
+        """Return a read-only array of this shape and dtype. It repeats a single zero, so it takes no memory."""
         size = math.prod(self.shape) * self.dtype.itemsize
         if size != self.stop - self.start:
             raise ValueError(f"{self.name}: expected {size:,} bytes as its shape says, got {self.stop - self.start:,}")

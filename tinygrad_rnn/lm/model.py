@@ -18,8 +18,8 @@ class CharModel(nn.Module):
 
         p(character_{t+1} | characters up to t) = softmax(logits_t)
 
-    with dropout on x, on h and between layers; float32, ids int64 [T, N]. The model follows A. Karpathy's char-rnn and
-    W. Zaremba, I. Sutskever, O. Vinyals, Recurrent Neural Network Regularization, 2014, section 3.
+    Dropout acts on x, on h and between layers. Numbers are float32, ids int64 [T, N]. The model follows A. Karpathy's
+    char-rnn and W. Zaremba, I. Sutskever, O. Vinyals, Recurrent Neural Network Regularization, 2014, section 3.
     """
 
     def __init__(self, vocabulary_size: int, config: Config):

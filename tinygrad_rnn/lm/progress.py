@@ -47,7 +47,7 @@ class Progress:
                 self.line(self.summary(run))
 
     def validated(self, run: Run) -> None:
-        """Write a line after a validation; nothing after one that was stopped."""
+        """Write a line after a validation, unless it was stopped."""
         if run.trainer.is_validated:
             self.shown = time.perf_counter()
             self.line(f"{self.summary(run)}, held-out {run.trainer.validations[-1][1]:.3f}")

@@ -67,13 +67,13 @@ class Listener(Protocol):
         """Show a line of text."""
 
 
-LARGEST_UNSIZED = 2**30  # bytes: the largest text that an old checkpoint without its size may name
+LARGEST_UNSIZED = 2**30  # bytes: the largest text that an old checkpoint, which has no text_size, may name
 
 
 class Run:
     """A trainer, its text, its limits and the file of its checkpoint.
 
-    text_path: None for the default text, "-" for standard input. text: its content, if the caller has read it.
+    text_path: None for the default text, "-" for standard input. text: the text itself, if the caller has read it.
     device: the device of the computation; a resume may choose another.
 
     seconds: training time so far, over all resumes. saved: the step of the checkpoint in the file.
@@ -139,7 +139,7 @@ class Run:
         self.saved = self.trainer.step
 
     def save_at_last(self) -> None:
-        """Save for the last time. The error of a failure names the step that is lost."""
+        """Save for the last time. If that fails, the OSError names the step that is lost."""
         try:
             self.save()
         except OSError as error:
@@ -173,9 +173,9 @@ class Run:
     def train(self, progress: Listener, save_every: float = 30.0, stop: Callable[[], bool] = lambda: False) -> None:
         """Train until a limit is reached or `stop()` returns True; then validate (not after a stop) and save.
 
-        Saves come first of all (so that a folder without write permission costs no training time), after every
-        validation, and every `save_every` seconds. A failed save is a warning, but the first and the last raise
-        OSError.
+        Save before the first step (so that a folder without write permission costs no training time), after every
+        validation, and every `save_every` seconds. A failed save only gives a warning, but if the first or the last
+        save fails, raise OSError.
         """
         trainer = self.trainer
         started = time.perf_counter() - self.seconds

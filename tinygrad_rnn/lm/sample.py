@@ -48,7 +48,7 @@ def _characters(
     model.eval()
     state = None
     for _ in range(length):
-        with no_grad():  # per step, as the caller's code runs between two steps
+        with no_grad():  # per step, because the caller's code runs between two steps
             logits, state = model(Tensor(ids[:, None]), state)
         last = to_numpy(logits[-1, 0])
         if not np.isfinite(last).all():
@@ -59,7 +59,7 @@ def _characters(
 
 
 def choose(logits: np.ndarray, temperature: float, generator: np.random.Generator) -> int:
-    """Return an id drawn from softmax(logits / temperature), logits [V]; with temperature 0 the first most likely."""
+    """Return an id drawn from softmax(logits / temperature), logits [V]; for temperature 0 the first most likely id."""
     if temperature == 0:
         return int(np.argmax(logits))
     with np.errstate(over="ignore", under="ignore"):

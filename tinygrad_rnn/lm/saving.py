@@ -27,8 +27,8 @@ class InUseError(RuntimeError):
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a temporary file in the folder of the path, wait until it is on the disk, then rename it to the path.
 
-    At any moment, also after a kill or on a full disk, the path is the whole old file or the whole new one. Raise
-    OSError, with the path, where it cannot be written; then no temporary file stays behind.
+    At any moment, even after a kill or on a full disk, the path is the whole old file or the whole new one. Raise
+    OSError, with the path, if the file cannot be written; then no temporary file stays behind.
     """
     temporary = _temporary_path(path)
     try:
@@ -71,7 +71,7 @@ def _sync_folder(folder: Path) -> None:
         return
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # a folder with the right to write and not to read
+    except OSError:  # the user may write to the folder but not read it
         return
     try:
         _sync(descriptor)
@@ -83,8 +83,8 @@ def _sync_folder(folder: Path) -> None:
 def locked_folder(folder: Path) -> Iterator[None]:
     """Lock a folder for the block; raise InUseError if another process, or another block, has locked it.
 
-    Another process may have written until the lock: read the files to continue from inside of the block. The lock
-    removes temporary files of killed processes. Where folders cannot be locked (on Windows, on some network drives)
+    Another process may write until the lock is taken, so read the existing files within the block. The lock removes
+    temporary files of killed processes. Where folders cannot be locked (on Windows, on some network drives)
     the block runs without a lock.
     """
     if fcntl is None:
@@ -103,7 +103,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
 
 def _locked(descriptor: int) -> bool:
-    """Lock a folder. Return whether that is possible; raise InUseError where another has the lock."""
+    """Lock a folder. Return whether it can be locked. Raise InUseError if another process or block has the lock."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -23,15 +23,15 @@ from .model import CharModel
 class Trainer:
     """A model in training on a row of ids [K]: all state that the next step depends on.
 
-    model, optimiser: with their own state, on the device.
-    period:      the number of steps after which the learning rate has fallen by its factor, at least an epoch.
+    model, optimiser: both on the device, each with its own state.
+    period:      the number of steps after which the learning rate has fallen by the factor `decay`; at least an epoch.
     state:       the recurrent state, carried from chunk to chunk; zeros at the start of an epoch.
     step:        the number of steps done; epoch, chunk and learning rate follow from it.
     losses:      bits per character of every training step, before its update.
     validations: (step, bits per character of the held-out tail) of every validation.
 
-    The package's random stream, which gives initial weights and dropout, is part of the state, and a new trainer
-    seeds it: use one trainer at a time.
+    The package's random stream gives initial weights and dropout. It is part of the state, and a new trainer seeds it,
+    so use one trainer at a time.
     """
 
     def __init__(self, config: Config, vocabulary: Vocabulary, ids: np.ndarray, device: str = "cpu"):
@@ -98,7 +98,7 @@ class Trainer:
         return bool(self.validations) and self.validations[-1][0] == self.step
 
     def validate(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Add the bits per character of the held-out tail to `validations`; nothing if `stop()` returns True meanwhile.
+        """Add the held-out tail's bits per character to `validations`; add nothing if `stop()` returns True meanwhile.
 
         Dropout is off, the recurrent state starts from zeros and is carried along the tail, and the random stream
         does not change. Raises DivergedError for a loss that is not finite.
@@ -133,7 +133,7 @@ class Trainer:
         }
 
     def restore(self, tree: dict[str, Any]) -> None:
-        """Load the state that `tree` returned; the next steps are equal to the bit. Raises ValueError for a misfit."""
+        """Load the state that `tree` returned; the next steps are bit-equal. Raises ValueError if it does not fit."""
         check(tree)
         if config_of(tree) != self.config or vocabulary_of(tree) != self.vocabulary:
             raise ValueError("config, vocabulary: expected those of this trainer, got others")

@@ -7,8 +7,8 @@ containers.py            Sequential, ModuleList
 loss.py                  losses as modules
 functional.py            layers and losses as functions; the modules above call these
 recurrent.py             RNN, LSTM, GRU, and Recurrent for any cell
-recurrent_cell.py        one step of each
-recurrent_parameters.py  base of both: the parameters of a cell's equations
+recurrent_cell.py        one step of each: RNNCell, LSTMCell, GRUCell, RecurrentCell
+recurrent_parameters.py  base of recurrent layers and cells: the parameters of a cell's equations
 recurrent_call.py        the arguments and results of one call of a recurrent layer
 settings.py              the checks of a recurrent layer's settings
 init.py                  initial values of weights

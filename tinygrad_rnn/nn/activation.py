@@ -40,7 +40,8 @@ class ReLU(Module):
 class GELU(Module):
     """y = x Phi(x), element by element, Phi the normal distribution function; see `functional.gelu`.
 
-    approximate: "none", or "tanh" for a formula of tanh. Hendrycks and Gimpel, Gaussian error linear units (2016).
+    approximate: "none", or "tanh" for an approximation by tanh. Hendrycks and Gimpel, Gaussian error linear units
+        (2016).
     """
 
     def __init__(self, approximate: str = "none"):

@@ -85,7 +85,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
 
 
 def row_of(name: str, padding_idx: int | None, rows: int) -> int | None:
-    """Return padding_idx counted from the front. Raise TypeError or ValueError unless it is a row, or None."""
+    """Return padding_idx, counted from the front, or None. Raise TypeError or ValueError unless it is a row's index."""
     if padding_idx is None:
         return None
     if isinstance(padding_idx, bool) or not isinstance(padding_idx, (int, np.integer)):
@@ -248,12 +248,12 @@ def cross_entropy(
 
     input: logits [N, C], [N, C, d1, ...] or [C], with C classes.
     target: class indices, integers of the input's shape without C (q is 1 at the index); or class probabilities q,
-        floating and of the input's shape. Indices may lie on the CPU for an input on a GPU; the check of them then
-        costs the GPU no time.
+        floating and of the input's shape. Indices may lie on the CPU for an input on a GPU; checking them
+        then costs no GPU time.
     weight: a weight per class [C]; by default 1.
     ignore_index: rows with this target index have loss 0 and gradient 0, and the mean does not count them.
-    reduction: 'none' (a loss per row), 'sum', or 'mean': the sum over the sum of weight[target] (indices), or over
-        the number of rows (probabilities). A mean over no rows is NaN.
+    reduction: 'none' (a loss per row), 'sum', or 'mean': the sum divided by the sum of weight[target] (indices),
+        or by the number of rows (probabilities). A mean over no rows is NaN.
     label_smoothing: e turns q into (1 - e) q + e / C. Szegedy et al., Rethinking the Inception architecture for
         computer vision (2016), section 7.
 
@@ -290,7 +290,7 @@ class _ClassTargets(NamedTuple):
     classes: Any  # the index of the class, within [0, C); 0 for an ignored row
     counted: Any  # False for an ignored row
     weights: Any  # the factor of the row's loss, scale included; 0 for an ignored row
-    scale: float  # for 'mean' 1 / (sum of weights), or 0 if that sum is 0; otherwise 1
+    scale: float  # 1 / (sum of weights), or 0 if that sum is 0, for 'mean'; 1 for other reductions
 
 
 def _class_targets(name: str, x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> _ClassTargets:

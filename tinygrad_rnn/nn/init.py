@@ -1,8 +1,8 @@
 """Initial values of weights. Each function overwrites a floating tensor of any shape [...] and returns it.
 
-All draw from the one stream of `tinygrad_rnn.manual_seed` in float64 and then round: with the same seed a float32
-model has the rounded weights of the float64 model. Uniform and normal draws raise TypeError for a dtype that is not
-floating.
+Random functions draw from the one stream of `tinygrad_rnn.manual_seed` in float64 and then round. With the same seed
+a float32 model thus has the rounded weights of the float64 model. Uniform and normal draws raise TypeError for a
+dtype that is not floating.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def ones_(tensor: Tensor) -> Tensor:
 
 
 def fans(name: str, tensor: Tensor) -> tuple[int, int]:
-    """Return (fan_in, fan_out) of a weight [out, in, ...]: the inputs that one output sums, and the reverse.
+    """Return (fan_in, fan_out) of a weight [out, in, ...]: the number of inputs per output, and the reverse.
 
     Raises ValueError for fewer than two dimensions.
     """
@@ -67,10 +67,10 @@ def fans(name: str, tensor: Tensor) -> tuple[int, int]:
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """Return the factor for a weight's standard deviation that makes up for the shrinking of a nonlinearity.
+    """Return the factor of a weight's standard deviation that makes up for the shrinking by a nonlinearity.
 
-    linear, sigmoid: 1; tanh: 5/3; relu: sqrt(2); leaky_relu: sqrt(2 / (1 + param^2)), param (default 0.01) the slope
-    below 0. Raises ValueError for another name. He et al., Delving deep into rectifiers (2015), section 2.2.
+    linear, sigmoid: 1; tanh: 5/3; relu: sqrt(2); leaky_relu: sqrt(2 / (1 + param^2)), param (default 0.01) is the
+    slope below 0. Raises ValueError for another name. He et al., Delving deep into rectifiers (2015), section 2.2.
     """
     if nonlinearity == "leaky_relu":
         return math.sqrt(2.0 / (1.0 + (0.01 if param is None else param) ** 2))
@@ -109,12 +109,12 @@ def kaiming_uniform_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonli
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
-    """Set tensor [m, ...], read as a matrix of m rows, to gain Q, Q uniform among matrices with orthonormal rows.
+    """Set tensor [m, ...], read as a matrix of m rows, to gain Q. Q is uniform among matrices with orthonormal rows.
 
     With more rows than columns the columns are orthonormal. Raises ValueError for fewer than two dimensions. Saxe et
-    al., Exact solutions to the nonlinear dynamics of learning in deep linear neural networks (2014). The signs of R
-    make the distribution uniform: Mezzadri, How to generate random matrices from the classical compact groups (2007),
-    section 5.
+    al., Exact solutions to the nonlinear dynamics of learning in deep linear neural networks (2014). Q is from a QR
+    decomposition; the signs of R's diagonal make its distribution uniform: Mezzadri, How to generate random matrices
+    from the classical compact groups (2007), section 5.
     """
     if tensor.ndim < 2:
         raise ValueError(f"orthogonal_: tensor: expected at least two dimensions, got shape {tensor.shape}")

@@ -39,7 +39,7 @@ class Linear(Module):
     """y = x W^T + b; x [..., in_features] -> y [..., out_features], in the dtype of the weight.
 
     weight [out_features, in_features] and bias [out_features] (None with bias=False) are drawn from U(-b, b),
-    b = 1 / sqrt(in_features). Raises ValueError for a shape, TypeError for a dtype that does not fit.
+    b = 1 / sqrt(in_features). Raises ValueError for a shape and TypeError for a dtype that does not fit.
     """
 
     weight: Parameter
@@ -109,8 +109,8 @@ class LayerNorm(Module):
     """y = (x - mean) / sqrt(var + eps) * weight + bias; x [..., *normalized_shape] -> y of the same shape.
 
     mean and var are taken over the dimensions of normalized_shape; var divides by n, not n - 1. weight begins as 1
-    and bias as 0, both of normalized_shape; elementwise_affine=False makes both None, bias=False the bias alone.
-    Ba et al., Layer Normalization (2016), section 3.
+    and bias as 0, both of normalized_shape; elementwise_affine=False makes both None, bias=False makes only the
+    bias None. Ba et al., Layer Normalization (2016), section 3.
     """
 
     weight: Parameter | None

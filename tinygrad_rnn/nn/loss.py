@@ -1,4 +1,4 @@
-"""Losses as modules. Each calls the function of the same name in `functional`, which gives shapes and errors."""
+"""Losses as modules. Each calls its function in `functional`, whose docstring gives shapes and errors."""
 
 from __future__ import annotations
 

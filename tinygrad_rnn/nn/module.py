@@ -22,8 +22,8 @@ class Parameter(Tensor):
     """A leaf tensor that an optimiser changes. A module registers the parameters assigned to its attributes.
 
     data: a tensor, whose array the parameter shares, or anything that `tensor` accepts; a floating dtype is needed
-    for requires_grad=True. Inference of a recurrent layer makes its parameters' arrays read-only, as the layer keeps
-    a packed copy of them: change a parameter through its own methods (`copy_`), not through the array.
+    for requires_grad=True. Inference makes the parameter arrays of a recurrent layer read-only, because the layer keeps
+    a packed copy of them. Change a parameter through its methods (`copy_`), not through its array.
     """
 
     __slots__ = ()
@@ -36,9 +36,9 @@ class Parameter(Tensor):
 class Module:
     """Base of layers and models: a subclass assigns parameters and sub-modules as attributes, and defines `forward`.
 
-    A `Parameter` or a `Module` that is assigned to an attribute is registered under the attribute's name. None
-    removes the value and keeps the name. A tensor that is assigned in place of a parameter (a weight computed from
-    others, for weight drop or normalisation) is used in calls, but no longer trained or saved.
+    A `Parameter` or a `Module` that is assigned to an attribute is registered under the attribute's name. Assigning
+    None removes the value and keeps the name. A tensor that is assigned in place of a parameter (a weight computed
+    from others, for weight drop or normalisation) is used in calls, but no longer trained or saved.
 
     `training` tells whether dropout and the like are on; `train` and `eval` set it.
     """
@@ -60,7 +60,7 @@ class Module:
     def __getstate__(self) -> dict[str, Any]:
         """Return all attributes, for a copy or a pickle.
 
-        Raises RuntimeError for an attribute that is a recorded tensor, as its graph cannot be copied.
+        Raises RuntimeError for an attribute that is a recorded tensor, because its graph cannot be copied.
         """
         for name, value in self.__dict__.items():
             if isinstance(value, Tensor) and not value.is_leaf:
@@ -167,7 +167,7 @@ class Module:
             yield from module._traverse(f"{prefix}.{name}" if prefix else name)
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Yield (dotted name, module) of this module, named `prefix`, and of all below; a shared one comes once."""
+        """Yield (dotted name, module) of this module, named `prefix`, and of all below; a shared module comes once."""
         return _each_once(self._traverse(prefix))
 
     def modules(self) -> Iterator[Module]:
@@ -279,9 +279,9 @@ class Module:
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
         """Copy values into parameters and buffers by dotted name, converted to the dtype of each.
 
-        state_dict: tensors or arrays, also PyTorch's, also bfloat16 and float16; `nn.utils.load_file` reads such
-        files. Everything is checked before anything changes. Raises KeyError for a missing or unknown name (not with
-        strict=False), ValueError for a shape that does not fit, TypeError for a value that is not numeric.
+        state_dict: tensors or arrays, including PyTorch's and those of bfloat16 or float16. `nn.utils.load_file` reads
+        one from a file. Everything is checked before anything changes. Raises KeyError for a missing or unknown name
+        (not with strict=False), ValueError for a shape that does not fit, TypeError for a value that is not numeric.
         """
         own = dict(self._saved())
         missing, unknown = [n for n in own if n not in state_dict], [n for n in state_dict if n not in own]

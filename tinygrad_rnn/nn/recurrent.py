@@ -26,23 +26,23 @@ class Recurrent(RecurrentBase):
     """Any cell over sequences, stacked in layers, in one direction or both.
 
     Each layer and direction computes, for t = 1..T: state_t = cell(W x_t + b_ih, U h_(t-1) + b_hh, state_(t-1)).
-    The next layer's x are the outputs h, those of both directions concatenated. See `forward` for shapes and errors.
+    The next layer reads the outputs h as its x, with both directions concatenated. See `forward` for shapes and errors.
 
     cell: a function under `@cell`, or a built-in's name: rnn_tanh, rnn_relu, lstm, gru, gru_reset_before,
         peephole_lstm, cifg_lstm.
-    bias: with b_ih and b_hh. batch_first: x and output are [N, T, ...]. dropout: the probability with which training
-        sets an output of a layer to 0 before the next layer reads it. bidirectional: add a second direction, which
-        reads each sequence from its end. proj_size: P, the size of h = weight_hr h' (0: no projection, P = H).
+    bias: whether b_ih and b_hh exist. batch_first: x and output are [N, T, ...]. dropout: the probability with which
+        training sets an output of a layer to 0 before the next layer reads it. bidirectional: add a second direction,
+        which reads each sequence from its end. proj_size: P, the size of h = weight_hr h' (0: no projection, P = H).
     learn_initial_state: a call without `state` starts from the parameters h_0_l0, ... (zeros at first).
     return_states: a call also returns the sequences of all states.
-    recompute_every: n saves the states of every n-th step only, for very long sequences; the backward pass computes
-        the steps between again, about a third more arithmetic (0: save every step).
-    dtype: float32 or float64, of the parameters, and expected of x and the states. device: "cpu" (None) or a GPU.
+    recompute_every: n saves only the states of every n-th step, for very long sequences; the backward pass computes
+        the other steps again, which is about a third more arithmetic (0: save every step).
+    dtype: float32 or float64, for the parameters; x and the states must have it too. device: "cpu" (None) or a GPU.
 
     Parameters, for layer l and G gates (suffix _reverse for the second direction): weight_ih_l [G H, I],
     weight_hh_l [G H, P], bias_ih_l, bias_hh_l [G H], weight_hr_l [P, H], p_<name>_l [H] for a cell's params; all
     drawn from U(-1/sqrt(H), 1/sqrt(H)). A gate has rows only in those weights that the cell's equations use.
-    Raises ValueError or TypeError for a setting that is not allowed, AttributeError where one is changed later.
+    Raises ValueError or TypeError for a setting that is not allowed, AttributeError for a change of a `FIXED` one.
     """
 
     def __init__(
@@ -123,12 +123,12 @@ class Recurrent(RecurrentBase):
         state: the initial states, each [layers * directions, N, size]: one tensor, or a tuple for a cell with several
             states; None: zeros, or the learned ones.
         lengths: the real length of each sequence, N whole numbers from 0 to T in any order. Outputs past the end are
-            0, and the last state is that of the last real step, in both directions.
+            0, and the last state of each direction is the one after the last real step that it reads.
         inputs: the cell's own inputs by name, each [T, N, H] (or [N, T, H]) per step, [N, H] per sequence or [H]; a
             list holds one for each layer and direction.
 
-        Returns (output, state): output [T, N, P * directions], state shaped as the argument; with return_states a
-        third, a tuple with the sequence of each state, [layers * directions, T, N, size], T and N as in x.
+        Returns (output, state): output [T, N, P * directions], state shaped as the argument. With return_states a third
+        result is a tuple with the sequence of each state, [layers * directions, T, N, size], T and N ordered as in x.
         Raises ValueError for a shape or length, TypeError for a dtype that does not fit, naming the argument.
         """
         if not is_grad_enabled() and lengths is None and inputs is None:
@@ -162,9 +162,9 @@ class Recurrent(RecurrentBase):
         return runs
 
     def _fast_inference(self, x: Any, state: Any) -> tuple[Any, ...] | None:
-        """Return what `forward` returns, with few checks, for a tensor [T, N, I] on the CPU and NumPy states.
+        """Return the result of `forward` after few checks, for a tensor [T, N, I] on the CPU and NumPy states.
 
-        Return None in any other case, also for wrong arguments: `forward` then computes, or raises the error.
+        Return None in any other case, including wrong arguments; `forward` then goes on, or raises the error.
         """
         step, runs = self.step, len(self.suffixes)
         if type(x) is not Tensor or self.batch_first or self.return_states or step.inputs or self.learn_initial_state:

@@ -1,6 +1,6 @@
 """One call of a recurrent layer: it checks the arguments, brings them to [T, N, ...], and shapes the results.
 
-The layer computes in [T, N, ...] alone; `batch_first` and unbatched sequences are known only here.
+The layer computes only in [T, N, ...]; this module alone converts `batch_first` and unbatched sequences.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def states_of(state: Any, count: int) -> tuple[Any, ...]:
 
 
 def numpy_states(state: Any, lead: tuple[int, ...], sizes: Sequence[int], dtype: np.dtype) -> list[np.ndarray] | None:
-    """Return the arrays of the given states, where all are NumPy arrays of shape [*lead, size] and of the dtype.
+    """Return the arrays of the given states, if all are NumPy arrays of shape [*lead, size] and of the dtype.
 
-    Return None in any other case, also for wrong arguments: the caller's slower path then raises the error.
+    Return None in any other case, including wrong arguments; the caller's slower path then raises the error.
     """
     states = state if isinstance(state, (tuple, list)) else (state,)
     if len(states) != len(sizes):
@@ -49,7 +49,7 @@ def numpy_states(state: Any, lead: tuple[int, ...], sizes: Sequence[int], dtype:
 
 
 class RecurrentLayer(Protocol):
-    """The part of `Recurrent` that a call of it reads."""
+    """The part of `Recurrent` that `LayerCall` reads."""
 
     input_size: int
     hidden_size: int
@@ -66,7 +66,7 @@ class RecurrentLayer(Protocol):
 
 
 class LayerCall:
-    """One call of a layer: `x` [T, N, I] and `lengths`, checked, and methods for the other arguments and results."""
+    """One call of a layer: the checked `x` [T, N, I] and `lengths`, and methods for the other arguments and results."""
 
     def __init__(self, layer: RecurrentLayer, x: Any, lengths: Any):
         self.layer, self.name = layer, type(layer).__name__
@@ -90,7 +90,7 @@ class LayerCall:
         same_device(f"{self.name}: {name}", x, self.weight, "the weights are")
 
     def time_first(self, x: Any) -> Any:
-        """Return x as [T, N, ...]; it came as [N, T, ...] with batch_first, or as one sequence [T, ...]."""
+        """Return x as [T, N, ...]; the caller gives [N, T, ...] with batch_first, or one sequence [T, ...]."""
         if not self.batched:
             return reshape(x, (x.shape[0], 1, x.shape[1]))
         return transpose(x, 0, 1) if self.layer.batch_first else x

@@ -29,8 +29,8 @@ class RecurrentCell(RecurrentBase):
     inputs: the cell's own inputs by name, each [N, H] or [H]; all in the dtype of the weights. The result is one
     tensor, or a tuple for a cell with several states. A call raises TypeError or ValueError, naming the argument.
 
-    cell: a function under `@cell`, or the name of a built-in one; bias: with b_ih and b_hh; see `Recurrent`.
-    The parameters have the names and first values of a layer's, without its suffix: weight_ih [G H, I],
+    cell: a function under `@cell`, or the name of a built-in one; bias: whether b_ih and b_hh exist; see `Recurrent`.
+    The parameters have a layer's names without the suffix, and its first values: weight_ih [G H, I],
     weight_hh [G H, H], bias_ih and bias_hh [G H], and p_<name> [H] for each of the cell's params.
     """
 
@@ -85,9 +85,9 @@ class RecurrentCell(RecurrentBase):
         return new[0] if len(new) == 1 else new
 
     def _fast_inference(self, x: Any, state: Any) -> Any:
-        """Return what `forward` returns, with few checks, for a tensor on the CPU and NumPy states.
+        """Return the result of `forward` after few checks, for a tensor on the CPU and NumPy states.
 
-        Return None in any other case, also for wrong arguments: `forward` then computes, or raises the error.
+        Return None in any other case, including wrong arguments; `forward` then goes on, or raises the error.
         """
         step, size = self.step, self.hidden_size
         if type(x) is not Tensor or step.inputs:

@@ -35,10 +35,10 @@ class RecurrentBase(SettingsModule):
 
     @property
     def step(self) -> Step:
-        """One step of the cell, traced. All layers of the cell share it, also copied and unpickled ones."""
+        """One step of the cell, traced. All layers of the cell share it, including copied and unpickled layers."""
         try:
             return self.cell.traced or trace(self.cell)
-        except AttributeError as error:  # leaving a property, it would be reported as "the layer has no `step`"
+        except AttributeError as error:  # else Python would report that the layer has no `step`
             raise TypeError(f"cell {self.cell.name}: {error}") from error
 
     def _parameter_specs(self) -> Iterator[ParameterSpec]:
@@ -65,10 +65,10 @@ class RecurrentBase(SettingsModule):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all parameters again from U(-1/sqrt(H), 1/sqrt(H)), also those registered as buffers; learned initial
-        states become 0.
+        """Draw all parameters again from U(-1/sqrt(H), 1/sqrt(H)), and set learned initial states to 0.
 
-        Raises ValueError for a weight that is computed from other tensors, before anything changes.
+        A parameter that is registered as a buffer is drawn too. Raises ValueError for a weight that is computed from
+        other tensors, before anything changes.
         """
         found = dict[str, Any]()
         for name, shape, _ in self._parameter_specs():
@@ -90,7 +90,7 @@ class RecurrentBase(SettingsModule):
         return frozenset(spec.name for spec in self._parameter_specs() if spec.shape is None)
 
     def _weights_named(self, names: Iterable[str]) -> list[Any]:
-        """Return `_weight(name)` for each name. This is faster where the weights are parameters."""
+        """Return `_weight(name)` for each name, without calling it where the weight is a parameter."""
         found, omitted = self._parameters, self._omitted
         return [
             w if type(w := found.get(name, 0)) is Parameter or w is None and name in omitted else self._weight(name)

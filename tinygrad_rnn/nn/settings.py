@@ -16,11 +16,11 @@ FIXED = frozenset(
     {"cell", "nonlinearity", "reset_after", "input_size", "hidden_size", "num_layers", "bias", "bidirectional"}
     | {"proj_size", "learn_initial_state", "output_size", "suffixes"}
 )
-"""Settings that fix the set of parameters, their shapes or the equations. Assigning another value raises."""
+"""Settings that fix the set of parameters, their shapes or the equations. A change of one raises AttributeError."""
 
 
 class SettingsModule(Module):
-    """A module that checks each setting where it is assigned, and refuses a change of a setting in `FIXED`."""
+    """A module that checks each setting when it is assigned, and refuses to change a setting in `FIXED`."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _CHECKS:
@@ -72,7 +72,7 @@ def _proj_size(module: Any, name: str, value: Any) -> int:
 
 
 def _dropout(module: Any, name: str, value: Any) -> float:
-    """Return the probability; warn where it has no effect, as there is one layer only."""
+    """Return the probability; warn if it has no effect because there is only one layer."""
     value = probability(type(module).__name__, value, name)
     if value and module.num_layers == 1:
         warnings.warn(
@@ -85,7 +85,7 @@ def _dropout(module: Any, name: str, value: Any) -> float:
 
 
 def _callers_level() -> int:
-    """Return the `stacklevel` that blames the first caller outside this package, for a warning of our own caller."""
+    """Return the `stacklevel` with which our caller's warning points at the first frame outside this package."""
     package, level = __name__.partition(".")[0], 1
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:

@@ -98,7 +98,7 @@ class LRScheduler(_Schedule):
 
 
 def _plain(value: Any) -> Any:
-    """Return numbers and lists with NumPy's numbers as Python's, lists copied; any other value unchanged."""
+    """Return a number or a copy of a list, with NumPy's numbers as Python's. Return any other value unchanged."""
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()
     return [_plain(part) for part in value] if isinstance(value, list) else value
@@ -109,7 +109,10 @@ def _is_plain(value: Any) -> bool:
 
 
 class LambdaLR(LRScheduler):
-    """lr = base lr_lambda(epoch). lr_lambda: one function, or a list with one for each group, else ValueError."""
+    """lr = base lr_lambda(epoch). lr_lambda: one function, or a list with one for each group.
+
+    Raises ValueError for a list of another length.
+    """
 
     def __init__(
         self,
@@ -128,7 +131,7 @@ class LambdaLR(LRScheduler):
 
 
 class StepLR(LRScheduler):
-    """lr = base gamma^floor(epoch / step_size), step_size a whole number from 1 up, else ValueError."""
+    """lr = base gamma^floor(epoch / step_size). Raises ValueError unless step_size is a whole number from 1 up."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1):
         self.step_size, self.gamma = _whole_number("StepLR: step_size", step_size), gamma
@@ -139,7 +142,7 @@ class StepLR(LRScheduler):
 
 
 class MultiStepLR(LRScheduler):
-    """lr = base gamma^n, n the number of milestones (epochs) up to now; one that is given twice counts twice."""
+    """lr = base gamma^n, where n milestones (epochs) have been reached. A milestone given twice counts twice."""
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1):
         self.milestones, self.gamma = _milestones("MultiStepLR", sorted(milestones)), gamma
@@ -180,7 +183,7 @@ class CosineAnnealingLR(LRScheduler):
 class LinearLR(LRScheduler):
     """lr = base (start_factor + (end_factor - start_factor) min(epoch / total_iters, 1)): a linear warm-up.
 
-    Raises ValueError for a start_factor outside (0, 1], an end_factor outside [0, 1].
+    Raises ValueError for a start_factor outside (0, 1] or an end_factor outside [0, 1].
     """
 
     def __init__(
@@ -231,7 +234,7 @@ class SequentialLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def _initial_bases(self, last_epoch: int) -> list[float]:
-        """Return the rates that the groups began with, as each of the schedules has changed the present ones."""
+        """Return the rates that the groups began with. The schedules have already changed the present rates."""
         return [group["initial_lr"] for group in self.optimizer.param_groups]
 
     def floor_at(self, epoch: int) -> float:
@@ -312,7 +315,7 @@ class ReduceLROnPlateau(_Schedule):
 
 
 def _whole_number(name: str, value: Any, least: int = 1) -> int:
-    """Return a value as an int, also NumPy's numbers and 5.0. Raise ValueError unless it is whole and >= least."""
+    """Return a whole number, such as 5.0 or NumPy's, as an int. Raise ValueError for another value, or one < least."""
     fits = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
     if not fits or not math.isfinite(value) or value != int(value) or value < least:
         raise ValueError(f"{name}: expected a whole number from {least} up, got {value!r}")

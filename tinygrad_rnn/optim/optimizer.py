@@ -62,13 +62,13 @@ class Optimizer:
         """Return the new values {"x": ..., slot: ...} from one number x of a parameter, its gradient g and its slots.
 
         The equations use operators and primitives; they are traced once and compiled, as a cell's are.
-        o: the options and `numbers` as attributes. A zero is the number 0.0, so that the rule can test for it and
-        leave out a term.
+        o: the options and `numbers` as attributes. One that is zero is the plain number 0.0, so the rule can test for
+        it and leave out a term.
         """
         raise NotImplementedError
 
     def check(self, group: dict[str, Any]) -> None:
-        """Raise ValueError for an unknown option of a complete group, or one with a value that is not allowed."""
+        """Raise ValueError if a complete group has an unknown option, or an option with a value that is not allowed."""
         for name, value in group.items():
             if name in ("params", "initial_lr"):
                 continue
@@ -94,8 +94,9 @@ class Optimizer:
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters, with options of their own: {"params": [...], "lr": 0.1}.
 
-        Raises TypeError for another kind of group or parameter, ValueError for a parameter that is in a group
-        already, is not a leaf or has no floating dtype, and for a wrong option.
+        Raises TypeError for a group that is not a dict with "params" and for a parameter that is not a tensor. Raises
+        ValueError for a parameter that is in a group already, is not a leaf or has no floating dtype, and for a wrong
+        option.
         """
         if not isinstance(group, Mapping) or "params" not in group:
             raise TypeError(f"{self._name}: params: expected groups that are dicts with 'params', got {group!r}")
@@ -145,7 +146,7 @@ class Optimizer:
         return loss
 
     def _prepared(self, p: Tensor, slots: dict[str, float]) -> int:
-        """Give a parameter's state all slots. Return the number of its updates so far."""
+        """Make a parameter's state hold every slot, fit for the kernels. Return the number of its updates so far."""
         if not slots:
             return 0
         state, x = self.state.setdefault(p, {"step": 0}), p.array
@@ -159,8 +160,8 @@ class Optimizer:
     def _fitted(self, name: str, found: Any, p: Tensor, first: float) -> Any:
         """Return a state array as the kernels need it: the parameter's dtype and device, C-contiguous, writable.
 
-        found: the array so far; None makes one filled with `first`. Raises ValueError for a shape that is not the
-        parameter's.
+        found: the array so far; for None the new array is filled with `first`. Raises ValueError for a shape that is
+        not the parameter's.
         """
         if found is None:
             made = np.empty(p.shape, p.dtype, like=p.array)
@@ -206,7 +207,7 @@ class Optimizer:
         return g
 
     def _program(self, slots: tuple[str, ...], fixed: dict[str, Any], numbers: tuple[str, ...]) -> Program:
-        """Return the traced rule: `fixed` options become constants, `numbers` arguments that change between steps."""
+        """Return the traced rule. `fixed` options become constants; `numbers` become arguments, which may change."""
 
         def equations(given: dict[str, Any]) -> dict[str, Any]:
             options = SimpleNamespace(**fixed, **{name: given[name] for name in numbers})
@@ -245,9 +246,10 @@ class Optimizer:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Load the result of `state_dict`, also of PyTorch's optimiser of the same name; the next steps are bit-equal.
+        """Load the result of `state_dict` of this class, or of PyTorch's optimiser of the same name.
 
-        Everything is checked before anything changes. Raises ValueError for groups, options or shapes that do not fit.
+        The next steps are bit-equal. Everything is checked before anything changes. Raises ValueError for groups,
+        options or shapes that do not fit.
         """
         groups, saved = state_dict["param_groups"], state_dict["state"]
         sizes, expected = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
@@ -270,7 +272,7 @@ class Optimizer:
 
     def _loaded(self, p: Tensor, slots: Iterable[str], saved: Mapping[str, Any]) -> dict[str, Any]:
         """Return the state of one parameter, as new arrays in its dtype."""
-        state: dict[str, Any] = {"step": int(saved.get("step", 1))}  # PyTorch's SGD saves no step; 1: it has begun
+        state: dict[str, Any] = {"step": int(saved.get("step", 1))}  # PyTorch's SGD saves no step; 1 means it has begun
         for name in {*slots, *saved} - {"step"}:
             if saved.get(name) is None:
                 raise ValueError(f"{self._name}: load_state_dict: {name}: expected shape {p.shape}, got none")

@@ -2,8 +2,8 @@
 
 In the equations x is a number of a parameter, g its gradient, t the number of the update, from 1. With weight_decay
 w, g + w x first replaces g (AdamW differs, see there). A parameter whose `grad` is None stays unchanged. params:
-leaf tensors of any shape, float32 or float64, or groups of them. Every option is a number from 0 up, True or False,
-else ValueError.
+leaf tensors of any shape, float32 or float64, or groups of them. Every option is a number from 0 up, or True or False.
+Any other value raises ValueError.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """A whole sequence as one node of the tape.
 
-fused.py       the node, whose forward and backward are a sequence driver's
+fused.py       the node; a sequence driver computes its forward and backward
 unrolled.py    the same computation as ordinary primitives, for a backward that is recorded
 """

@@ -1,6 +1,6 @@
 """One tape node for a whole sequence of a whole layer and direction.
 
-The node's forward and backward are a sequence driver's, which runs the Programs traced from the cell. If the backward
+A sequence driver computes the node's forward and backward: it runs the Programs traced from the cell. If the backward
 is itself recorded (`create_graph=True`), it runs the cell's equations as ordinary primitives instead.
 If a driver runs the directions of a layer, or a stack of layers, at once, they are one node.
 """
@@ -41,7 +41,7 @@ _LEADING = ("x", *WEIGHT_NAMES)
 _alias = primitive("alias", lambda x: x, lambda g: g)
 
 
-@dataclass(repr=False)  # it would fill an error message with Programs
+@dataclass(repr=False)  # a repr would fill an error message with Programs
 class _Call:
     """The settings of one sequence of the node: all that its driver is given besides arrays."""
 
@@ -53,7 +53,7 @@ class _Call:
     recompute_every: int = 0
 
     def sequence(self, arrays: Sequence[Any]) -> SequenceArgs:
-        """Return the node's arguments for this sequence, which come in the order of `arrays`, as SequenceArgs."""
+        """Return SequenceArgs made of the node's arguments for this sequence, in the order that `self.arrays` gives."""
         step, n = self.step, len(_LEADING)
         m = n + len(step.params)
         leading: dict[str, Any] = dict(zip(_LEADING, arrays))
@@ -84,7 +84,7 @@ class _Call:
 
 @dataclass(repr=False)
 class _Context:
-    """The data that the forward leaves for the backward: the driver, its sequences, and what it saved of each."""
+    """The data that the forward leaves for the backward: the driver, its sequences, and the data saved for each."""
 
     driver: Driver
     sequences: list[SequenceArgs]
@@ -148,7 +148,7 @@ def _forward_together(calls: _Calls, x: Any, arrays: Sequence[Any]) -> tuple[Any
 
 
 def _vjp(needs: list[bool], g: CotangentTuple, calls: _Calls, x: Any, *arrays: Any) -> list[Any]:
-    """Return the cotangents of the node's arguments by the driver's backward, from what the forward left."""
+    """Return the cotangents of the node's arguments by the driver's backward, from the forward's `_Context`."""
     parts = g.parts
     if any(isinstance(part, Tensor) for part in parts):
         return [None, *_recorded_vjp(needs[1:], parts, calls, (x, *arrays))]
@@ -177,10 +177,10 @@ def _vjp_together(needs: list[bool], parts: tuple[Any, ...], calls: _Calls, cont
 
 
 def _recorded_vjp(needs: Sequence[bool], parts: tuple[Any, ...], calls: _Calls, arrays: Sequence[Any]) -> list[Any]:
-    """Return the same cotangents through ordinary primitives, on the tape.
+    """Return the same cotangents as `_vjp`, computed by ordinary primitives on the tape.
 
-    An alias stands for each argument, so that these are derivatives by the arguments alone, whatever the arguments
-    were computed from.
+    An alias stands for each argument, so that the results are derivatives by the arguments alone, whatever the
+    arguments were computed from.
     """
     aliases = [_alias(a) if need else a for a, need in zip(arrays, needs)]
     x, results = aliases[0], list[Tensor]()
@@ -196,7 +196,7 @@ def _recorded_vjp(needs: Sequence[bool], parts: tuple[Any, ...], calls: _Calls, 
 
 
 _compute = isolate_error_state(_forward)
-"""The forward where nothing is recorded, and so no primitive calls it."""
+"""The forward when nothing is recorded. No primitive calls it then, so it isolates the error state itself."""
 
 
 @bounded(256)
@@ -217,7 +217,7 @@ def _run(calls: _Calls, arrays: Sequence[Any]) -> tuple[Tensor, ...]:
 
 
 def _check_dtypes(step: Step, arrays: Sequence[Any]) -> None:
-    """Raise TypeError, with its name, for a tensor of another dtype than x: the tape's own error would not name it."""
+    """Raise TypeError for a tensor whose dtype is not x's. It names the tensor; the tape's own error would not."""
     dtype = arrays[0].dtype
     for i, a in enumerate(arrays):
         if a is not None and a.dtype != dtype:
@@ -228,9 +228,9 @@ def _check_dtypes(step: Step, arrays: Sequence[Any]) -> None:
 def run(cell: Cell, seq: SequenceArgs, every_state: bool = False, recompute_every: int = 0) -> Run:
     """Run one layer and direction over a sequence.
 
-    seq: its fields as tensors (lengths an array), shapes as `SequenceArgs` has them. every_state: return the sequences
-    of all states. recompute_every: save activations of only so many steps at a time and compute the rest again; 0: save
-    all.
+    seq: its fields are tensors (lengths an array) with the shapes that `SequenceArgs` states.
+    every_state: return the sequences of all states.
+    recompute_every: save activations of only so many steps at a time and compute the rest again; 0: save all.
     """
     step = cell.traced or trace(cell)
     call = _Call(cell, step, seq.lengths, seq.reverse, every_state, recompute_every)
@@ -243,7 +243,7 @@ def run(cell: Cell, seq: SequenceArgs, every_state: bool = False, recompute_ever
 def run_directions(
     cell: Cell, seqs: Sequence[SequenceArgs], every_state: bool = False, recompute_every: int = 0
 ) -> list[Run]:
-    """Do as `run`, for the directions of a layer, which share x and lengths.
+    """Run the directions of a layer, which share x and lengths, as `run` does.
 
     The directions are one node, if their driver runs them at once.
     """
@@ -257,7 +257,7 @@ def run_directions(
 def run_stack(
     cell: Cell, seqs: Sequence[SequenceArgs], every_state: bool = False, recompute_every: int = 0
 ) -> list[Run]:
-    """Do as `run`, for the layers of a stack: each layer reads the h of the one below, and only the first has an x.
+    """Run the layers of a stack as `run` does. Each layer reads the h of the one below; only the first has an x.
 
     The stack is one node, if its driver runs layers at once.
     """
@@ -284,7 +284,7 @@ def _run_together(cell: Cell, seqs: Sequence[SequenceArgs], every_state: bool, s
 def infer(step: Step, weights: Sequence[Tensor | None], x: Any, initial: Sequence[Any], reverse: bool) -> Any:
     """Run a cell without inputs per step on arrays, unrecorded. Return h and the last states.
 
-    Return None if it has to be `run`. This path is short: the kernel takes the smaller part of a single step's time.
+    Return None where `run` is needed. This path is short: the kernel takes the smaller part of a single step's time.
     """
     if is_watching():
         return None

@@ -1,4 +1,4 @@
-"""A layer's sequence as ordinary primitives, step by step: what a cell means, with all derivatives.
+"""A layer's sequence as ordinary primitives, step by step. This defines what a cell means, with all derivatives.
 
 Each time step records about twenty nodes on the tape, so this is slow, but it needs no kernel. The fused node
 (`fused.py`) computes the same. It calls this file when its own backward must be differentiated.

@@ -1,4 +1,4 @@
-"""Gradient clipping, and the reading of weights from safetensors files; PyTorch's name for this place."""
+"""Gradient clipping, and the reading of weights from safetensors files. The name `nn.utils` is PyTorch's."""
 
 from ...arrays.storage import load_file
 from .clip_grad import clip_grad_norm_, clip_grad_value_

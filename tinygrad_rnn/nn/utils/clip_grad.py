@@ -28,7 +28,7 @@ def _with_grad(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]
 
 
 def _norm(arrays: list[np.ndarray], order: float) -> tuple[float, float]:
-    """Return the norm of all numbers as two factors, as their product may be beyond the largest float.
+    """Return the norm of all numbers as two factors, because their product may be beyond the largest float.
 
     A gradient that is not finite makes the second factor inf or NaN.
     """
@@ -61,7 +61,7 @@ def clip_grad_norm_(
     norm_type: float = 2.0,
     error_if_nonfinite: bool = False,
 ) -> Tensor:
-    """Scale the gradients of the parameters so that their norm, taken as one long vector, is at most max_norm.
+    """Scale the gradients of the parameters so that the norm of all of them, as one long vector, is at most max_norm.
 
     g <- g min(1, max_norm / (norm + 1e-6)). parameters: tensors of any shape; one without a gradient is skipped.
     norm_type: the p of the norm, or inf for the largest magnitude. Returns the norm before clipping, a scalar on the
@@ -87,7 +87,7 @@ def clip_grad_norm_(
             gradients = scaled(gradients, factor)
         for p, g in zip(clipped, gradients):
             p.grad = boxed(g)
-    with np.errstate(over="ignore"):  # beyond the largest float of the dtype it is inf
+    with np.errstate(over="ignore"):  # a norm beyond the largest float of the dtype becomes inf
         return Tensor(np.float64(total).astype(clipped[0].dtype if clipped else np.float32))
 
 
