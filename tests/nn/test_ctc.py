@@ -9,6 +9,7 @@ from helpers import leaf, normal
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+from tinygrad_rnn.decode import ctc_greedy_decode
 from tinygrad_rnn.kernels import dense, driver
 from tinygrad_rnn.kernels.cpu import ctc as compiled
 from tinygrad_rnn.kernels.cpu.runtime import threads
@@ -74,7 +75,7 @@ def test_losses_are_sums_over_all_alignments(blank, driver_name, monkeypatch):
                 continue
             np.testing.assert_allclose(loss.item(), -np.log(p[those].sum()), 1e-12, 1e-12)
             posterior = np.zeros((T, 1, 3))
-            for path, weight in zip(np.array(paths)[those], p[those] / p[those].sum()):
+            for path, weight in zip(np.array(paths, int)[those], p[those] / p[those].sum()):
                 posterior[np.arange(T), 0, path] += weight
             np.testing.assert_allclose(gradients(loss, x), -posterior, 1e-10, 1e-12)
 
@@ -114,7 +115,7 @@ def test_like_pytorch(size, reduction, dtype, zero_infinity):
     blank = size[3] // 2
     _, targets, steps, lengths = problem(*size, blank=blank)
     logits = (3 * normal(*size[:2], size[3])).astype(dtype)
-    limit = 1e-4 if dtype == "float32" else 1e-10
+    limit = 5e-4 if dtype == "float32" else 1e-10  # PyTorch adds logarithms in float32
     flat = np.concatenate([row[:n] for row, n in zip(targets, lengths)])
     for labels in (targets, flat):
         x, y = tg.tensor(logits, requires_grad=True), torch.tensor(logits, requires_grad=True)
@@ -152,7 +153,7 @@ def test_one_sequence_without_a_batch(reduction):
 
 
 def test_the_mean_divides_by_target_lengths_of_at_least_one():
-    x, targets, steps, _ = problem(9, 3, 4, 5)
+    x, targets, *_ = problem(9, 3, 4, 5)
     lengths = np.array([0, 1, 4])
     each = F.ctc_loss(x, targets, [9] * 3, lengths, reduction="none").numpy()
     assert F.ctc_loss(x, targets, [9] * 3, lengths).item() == pytest.approx((each / [1, 1, 4]).mean(), 1e-13)
@@ -234,7 +235,7 @@ def _rest(targets, steps, lengths):
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_derivatives(size, reduction):
     x, targets, steps, lengths = possible(*size, blank=1)
-    steps[0] = max(1, 2 * lengths[0])
+    steps[0] = min(size[0], 2 * lengths[0])
     loss = lambda x: F.ctc_loss(x, targets, steps, lengths, 1, reduction)
     through = lambda x: loss(tg.log_softmax(x, -1))
     for f in (loss, through):
@@ -261,7 +262,7 @@ def test_a_retained_graph_gives_the_same_again_whatever_the_caller_writes():
     x, targets, steps, lengths = possible(9, 3, 4, 5)
     a = leaf(x)
     loss = F.ctc_loss(a, targets, steps, lengths)
-    first = gradients(loss, a) if False else tg.grad(loss, a, retain_graph=True)[0].numpy()
+    first = tg.grad(loss, a, retain_graph=True)[0].numpy()
     targets[...], steps[...], lengths[...] = 1, 1, 1
     np.testing.assert_array_equal(tg.grad(loss, a)[0].numpy(), first)
 
@@ -358,7 +359,7 @@ def test_it_learns_to_spell():
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.05
-    assert tg.decode.ctc_greedy_decode(logits, [12, 5]) == [[1, 2, 2, 3], [3, 1]]
+    assert ctc_greedy_decode(logits, [12, 5]) == [[1, 2, 2, 3], [3, 1]]
 
 
 # Errors
