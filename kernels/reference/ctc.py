@@ -17,6 +17,7 @@ import numpy as np
 Array = np.ndarray
 
 
+@np.errstate(invalid="ignore")  # of NaN
 def losses(x: Array, labels: Array, steps: Array, states: Array, keep: bool) -> tuple[Array, Any]:
     """Return -log p(target) of each sequence, [N] in float64, and the data that `gradient` needs, or None.
 
@@ -40,6 +41,7 @@ def losses(x: Array, labels: Array, steps: Array, states: Array, keep: bool) -> 
     return found, a if keep else None
 
 
+@np.errstate(invalid="ignore")  # of NaN, and of inf - inf where a target is impossible
 def gradient(
     g: Array, x: Array, labels: Array, steps: Array, states: Array, losses: Array, saved: Any, zero_infinity: bool
 ) -> Array:
@@ -59,15 +61,14 @@ def gradient(
     rows = np.arange(len(labels))[:, None]
     q = np.where(np.arange(labels.shape[1]) == states[:, None] - 1, 0.0, -np.inf)
     impossible = losses == np.inf
-    with np.errstate(invalid="ignore"):  # inf - inf where a target is impossible
-        for t in range(len(x) - 1, -1, -1):
-            after = np.pad(q, ((0, 0), (0, 2)), constant_values=-np.inf)
-            b = np.logaddexp(np.logaddexp(q, after[:, 1:-1]), after[:, 2:] + skip[:, 2:])
-            runs = (t < steps)[:, None]
-            posterior = np.exp(saved[t + 1] + b + losses[:, None])
-            np.add.at(out[t], (rows, labels), np.where(runs, -g[:, None] * posterior, 0.0))
-            out[t] = np.where(runs & impossible[:, None], 0.0 if zero_infinity else np.nan, out[t])
-            q = np.where(runs, b + emitted[t], q)
+    for t in range(len(x) - 1, -1, -1):
+        after = np.pad(q, ((0, 0), (0, 2)), constant_values=-np.inf)
+        b = np.logaddexp(np.logaddexp(q, after[:, 1:-1]), after[:, 2:] + skip[:, 2:])
+        runs = (t < steps)[:, None]
+        posterior = np.exp(saved[t + 1] + b + losses[:, None])
+        np.add.at(out[t], (rows, labels), np.where(runs, -g[:, None] * posterior, 0.0))
+        out[t] = np.where(runs & impossible[:, None], 0.0 if zero_infinity else np.nan, out[t])
+        q = np.where(runs, b + emitted[t], q)
     return out.astype(x.dtype)
 
 

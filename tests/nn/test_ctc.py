@@ -12,7 +12,7 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.decode import ctc_greedy_decode
 from tinygrad_rnn.kernels import dense, driver
 from tinygrad_rnn.kernels.cpu import ctc as compiled
-from tinygrad_rnn.kernels.cpu.runtime import threads
+from tinygrad_rnn.kernels.cpu.runtime import memory, threads
 from tinygrad_rnn.kernels.reference import ctc as reference
 from tinygrad_rnn.nn import functional as F
 from tinygrad_rnn.sequence import ctc as node
@@ -178,7 +178,7 @@ def test_impossible_targets(dtype):
 
 
 def test_nothing_at_all():
-    for T, N in ((0, 3), (4, 0), (0, 0)):
+    for T, N in ((0, 3), (4, 0), (0, 0)):  # without a step or a sequence
         x = tg.zeros(T, N, 2, requires_grad=True)
         none = F.ctc_loss(x, np.zeros((N, 0), int), [T] * N, [0] * N, reduction="none")
         assert none.tolist() == [0.0] * N
@@ -204,13 +204,21 @@ def test_numbers_that_are_not_finite():
         g = tg.grad(loss[1:].sum(), a, retain_graph=True, create_graph=create_graph)[0].detach().numpy()
         assert np.isfinite(g[:, 1:]).all() and not g[6:, 1].any()
     assert np.isnan(F.ctc_loss(a, targets, steps, lengths, zero_infinity=True).item())
-    excluded = x.copy()
-    excluded[2, :, targets[:, 0]] = -np.inf  # PyTorch's gradient is NaN there
-    b = tg.tensor(excluded, requires_grad=True)
-    loss = F.ctc_loss(b, targets, steps, lengths)
+
+
+@pytest.mark.parametrize("driver_name", ["cpu", "reference"])
+def test_classes_of_probability_0(driver_name, monkeypatch):
+    """PyTorch's gradient is NaN at such a class."""
+    monkeypatch.setattr(driver, "wanted_driver", lambda: driver_name)
+    x = log_softmax(normal(8, 2, 4))
+    x[2, :, :3] = -np.inf  # so the only start is 1 2 3, and at step 3 state 3 cannot be reached
+    a = tg.tensor(x, requires_grad=True)
+    loss = F.ctc_loss(a, [[1, 2, 3], [1, 2, 3]], [8, 4], [3, 3])
+    assert math.isfinite(loss.item())
     for create_graph in (False, True):
-        g = tg.grad(loss, b, retain_graph=True, create_graph=create_graph)[0].detach().numpy()
-        assert np.isfinite(g).all() and not g[2, np.arange(3), targets[:, 0]].any()
+        g = tg.grad(loss, a, retain_graph=True, create_graph=create_graph)[0].detach().numpy()
+        np.testing.assert_allclose(g[:3, :, 1:], np.tile(-np.eye(3)[:, None] / 6, (1, 2, 1)), 1e-12, 1e-15)
+        np.testing.assert_allclose(g.sum(2)[:4], -1 / 6, 1e-12)
 
 
 @pytest.mark.parametrize("scale", [1.0, 50.0, 1000.0])
@@ -291,6 +299,23 @@ def test_bits_depend_neither_on_threads_nor_on_the_batch(dtype, every_size_is_wo
         np.testing.assert_array_equal(grads, found[0][1])
 
 
+def test_memory_is_written_before_it_is_read(monkeypatch):
+    borrow, empty = memory.borrow, memory.empty
+
+    def filled(array):
+        array.reshape(-1).view(np.uint8)[:] = 255  # NaN
+        return array
+
+    monkeypatch.setattr(memory, "borrow", lambda size: filled(borrow(size)))
+    monkeypatch.setattr(memory, "empty", lambda *given: filled(empty(*given)))
+    for S in (1, 2, 3, 4, 7, 8):
+        x, targets, steps, lengths = possible(20, 3, S, 5)
+        labels, states = extended(targets, lengths, 0)
+        found, saved = compiled.losses(x, labels, steps, states, True)
+        g = compiled.gradient(np.ones(3), x, labels, steps, states, found, saved, False)
+        assert np.isfinite(compiled.losses(x, labels, steps, states, False)[0]).all() and np.isfinite(g).all()
+
+
 def test_threads_share_the_batch(monkeypatch):
     counts = []
     run = threads.run
@@ -298,7 +323,7 @@ def test_threads_share_the_batch(monkeypatch):
     monkeypatch.setattr(threads, "wanted_threads", lambda flops: 2 if flops > 1e6 else 1)
     for N in (32, 1):
         x, *rest = possible(34, N, 8, 12)
-        dense.ctc_losses(x, *_rest(rest[0], rest[1], rest[2]), False)
+        compiled.losses(x, *_rest(*rest), False)
     assert counts == [2, 1]
 
 
