@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -73,6 +74,18 @@ def softmax_losses(x: np.ndarray, index: np.ndarray, weights: np.ndarray) -> np.
 def softmax_errors(g: np.ndarray, x: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Return g (softmax(x) - one_hot(index)), row by row: the gradient of `softmax_losses`."""
     return _compiled_for("softmax", x).errors(g, x, index)
+
+
+def ctc_losses(
+    x: np.ndarray, labels: np.ndarray, steps: np.ndarray, states: np.ndarray, keep: bool
+) -> tuple[np.ndarray, Any]:
+    """Return -log p(target) of each sequence of x, and what `ctc_gradient` needs: see `kernels.reference.ctc`."""
+    return _compiled_for("ctc", x).losses(x, labels, steps, states, keep)
+
+
+def ctc_gradient(g: np.ndarray, x: np.ndarray, *arguments: Any) -> np.ndarray:
+    """Return the gradient of g . `ctc_losses`: see `kernels.reference.ctc`."""
+    return _compiled_for("ctc", x).gradient(g, x, *arguments)
 
 
 def add_rows(g: np.ndarray, index: np.ndarray, rows: int) -> np.ndarray:

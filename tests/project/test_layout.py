@@ -24,6 +24,7 @@ LAYERS = [
     ["nn"],
     ["optim"],
     ["data"],
+    ["decode"],
     ["lm"],
     ["info"],
     ["cli", "__main__", "bench"],

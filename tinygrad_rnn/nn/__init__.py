@@ -5,6 +5,7 @@ layers.py                layers with weights: Linear, Embedding, LayerNorm, Conv
 activation.py            modules without weights
 containers.py            Sequential, ModuleList
 loss.py                  losses as modules
+ctc.py, reduction.py     parts of functional.py: connectionist temporal classification, and the mean or sum of losses
 functional.py            layers and losses as functions; the modules above call these
 recurrent.py             RNN, LSTM, GRU, and Recurrent for any cell
 recurrent_cell.py        one step of each: RNNCell, LSTMCell, GRUCell, RecurrentCell
@@ -19,7 +20,7 @@ from . import functional, init, utils
 from .activation import GELU, Dropout, Flatten, Identity, MaxPool2d, ReLU, Sigmoid, Tanh
 from .containers import ModuleList, Sequential
 from .layers import Conv2d, Embedding, LayerNorm, Linear
-from .loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
+from .loss import BCEWithLogitsLoss, CrossEntropyLoss, CTCLoss, MSELoss
 from .module import Module, Parameter
 from .recurrent import GRU, LSTM, RNN, Recurrent
 from .recurrent_cell import GRUCell, LSTMCell, RecurrentCell, RNNCell
@@ -30,6 +31,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "BCEWithLogitsLoss",
+    "CTCLoss",
     "Conv2d",
     "CrossEntropyLoss",
     "Dropout",

@@ -28,11 +28,15 @@ from ..autograd.primitives.static import as_ints
 from ..autograd.primitives.windows import conv2d, max_pool2d
 from ..tensor import Tensor
 from ..tensor.creation import as_tensor, own_tensor
+from .ctc import ctc_loss
+from .reduction import check_reduction
+from .reduction import reduced as _reduced
 
 __all__ = [
     "binary_cross_entropy_with_logits",
     "conv2d",
     "cross_entropy",
+    "ctc_loss",
     "dropout",
     "embedding",
     "gelu",
@@ -175,18 +179,6 @@ def layer_norm(
 
 
 # Losses
-
-
-def check_reduction(name: str, reduction: str) -> str:
-    """Return reduction. Raise ValueError unless it is 'mean', 'sum' or 'none'."""
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"{name}: reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
-    return reduction
-
-
-def _reduced(losses: Any, reduction: str) -> Any:
-    """Return the losses, their sum or their mean. The mean of no losses is NaN."""
-    return losses if reduction == "none" else sum(losses) if reduction == "sum" else mean(losses)
 
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:

@@ -63,3 +63,19 @@ class BCEWithLogitsLoss(Module):
 
     def forward(self, input: Any, target: Any) -> Any:
         return F.binary_cross_entropy_with_logits(input, target, self.weight, self.pos_weight, self.reduction)
+
+
+class CTCLoss(Module):
+    """The mean of -log p(target) over all alignments of sequences with targets of unknown timing; see `ctc_loss`.
+
+    forward(log_probs, targets, input_lengths, target_lengths): log_probs [T, N, C] or [T, C].
+    """
+
+    def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False):
+        super().__init__()
+        self.blank, self.zero_infinity = blank, zero_infinity
+        self.reduction = F.check_reduction("CTCLoss", reduction)
+
+    def forward(self, log_probs: Any, targets: Any, input_lengths: Any, target_lengths: Any) -> Any:
+        lengths = input_lengths, target_lengths
+        return F.ctc_loss(log_probs, targets, *lengths, self.blank, self.reduction, self.zero_infinity)

@@ -38,7 +38,7 @@ Run = tuple[list[Tensor], list[Tensor]]
 """The sequence of h [T, N, P], or of each state, and each state after the last real step."""
 
 _LEADING = ("x", *WEIGHT_NAMES)
-_alias = primitive("alias", lambda x: x, lambda g: g)
+alias = primitive("alias", lambda x: x, lambda g: g)
 
 
 @dataclass(repr=False)  # a repr would fill an error message with Programs
@@ -182,7 +182,7 @@ def _recorded_vjp(needs: Sequence[bool], parts: tuple[Any, ...], calls: _Calls, 
     An alias stands for each argument, so that the results are derivatives by the arguments alone, whatever the
     arguments were computed from.
     """
-    aliases = [_alias(a) if need else a for a, need in zip(arrays, needs)]
+    aliases = [alias(a) if need else a for a, need in zip(arrays, needs)]
     x, results = aliases[0], list[Tensor]()
     for call, own in zip(calls.each, _cut(aliases[1:], len(calls.each))):
         outputs, final = unrolled(call.cell, call.step, call.sequence((x, *own)))
