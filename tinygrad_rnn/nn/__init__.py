@@ -8,7 +8,8 @@ loss.py                  losses as modules
 functional.py            layers and losses as functions; the modules above call these
 recurrent.py             RNN, LSTM, GRU, and Recurrent for any cell
 recurrent_cell.py        one step of each
-recurrent_parameters.py  base of both: the parameters of a cell's equations
+recurrent_variants.py    Jordan network, zoneout LSTM, clockwork RNN, depth-gated LSTM
+recurrent_parameters.py  base of all: the parameters of a cell's equations
 recurrent_call.py        the arguments and results of one call of a recurrent layer
 settings.py              the checks of a recurrent layer's settings
 init.py                  initial values of weights
@@ -23,6 +24,7 @@ from .loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from .module import Module, Parameter
 from .recurrent import GRU, LSTM, RNN, Recurrent
 from .recurrent_cell import GRUCell, LSTMCell, RecurrentCell, RNNCell
+from .recurrent_variants import ClockworkRNN, DepthGatedLSTM, JordanRNN, ZoneoutLSTM
 
 __all__ = [
     "GELU",
@@ -30,13 +32,16 @@ __all__ = [
     "LSTM",
     "RNN",
     "BCEWithLogitsLoss",
+    "ClockworkRNN",
     "Conv2d",
     "CrossEntropyLoss",
+    "DepthGatedLSTM",
     "Dropout",
     "Embedding",
     "Flatten",
     "GRUCell",
     "Identity",
+    "JordanRNN",
     "LSTMCell",
     "LayerNorm",
     "Linear",
@@ -52,6 +57,7 @@ __all__ = [
     "Sequential",
     "Sigmoid",
     "Tanh",
+    "ZoneoutLSTM",
     "functional",
     "init",
     "utils",

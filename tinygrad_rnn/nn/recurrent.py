@@ -28,8 +28,7 @@ class Recurrent(RecurrentBase):
     Each layer and direction computes, for t = 1..T: state_t = cell(W x_t + b_ih, U h_(t-1) + b_hh, state_(t-1)).
     The next layer's x are the outputs h, those of both directions concatenated. See `forward` for shapes and errors.
 
-    cell: a function under `@cell`, or a built-in's name: rnn_tanh, rnn_relu, lstm, gru, gru_reset_before,
-        peephole_lstm, cifg_lstm.
+    cell: a function under `@cell`, or the name of a built-in one, for example "gru" or "peephole_lstm": see `cells`.
     bias: with b_ih and b_hh. batch_first: x and output are [N, T, ...]. dropout: the probability with which training
         sets an output of a layer to 0 before the next layer reads it. bidirectional: add a second direction, which
         reads each sequence from its end. proj_size: P, the size of h = weight_hr h' (0: no projection, P = H).
@@ -136,8 +135,10 @@ class Recurrent(RecurrentBase):
             if found is not None:
                 return found
         call = LayerCall(self, x, lengths)
-        initial = call.initial(state)
-        runs = self._run_layers(call, initial, self._side_inputs(inputs, call))
+        return self._results(call, self._run_layers(call, call.initial(state), self._side_inputs(inputs, call)))
+
+    def _results(self, call: LayerCall, runs: Sequence[fused.Run]) -> tuple[Any, ...]:
+        """Return (output, state), and the sequences of all states with return_states, in the caller's layout."""
         outputs, finals = zip(*runs)
         output = _concatenated_h(runs[-self._num_directions :])
         last = tuple(map(_stacked, zip(*finals)))
@@ -213,10 +214,14 @@ class Recurrent(RecurrentBase):
             x, **weights, params=params, inputs=inputs, initial=initial, lengths=lengths, reverse=reverse
         )
 
+    def _own_inputs(self, call: LayerCall) -> dict[str, Any]:
+        """Return the inputs of the cell that the layer makes itself, unless its caller gives them. Here none."""
+        return {}
+
     def _side_inputs(self, given: Mapping[str, Any] | None, call: LayerCall) -> list[dict[str, Any]]:
         """Return, for each layer and direction, the cell's own inputs by name, each [T, N, H]."""
         name, runs = type(self).__name__, len(self.suffixes)
-        given = given or {}
+        given = self._own_inputs(call) | dict(given or {})
         if set(given) != set(self.step.inputs):
             raise ValueError(f"{name}: inputs: expected {list(self.step.inputs)}, as the cell has, got {list(given)}")
         each = {}

@@ -145,7 +145,7 @@ def test_a_depth_gate_over_a_lower_layers_cell_state():
 
     def stacked(x):
         h, _, (_, c) = lower(x)
-        return upper(h, inputs={"lower": c[0]})[0]
+        return upper(h, inputs={"c_below": c[0]})[0]
 
     assert tg.gradcheck(stacked, [tg.tensor(np.random.default_rng(0).standard_normal((4, 2, 2)), requires_grad=True)])
 
