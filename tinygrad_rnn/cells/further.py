@@ -69,6 +69,7 @@ def depth_gated_lstm(a: Any, s: Any, p: Any, e: Any) -> Any:
 def clockwork_rnn(a: Any, s: Any, e: Any) -> Any:
     """h' = tanh(W x + U h + b) where the input tick is above 0, elsewhere h' = h.
 
-    Koutnik et al., A clockwork RNN (2014), section 3. `nn.ClockworkRNN` makes the ticks of its modules, and masks U so that a module sees only itself and slower ones.
+    Koutnik et al., A clockwork RNN (2014), section 3. `nn.ClockworkRNN` makes the ticks of its blocks, and
+    masks U so that a block sees only itself and slower ones.
     """
     return where(e.tick > 0, tanh(a.h), s.h)

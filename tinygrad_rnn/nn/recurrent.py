@@ -250,6 +250,15 @@ class RNN(Recurrent):
     """Elman network: h_t = tanh(W x_t + b_ih + U h_(t-1) + b_hh), or with ReLU for nonlinearity="relu".
 
     See `Recurrent` for the other arguments, shapes and errors. Elman, Finding structure in time (1990).
+
+    Elman's own training copies h_(t-1) as a context, through which no gradient passes (truncation after one step). All
+    steps of a layer are then one batch, which is as exact as a loop and much faster:
+
+        with tg.no_grad():
+            h, _ = rnn(x)                                             # [T, N, H]
+        before = tg.concat([tg.zeros(1, N, H), h[:-1]])               # the context of each step
+        output, _ = rnn(x.reshape(1, T * N, I), before.reshape(1, T * N, H))
+        output = output.reshape(T, N, H)
     """
 
     def __init__(
