@@ -12,7 +12,7 @@ from user_cells import USER_CELLS, clockwork_rnn, ind_rnn, minimal_gated, recurr
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.cells import BUILT_IN
+from tinygrad_rnn.cells import BUILT_IN, STANDARD
 from tinygrad_rnn.cells.trace import trace
 
 T, N, I, H = 4, 3, 2, 3
@@ -90,8 +90,8 @@ EQUATIONS = {
 }
 
 
-def test_every_built_in_cell_has_its_equations_here():
-    assert BUILT_IN.keys() <= EQUATIONS.keys()
+def test_every_standard_cell_has_its_equations_here():
+    assert {*STANDARD} <= EQUATIONS.keys()
 
 
 @pytest.mark.parametrize("name", spread(EQUATIONS, 3))
@@ -120,7 +120,7 @@ def test_a_layer_computes_the_equations(name):
         np.testing.assert_allclose(found.detach().numpy()[0], wanted, 1e-11, 1e-12)
 
 
-TWICE = sorted((BUILT_IN | USER_CELLS).keys() - {"flat_state", "several_products"})
+TWICE = sorted(({*STANDARD} | USER_CELLS.keys()) - {"flat_state", "several_products"})
 
 
 @pytest.mark.parametrize("name", spread(TWICE, 3))
