@@ -78,10 +78,10 @@ class RecurrentCell(RecurrentBase):
             **weights,
             params={n: self._read("p_" + n) for n in self.step.params},
             inputs={n: broadcast_to(given[n], (1, batch, self.hidden_size)) for n in self.step.inputs},
-            initial=tuple(reshape(s, (batch, self.hidden_size)) for s in states),
+            initial=states if x.ndim == 2 else [reshape(s, (1, self.hidden_size)) for s in states],
         )
         _, final = fused.run(self.cell, arguments)
-        new = tuple(reshape(s, shape) for s in final)
+        new = tuple(final if x.ndim == 2 else [reshape(s, shape) for s in final])
         return new[0] if len(new) == 1 else new
 
     def _fast_inference(self, x: Any, state: Any) -> Any:
