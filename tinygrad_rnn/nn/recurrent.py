@@ -163,17 +163,19 @@ class Recurrent(RecurrentBase):
         return runs
 
     def _fast_inference(self, x: Any, state: Any) -> tuple[Any, ...] | None:
-        """Return what `forward` returns, with few checks, for a tensor [T, N, I] on the CPU and NumPy states.
+        """Return what `forward` returns, with few checks, for a tensor [T, N, I] or [T, I] on the CPU and NumPy states.
 
         Return None in any other case, also for wrong arguments: `forward` then computes, or raises the error.
         """
         step, runs = self.step, len(self.suffixes)
-        if type(x) is not Tensor or self.batch_first or self.return_states or step.inputs or self.learn_initial_state:
+        if type(x) is not Tensor or self.return_states or step.inputs or self.learn_initial_state:
             return None
-        features = x.array  # of the current layer's input
+        features, single = x.array, x.ndim == 2  # of the current layer's input
         if type(features) is not np.ndarray or self.dropout and self.training and self.num_layers > 1:
             return None
-        weights = self._weights(0)
+        if self.batch_first and not single:
+            return None
+        weights, features = self._weights(0), features[:, None] if single else features
         shape, dtype, first = features.shape, features.dtype, weights[0].array
         if len(shape) != 3 or shape[2] != self.input_size or dtype != first.dtype or type(first) is not np.ndarray:
             return None
@@ -181,14 +183,14 @@ class Recurrent(RecurrentBase):
         if state is None:
             starts = [np.zeros((batch, size), dtype) for size in self._widths]
         else:
-            given = numpy_states(state, (runs, batch), self._widths, dtype)
+            given = numpy_states(state, (runs,) if single else (runs, batch), self._widths, dtype)
             if given is None:
                 return None
         for layer in range(self.num_layers):
             outputs = []
             for k in range(layer * directions, (layer + 1) * directions):
                 if given:
-                    starts = [np.ascontiguousarray(start[k]) for start in given]
+                    starts = [np.ascontiguousarray(s[k]).reshape(batch, w) for s, w in zip(given, self._widths)]
                 weights = self._weights(k) if k else weights
                 found = fused.infer(step, weights, np.ascontiguousarray(features), starts, k % directions == 1)
                 if found is None:
@@ -196,6 +198,8 @@ class Recurrent(RecurrentBase):
                 outputs.append(found[0])
                 finals.append(found[1])
             features = outputs[0] if directions == 1 else np.concatenate(outputs, 2)
+        if single:
+            features, finals = features[:, 0], [[s[0] for s in states] for states in finals]
         if runs == 1:
             last = [boxed(s[None]) for s in finals[0]]
         else:

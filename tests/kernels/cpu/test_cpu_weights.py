@@ -58,6 +58,9 @@ def test_has_the_bits_of_the_recorded_forward(name):
         _, *last = same(layer, x)
         state = tuple(map(tg.tensor, last))
         same(layer, x, state if len(state) > 1 else state[0])
+    _, *last = same(layer, input_of(layer, 3))
+    state = tuple(map(tg.tensor, last))
+    same(layer, input_of(layer, 3), state if len(state) > 1 else state[0])
 
 
 def test_inference_uses_new_weights():
