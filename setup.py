@@ -4,7 +4,7 @@ The top-level folders `kernels` and `bench` are installed as `tinygrad_rnn.kerne
 modules of such names would overwrite other packages' files.
 
 A cell's CUDA library is built when it is first used, for the GPU at hand. With TINYGRAD_RNN_CUDA_AHEAD=1 in the
-environment, a wheel, and so a plain install, holds the libraries of the built-in cells for all architectures. nvcc
+environment, a wheel, and so a plain install, holds the libraries of the standard cells for all architectures. nvcc
 takes some three minutes for them, `pip install -v` shows the progress, and the install fails if they cannot be built.
 """
 
@@ -24,11 +24,11 @@ AHEAD = os.environ.get("TINYGRAD_RNN_CUDA_AHEAD") == "1"
 BUILD = """
 import sys
 from pathlib import Path
-from tinygrad_rnn.cells import BUILT_IN
+from tinygrad_rnn.cells import BUILT_IN, STANDARD
 from tinygrad_rnn.kernels.cuda import build
 from tinygrad_rnn.kernels.ir.plan import plan
 from tinygrad_rnn.cells.trace import trace
-plans = [plan(trace(cell), False) for cell in BUILT_IN.values()] + [plan(trace(BUILT_IN["lstm"]), True)]
+plans = [plan(trace(cell), False) for cell in map(BUILT_IN.get, STANDARD)] + [plan(trace(BUILT_IN["lstm"]), True)]
 for i, each in enumerate(plans, 1):
     which = each.step.name + (", projected" if each.projected else "")
     print(f"tinygrad_rnn: CUDA kernels for all architectures, {i} of {len(plans)}: {which}", flush=True)

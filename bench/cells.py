@@ -14,21 +14,13 @@ import numpy as np
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import exp, maximum, nn, sigmoid, softplus, tanh
-from tinygrad_rnn.cells import cell
+from tinygrad_rnn.cells import cell, minimal_gated
 
 from .case import OURS, Build, Case, Run, Unavailable
 from .layers import training_step
 
 SHAPES = [(100, 16, 64, 64), (50, 32, 256, 256)]
 COMPILED = ["peephole_lstm"]  # a minute or two each
-
-
-@cell(gates="fn")
-def minimal_gated(a, s):  # type: ignore[no-untyped-def]
-    """Zhou, Wu, Zhang and Zhou, Minimal gated unit for recurrent neural networks (2016)."""
-    f = sigmoid(a.f)
-    n = tanh(a.n.x + a.n.recurrent(f * s.h))
-    return s.h + f * (n - s.h)
 
 
 @cell(gates="h", params="u")

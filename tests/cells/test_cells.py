@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from grids import spread
 from sequences import as_function
-from user_cells import USER_CELLS, clockwork, ind_rnn, minimal_gated, recurrent_dropout_lstm, slstm, zoneout_lstm
+from user_cells import USER_CELLS, clockwork_rnn, ind_rnn, minimal_gated, recurrent_dropout_lstm, slstm, zoneout_lstm
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.cells import BUILT_IN
+from tinygrad_rnn.cells import BUILT_IN, STANDARD
 from tinygrad_rnn.cells.trace import trace
 
 T, N, I, H = 4, 3, 2, 3
@@ -90,8 +90,8 @@ EQUATIONS = {
 }
 
 
-def test_every_built_in_cell_has_its_equations_here():
-    assert BUILT_IN.keys() <= EQUATIONS.keys()
+def test_every_standard_cell_has_its_equations_here():
+    assert {*STANDARD} <= EQUATIONS.keys()
 
 
 @pytest.mark.parametrize("name", spread(EQUATIONS, 3))
@@ -120,7 +120,7 @@ def test_a_layer_computes_the_equations(name):
         np.testing.assert_allclose(found.detach().numpy()[0], wanted, 1e-11, 1e-12)
 
 
-TWICE = sorted((BUILT_IN | USER_CELLS).keys() - {"flat_state", "several_products"})
+TWICE = sorted(({*STANDARD} | USER_CELLS.keys()) - {"flat_state", "several_products"})
 
 
 @pytest.mark.parametrize("name", spread(TWICE, 3))
@@ -188,7 +188,7 @@ def test_recurrent_dropout_uses_one_mask_for_all_steps():
 
 def test_a_clock_moves_its_units_at_its_ticks_only():
     tg.manual_seed(0)
-    layer = nn.Recurrent(clockwork, I, 4)
+    layer = nn.Recurrent(clockwork_rnn, I, 4)
     ticks = np.array([[t % period == 0 for period in (1, 2, 4, 8)] for t in range(8)], "float32")
     out, _ = layer(tg.randn(8, N, I), inputs={"tick": tg.tensor(ticks[:, None, :])})
     changed = np.diff(out.detach().numpy(), axis=0, prepend=0.0) != 0

@@ -25,14 +25,16 @@ def plain(text):
     """Return a printed expression as Python: d(h') as d_new_h, d(x.i) as d_x_i, h' as new_h, and h.g as u.g."""
     text = re.sub(r"\b(\w+)'", r"new_\1", text)
     text = re.sub(r"\bd\((\w+)\.?(\w*)\)", lambda found: "_".join(["d", *filter(None, found.groups())]), text)
-    return re.sub(r"\bh\.", "u.", text).replace("U_n^T", "UT_n")
+    return re.sub(r"\bh\.", "u.", text).replace("^T", "_t")
 
 
 def read_back(lines, given):
     """Return the values of printed equations by their left sides; `given` has values by the printed names."""
     spaces = {kind: SimpleNamespace() for kind in "xupe"}
     functions = {name: operation.compute for name, operation in OPERATIONS.items()}
-    known = {**spaces, **functions, "U_n": lambda v: v @ WEIGHT.T, "UT_n": lambda v: v @ WEIGHT}
+    known = {**spaces, **functions}
+    for name in set(re.findall(r"U_\w+", plain(" ".join(lines)))):
+        known[name] = (lambda v: v @ WEIGHT) if name.endswith("_t") else (lambda v: v @ WEIGHT.T)
     for name, value in given.items():
         kind, dot, rest = plain(name).partition(".")
         if dot:

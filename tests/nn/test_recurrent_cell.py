@@ -65,7 +65,8 @@ def test_a_step_without_recording_is_the_same(name, dtype):
         x = tg.randn(batch, size, dtype=dtype)
         states = tuple(tg.randn(hidden, batch, dtype=dtype).T for _ in cell.step.states)
         given = states if len(states) > 1 else states[0]
-        for arguments in [(x,), (x, given)]:
+        one = [(x[0],), (x[0], tuple(s[0] for s in states) if len(states) > 1 else given[0])] if batch else []
+        for arguments in [(x,), (x, given), *one]:
             for _ in range(2):
                 expected = as_tuple(cell(*arguments))
                 with tg.no_grad():

@@ -19,7 +19,7 @@ from sequences import (
 from user_cells import several_products
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.cells import BUILT_IN
+from tinygrad_rnn.cells import BUILT_IN, STANDARD
 from tinygrad_rnn.sequence import fused
 
 # (T, N, I, H), each unusual in another way
@@ -40,12 +40,12 @@ GRID = [
 @pytest.mark.parametrize(("name", "setting"), GRID)
 def test_settings(name, setting):
     _, found = climb(ALL[name], (4, 5, 2, 3), **setting)
-    dead = {"clockwork": {"e_tick"}}.get(name, set())
+    dead = {"clockwork_rnn": {"e_tick"}}.get(name, set())
     assert all(g.any() for key, g in found.items() if key not in dead), "a gradient is all zeros: nothing is tested"
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", STANDARD)
 def test_sizes(name, size):
     climb(BUILT_IN[name], size)
     climb(BUILT_IN[name], size, lengths=True, reverse=True, bias=False)

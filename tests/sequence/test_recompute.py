@@ -4,16 +4,16 @@ import itertools
 
 import numpy as np
 import pytest
+from ladder import ALL
 from sequences import assert_same_gradients, gradients, named, random_sequence, some_lengths
-from user_cells import USER_CELLS
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.cells import BUILT_IN
+from tinygrad_rnn.cells import STANDARD
 from tinygrad_rnn.kernels.cpu import driver
 from tinygrad_rnn.sequence import fused
 
-CELLS = {**BUILT_IN, **{name: USER_CELLS[name] for name in ("zoneout_lstm", "slstm", "minimal_gated", "ind_rnn")}}
+CELLS = {name: ALL[name] for name in (*STANDARD, "zoneout_lstm", "slstm", "minimal_gated", "ind_rnn")}
 
 
 @pytest.mark.parametrize("every_state", [False, True])

@@ -9,12 +9,14 @@ import os
 from cuda_shim import COMPILER, on_the_host
 from user_cells import USER_CELLS
 
-from tinygrad_rnn.cells import BUILT_IN
+from tinygrad_rnn.cells import BUILT_IN, STANDARD
 from tinygrad_rnn.cells.trace import trace
 from tinygrad_rnn.kernels.cpu import ahead, gradients, softmax
 from tinygrad_rnn.kernels.cpu.runtime.host import VARIABLE, vector_unit
 from tinygrad_rnn.kernels.cuda import build
 from tinygrad_rnn.kernels.ir.plan import plan
+
+STANDARD_CELLS = {name: BUILT_IN[name] for name in STANDARD}
 
 
 def compile_cells(cells, bits):
@@ -27,17 +29,17 @@ def compile_cells(cells, bits):
 
 
 def build_for_the_host():
-    every = {**BUILT_IN, **USER_CELLS}
+    every = STANDARD_CELLS | USER_CELLS
     with on_the_host():
         for products, name in itertools.product(("float32", "float64"), every):
-            if products == "float32" or name in BUILT_IN:
+            if products == "float32" or name in STANDARD:
                 build.library(plan(trace(every[name]), False), products, "host")
 
 
 def main():
     os.nice(5)
-    compile_cells(BUILT_IN.values(), 32)
-    compile_cells([*USER_CELLS.values(), *BUILT_IN.values()], 64)
+    compile_cells(STANDARD_CELLS.values(), 32)
+    compile_cells([*USER_CELLS.values(), *STANDARD_CELLS.values()], 64)
     compile_cells(USER_CELLS.values(), 32)
     if COMPILER is not None:
         build_for_the_host()

@@ -14,13 +14,13 @@ from sequences import (
 )
 from user_cells import USER_CELLS
 
-from tinygrad_rnn.cells import BUILT_IN
+from tinygrad_rnn.cells import BUILT_IN, STANDARD
 from tinygrad_rnn.cells.trace import trace
 from tinygrad_rnn.kernels.reference import driver as reference
 from tinygrad_rnn.sequence import fused
 from tinygrad_rnn.sequence.unrolled import unrolled
 
-ALL = BUILT_IN | USER_CELLS
+ALL = {name: BUILT_IN[name] for name in STANDARD} | USER_CELLS
 LSTM = BUILT_IN["lstm"]
 
 

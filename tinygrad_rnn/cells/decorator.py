@@ -73,6 +73,7 @@ class Cell:
         self.equations, self.gates, self.states, self.params, self.inputs = equations, gates, states, params, inputs
         self.name = getattr(equations, "__name__", type(equations).__name__)
         self.traced: Any = None  # its Step, once `trace` has made it: kept here, it goes with the cell
+        self.derived: dict[str, Any] = {}  # the cells that `observed` has made of it
         self.__doc__, self.__module__ = equations.__doc__, equations.__module__
         self.__qualname__ = getattr(equations, "__qualname__", self.name)
 
@@ -141,6 +142,12 @@ def cell(
 
 
 BUILT_IN: dict[str, Cell] = {}
+
+
+def register(built: Cell) -> Cell:
+    """Enter a cell among the built-in ones, under its name, and return it."""
+    BUILT_IN[built.name] = built
+    return built
 
 
 def find_cell(given: str | Cell) -> Cell:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from ..arrays.random import get_rng_state
@@ -45,12 +45,26 @@ def trace(cell: Cell) -> Step:
     code and command lists. Raise TypeError, with the operation's name, if the equations do what a step cannot do.
     """
     if cell.traced is None:
-        step = _traced(cell)
-        cell.traced = _steps.setdefault(tuple(getattr(step, f.name) for f in fields(step)), step)
+        cell.traced = shared(_traced(cell))
     return cell.traced
 
 
-def _traced(cell: Cell) -> Step:
+def shared(step: Step) -> Step:
+    """Return the one Step that all equal Steps share."""
+    return _steps.setdefault(tuple(getattr(step, f.name) for f in fields(step)), step)
+
+
+def trace_with_state_cotangents(cell: Cell, inputs: Mapping[str, str]) -> Step:
+    """Return the Step of a cell with further inputs, whose cotangents are those of the states after the step.
+
+    inputs: for each state the name of its input, which the equations do not read. The forward is the cell's own. A
+    cotangent is the whole one: it comes from later steps, and from the other results of this step that the equations
+    compute from the state.
+    """
+    return shared(replace(_traced(cell, inputs), inputs=(*cell.inputs, *inputs.values())))
+
+
+def _traced(cell: Cell, observed: Mapping[str, str] | None = None) -> Step:
     graph = Graph(f"cell {cell.name}")
     leaves, sources = dict[Value, Any](), dict[int, Value]()
 
@@ -76,10 +90,16 @@ def _traced(cell: Cell) -> Step:
         products = {Value(Kind.SOURCE, str(j)): ref for j, ref in enumerate(refs)}
         leaves |= {value: graph.zeros[ref].node for value, ref in products.items()}
         roots = [(state.node, seed) for state, seed in zip(new, seeds) if state.node is not None]
-        found = tape.backward_pass(roots, list(leaves.values()))
+        targets = [*leaves.values(), *(node for node, _ in roots if observed)]
+        found = tape.backward_pass(roots, targets)
 
     forward |= {value: graph.ops[ref].args[0] for value, ref in products.items()}
     backward = {value: found[node].ref for value, node in leaves.items() if node in found}
+    for name, state, seed in zip(cell.states, new, seeds):
+        if observed:
+            # A state that passes through is a leaf. Its cotangent before the step is another one.
+            computed = state.node is not None and state.node not in leaves.values()
+            backward[Value(Kind.INPUT, observed[name])] = (found[state.node] if computed else seed).ref
     return _step(cell, graph, sources, forward, backward)
 
 

@@ -15,11 +15,11 @@ import numpy as np
 
 from .. import nn
 from ..autograd.grad_modes import no_grad
-from ..cells import BUILT_IN, find_cell
+from ..cells import find_cell
 from ..cells.trace import trace
 from ..kernels import cache_upkeep
 from ..kernels.runtime import cache
-from ..lm.config import Config, OptionError
+from ..lm.config import CELLS, Config, OptionError
 from ..lm.model import CharModel
 from ..lm.train import OPTIMISERS
 from ..tensor import Tensor
@@ -33,8 +33,8 @@ def add(commands: Any) -> None:
     parser = command(commands, "cache", _cache, summary, f"{sentence(summary)} {more}")
     stale = "remove the code of other versions of the library and of other processors"
     parser.add_argument("--prune", action="store_true", help=stale)
-    ahead = f"compile all float32 code of layers of these cells and of `train`: {', '.join(BUILT_IN)}"
-    parser.add_argument("--build", nargs="+", metavar="CELL", choices=list(BUILT_IN), help=ahead)
+    ahead = f"compile all float32 code of layers of these cells and of `train`: {', '.join(CELLS)}"
+    parser.add_argument("--build", nargs="+", metavar="CELL", choices=list(CELLS), help=ahead)
 
 
 def _cache(args: argparse.Namespace) -> int:

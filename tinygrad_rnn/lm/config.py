@@ -11,6 +11,7 @@ from typing import Any
 from ..cells import BUILT_IN
 
 SHORTEST_PERIOD = 200  # the fewest steps between two events that happen once in an epoch
+CELLS = tuple(name for name, cell in BUILT_IN.items() if not cell.inputs)  # the model has no masks to give a cell
 OPTIMISERS = ("adam", "adamw", "rmsprop", "adagrad", "sgd")
 
 
@@ -95,7 +96,7 @@ class Config(Options):
     as a longer run.
     """
 
-    cell: str = option("lstm", "recurrent cell", choices=tuple(BUILT_IN))
+    cell: str = option("lstm", "recurrent cell", choices=CELLS)
     layers: int = option(1, "number of recurrent layers", high=64)
     hidden: int = option(256, "hidden units per layer")
     embedding: int = option(64, "size of the vector that represents a character")

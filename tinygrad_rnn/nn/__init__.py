@@ -10,6 +10,9 @@ functional.py            layers and losses as functions; the modules above call 
 recurrent.py             RNN, LSTM, GRU, and Recurrent for any cell
 recurrent_cell.py        one step of each: RNNCell, LSTMCell, GRUCell, RecurrentCell
 recurrent_parameters.py  base of recurrent layers and cells: the parameters of a cell's equations
+recurrent_cell.py        one step of each
+recurrent_variants.py    Jordan network, zoneout LSTM, clockwork RNN, depth-gated LSTM
+recurrent_parameters.py  base of all: the parameters of a cell's equations
 recurrent_call.py        the arguments and results of one call of a recurrent layer
 settings.py              the checks of a recurrent layer's settings
 init.py                  initial values of weights
@@ -24,6 +27,7 @@ from .loss import BCEWithLogitsLoss, CrossEntropyLoss, CTCLoss, MSELoss
 from .module import Module, Parameter
 from .recurrent import GRU, LSTM, RNN, Recurrent
 from .recurrent_cell import GRUCell, LSTMCell, RecurrentCell, RNNCell
+from .recurrent_variants import ClockworkRNN, DepthGatedLSTM, JordanRNN, ZoneoutLSTM
 
 __all__ = [
     "GELU",
@@ -32,13 +36,16 @@ __all__ = [
     "RNN",
     "BCEWithLogitsLoss",
     "CTCLoss",
+    "ClockworkRNN",
     "Conv2d",
     "CrossEntropyLoss",
+    "DepthGatedLSTM",
     "Dropout",
     "Embedding",
     "Flatten",
     "GRUCell",
     "Identity",
+    "JordanRNN",
     "LSTMCell",
     "LayerNorm",
     "Linear",
@@ -54,6 +61,7 @@ __all__ = [
     "Sequential",
     "Sigmoid",
     "Tanh",
+    "ZoneoutLSTM",
     "functional",
     "init",
     "utils",

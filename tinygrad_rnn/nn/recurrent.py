@@ -28,8 +28,7 @@ class Recurrent(RecurrentBase):
     Each layer and direction computes, for t = 1..T: state_t = cell(W x_t + b_ih, U h_(t-1) + b_hh, state_(t-1)).
     The next layer reads the outputs h as its x, with both directions concatenated. See `forward` for shapes and errors.
 
-    cell: a function under `@cell`, or a built-in's name: rnn_tanh, rnn_relu, lstm, gru, gru_reset_before,
-        peephole_lstm, cifg_lstm.
+    cell: a function under `@cell`, or the name of a built-in one, for example "gru" or "peephole_lstm": see `cells`.
     bias: whether b_ih and b_hh exist. batch_first: x and output are [N, T, ...]. dropout: the probability with which
         training sets an output of a layer to 0 before the next layer reads it. bidirectional: add a second direction,
         which reads each sequence from its end. proj_size: P, the size of h = weight_hr h' (0: no projection, P = H).
@@ -136,8 +135,10 @@ class Recurrent(RecurrentBase):
             if found is not None:
                 return found
         call = LayerCall(self, x, lengths)
-        initial = call.initial(state)
-        runs = self._run_layers(call, initial, self._side_inputs(inputs, call))
+        return self._results(call, self._run_layers(call, call.initial(state), self._side_inputs(inputs, call)))
+
+    def _results(self, call: LayerCall, runs: Sequence[fused.Run]) -> tuple[Any, ...]:
+        """Return (output, state), and the sequences of all states with return_states, in the caller's layout."""
         outputs, finals = zip(*runs)
         output = _concatenated_h(runs[-self._num_directions :])
         last = tuple(map(_stacked, zip(*finals)))
@@ -162,17 +163,19 @@ class Recurrent(RecurrentBase):
         return runs
 
     def _fast_inference(self, x: Any, state: Any) -> tuple[Any, ...] | None:
-        """Return the result of `forward` after few checks, for a tensor [T, N, I] on the CPU and NumPy states.
+        """Return the result of `forward` after few checks, for x [T, N, I] or [T, I] on the CPU and NumPy states.
 
         Return None in any other case, including wrong arguments; `forward` then goes on, or raises the error.
         """
         step, runs = self.step, len(self.suffixes)
-        if type(x) is not Tensor or self.batch_first or self.return_states or step.inputs or self.learn_initial_state:
+        if type(x) is not Tensor or self.return_states or step.inputs or self.learn_initial_state:
             return None
-        features = x.array  # of the current layer's input
+        features, single = x.array, x.ndim == 2  # of the current layer's input
         if type(features) is not np.ndarray or self.dropout and self.training and self.num_layers > 1:
             return None
-        weights = self._weights(0)
+        if self.batch_first and not single:
+            return None
+        weights, features = self._weights(0), features[:, None] if single else features
         shape, dtype, first = features.shape, features.dtype, weights[0].array
         if len(shape) != 3 or shape[2] != self.input_size or dtype != first.dtype or type(first) is not np.ndarray:
             return None
@@ -180,14 +183,14 @@ class Recurrent(RecurrentBase):
         if state is None:
             starts = [np.zeros((batch, size), dtype) for size in self._widths]
         else:
-            given = numpy_states(state, (runs, batch), self._widths, dtype)
+            given = numpy_states(state, (runs,) if single else (runs, batch), self._widths, dtype)
             if given is None:
                 return None
         for layer in range(self.num_layers):
             outputs = []
             for k in range(layer * directions, (layer + 1) * directions):
                 if given:
-                    starts = [np.ascontiguousarray(start[k]) for start in given]
+                    starts = [np.ascontiguousarray(s[k]).reshape(batch, w) for s, w in zip(given, self._widths)]
                 weights = self._weights(k) if k else weights
                 found = fused.infer(step, weights, np.ascontiguousarray(features), starts, k % directions == 1)
                 if found is None:
@@ -195,6 +198,8 @@ class Recurrent(RecurrentBase):
                 outputs.append(found[0])
                 finals.append(found[1])
             features = outputs[0] if directions == 1 else np.concatenate(outputs, 2)
+        if single:
+            features, finals = features[:, 0], [[s[0] for s in states] for states in finals]
         if runs == 1:
             last = [boxed(s[None]) for s in finals[0]]
         else:
@@ -213,10 +218,14 @@ class Recurrent(RecurrentBase):
             x, **weights, params=params, inputs=inputs, initial=initial, lengths=lengths, reverse=reverse
         )
 
+    def _own_inputs(self, call: LayerCall) -> dict[str, Any]:
+        """Return the inputs of the cell that the layer makes itself, unless its caller gives them. Here none."""
+        return {}
+
     def _side_inputs(self, given: Mapping[str, Any] | None, call: LayerCall) -> list[dict[str, Any]]:
         """Return, for each layer and direction, the cell's own inputs by name, each [T, N, H]."""
         name, runs = type(self).__name__, len(self.suffixes)
-        given = given or {}
+        given = self._own_inputs(call) | dict(given or {})
         if set(given) != set(self.step.inputs):
             raise ValueError(f"{name}: inputs: expected {list(self.step.inputs)}, as the cell has, got {list(given)}")
         each = {}
@@ -245,6 +254,15 @@ class RNN(Recurrent):
     """Elman network: h_t = tanh(W x_t + b_ih + U h_(t-1) + b_hh), or with ReLU for nonlinearity="relu".
 
     See `Recurrent` for the other arguments, shapes and errors. Elman, Finding structure in time (1990).
+
+    Elman's own training copies h_(t-1) as a context, through which no gradient passes (truncation after one step). All
+    steps of a layer are then one batch, which is as exact as a loop and much faster:
+
+        with tg.no_grad():
+            h, _ = rnn(x)                                             # [T, N, H]
+        before = tg.concat([tg.zeros(1, N, H), h[:-1]])               # the context of each step
+        output, _ = rnn(x.reshape(1, T * N, I), before.reshape(1, T * N, H))
+        output = output.reshape(T, N, H)
     """
 
     def __init__(

@@ -140,13 +140,22 @@ class LayerCall:
             return broadcast_to(self.layer._read(f"{self.layer.step.states[i]}_0{suffix}"), shape)
         return boxed(np.zeros(shape, self.dtype, like=self.weight.array))
 
+    @property
+    def per_step(self) -> tuple[int, ...]:
+        """The shape of a cell's own input that is given per step: [T, N, H], or [N, T, H], or [T, H]."""
+        hidden = self.layer.hidden_size
+        if not self.batched:
+            return self.time, hidden
+        lead = (self.batch, self.time) if self.layer.batch_first else (self.time, self.batch)
+        return *lead, hidden
+
     def side_input(self, key: str, value: Any) -> Any:
         """Return a cell's own input, which may be given per step, per sequence or per unit, as [T, N, H]."""
         value = own_tensor(value, f"{self.name}: inputs[{key!r}]")
         self._check_device(f"inputs[{key!r}]", value)
         hidden = self.layer.hidden_size
         batch = (self.batch,) if self.batched else ()
-        per_step = (*batch, self.time, hidden) if self.layer.batch_first else (self.time, *batch, hidden)
+        per_step = self.per_step
         shapes = (per_step, (*batch, hidden), (hidden,))[: 2 + self.batched]
         fitting = [s for s in shapes if len(s) == value.ndim and all(n in (1, m) for n, m in zip(value.shape, s))]
         if not fitting or value.dtype != self.dtype:

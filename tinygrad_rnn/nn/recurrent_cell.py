@@ -78,10 +78,10 @@ class RecurrentCell(RecurrentBase):
             **weights,
             params={n: self._read("p_" + n) for n in self.step.params},
             inputs={n: broadcast_to(given[n], (1, batch, self.hidden_size)) for n in self.step.inputs},
-            initial=tuple(reshape(s, (batch, self.hidden_size)) for s in states),
+            initial=states if x.ndim == 2 else [reshape(s, (1, self.hidden_size)) for s in states],
         )
         _, final = fused.run(self.cell, arguments)
-        new = tuple(reshape(s, shape) for s in final)
+        new = tuple(final if x.ndim == 2 else [reshape(s, shape) for s in final])
         return new[0] if len(new) == 1 else new
 
     def _fast_inference(self, x: Any, state: Any) -> Any:
@@ -96,20 +96,22 @@ class RecurrentCell(RecurrentBase):
         a, first = x.array, weights[0].array
         if type(a) is not np.ndarray or type(first) is not np.ndarray or a.dtype != first.dtype:
             return None
-        if a.ndim != 2 or a.shape[1] != self.input_size:
+        if a.ndim not in (1, 2) or a.shape[-1] != self.input_size:
             return None
+        lead, batch = a.shape[:-1], len(a) if a.ndim == 2 else 1
         if state is None:
-            starts = [np.zeros((len(a), size), a.dtype) for _ in step.states]
+            starts = [np.zeros((batch, size), a.dtype) for _ in step.states]
         else:
-            given = numpy_states(state, (len(a),), [size] * len(step.states), a.dtype)
+            given = numpy_states(state, lead, [size] * len(step.states), a.dtype)
             if given is None:
                 return None
-            starts = list(map(np.ascontiguousarray, given))
+            starts = [np.ascontiguousarray(start).reshape(batch, size) for start in given]
         weights.insert(fused.WEIGHT_NAMES.index("weight_hr"), None)
-        found = fused.infer(step, weights, np.ascontiguousarray(a)[None], starts, False)
+        x = np.ascontiguousarray(a).reshape(1, batch, self.input_size)
+        found = fused.infer(step, weights, x, starts, False)
         if found is None:
             return None
-        new = tuple(map(boxed, found[1]))
+        new = tuple([boxed(s if lead else s[0]) for s in found[1]])
         return new[0] if len(new) == 1 else new
 
     def _checked_x(self, x: Any) -> Tensor:

@@ -14,7 +14,7 @@ from .module import Module
 
 FIXED = frozenset(
     {"cell", "nonlinearity", "reset_after", "input_size", "hidden_size", "num_layers", "bias", "bidirectional"}
-    | {"proj_size", "learn_initial_state", "output_size", "suffixes"}
+    | {"proj_size", "learn_initial_state", "output_size", "suffixes", "periods"}
 )
 """Settings that fix the set of parameters, their shapes or the equations. A change of one raises AttributeError."""
 
@@ -99,4 +99,5 @@ _CHECKS: dict[str, Callable[[Any, str, Any], Any]] = {
     **dict.fromkeys(("bias", "batch_first", "bidirectional", "learn_initial_state", "return_states"), _flag),
     "proj_size": _proj_size,
     "dropout": _dropout,
+    **dict.fromkeys(("zoneout_h", "zoneout_c"), lambda m, name, value: probability(type(m).__name__, value, name)),
 }

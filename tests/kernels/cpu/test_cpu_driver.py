@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from tinygrad_rnn.cells import BUILT_IN
+from tinygrad_rnn.cells import BUILT_IN, STANDARD
 from tinygrad_rnn.cells.trace import trace
 from tinygrad_rnn.kernels.cpu import driver
 from tinygrad_rnn.kernels.cpu import layer_commands as record
@@ -17,7 +17,7 @@ from tinygrad_rnn.kernels.cpu.runtime.host import VARIABLE, vector_unit
 from tinygrad_rnn.kernels.ir.sequence_args import SequenceArgs
 from tinygrad_rnn.kernels.reference import driver as reference
 
-CELLS = list(BUILT_IN)
+CELLS = list(STANDARD)
 SHAPES = [(1, 1, 1, 1), (2, 2, 1, 3), (5, 7, 3, 17), (3, 5, 2, 100), (4, 13, 6, 64)]
 TOLERANCE = {"float32": 5e-6, "float64": 1e-13}
 

@@ -58,6 +58,9 @@ def test_has_the_bits_of_the_recorded_forward(name):
         _, *last = same(layer, x)
         state = tuple(map(tg.tensor, last))
         same(layer, x, state if len(state) > 1 else state[0])
+    _, *last = same(layer, input_of(layer, 3))
+    state = tuple(map(tg.tensor, last))
+    same(layer, input_of(layer, 3), state if len(state) > 1 else state[0])
 
 
 def test_inference_uses_new_weights():
@@ -145,7 +148,7 @@ def test_a_depth_gate_over_a_lower_layers_cell_state():
 
     def stacked(x):
         h, _, (_, c) = lower(x)
-        return upper(h, inputs={"lower": c[0]})[0]
+        return upper(h, inputs={"c_below": c[0]})[0]
 
     assert tg.gradcheck(stacked, [tg.tensor(np.random.default_rng(0).standard_normal((4, 2, 2)), requires_grad=True)])
 

@@ -10,7 +10,7 @@ from grids import spread
 from user_cells import USER_CELLS
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.cells import BUILT_IN, cell
+from tinygrad_rnn.cells import BUILT_IN, STANDARD, cell
 from tinygrad_rnn.cells.trace import trace
 from tinygrad_rnn.kernels.cuda import (
     arrays,
@@ -30,7 +30,7 @@ def text_of(name, projected=False, products="float32"):
     return emit.source(plans.plan(trace(CELLS[name]), projected), products)
 
 
-TAKEN = [(name, False, "float32") for name in (*BUILT_IN, "slstm", "ind_rnn")]
+TAKEN = [(name, False, "float32") for name in (*STANDARD, "slstm", "ind_rnn")]
 TAKEN += [("lstm", True, "float32"), ("gru", False, "float64")]
 TAKEN += [("lstm", False, "tf32"), ("gru_reset_before", False, "bf16")]
 

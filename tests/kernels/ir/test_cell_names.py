@@ -12,7 +12,7 @@ from sequences import random_sequence, some_lengths
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, tanh
-from tinygrad_rnn.cells import BUILT_IN, cell
+from tinygrad_rnn.cells import STANDARD, cell
 from tinygrad_rnn.cells.trace import trace
 from tinygrad_rnn.kernels.cpu import driver as cpu
 from tinygrad_rnn.kernels.cuda import driver as cuda
@@ -90,7 +90,7 @@ def test_a_function_of_any_name():
     assert "Callable" in repr(cell(gates="n")(Callable()))
 
 
-@pytest.mark.parametrize("name", [*BUILT_IN, "alone"])
+@pytest.mark.parametrize("name", [*STANDARD, "alone"])
 def test_cells_are_pickled_by_name(name):
     layer = nn.Recurrent(CELLS.get(name, name), 2, 3)
     again = pickle.loads(pickle.dumps(layer))

@@ -1,6 +1,7 @@
-"""Gradient clipping, and the reading of weights from safetensors files. The name `nn.utils` is PyTorch's."""
+"""Gradient clipping, a look inside recurrent layers, weights from safetensors files; the name is PyTorch's."""
 
 from ...arrays.storage import load_file
 from .clip_grad import clip_grad_norm_, clip_grad_value_
+from .observe import Watch, state_gradients, watch
 
-__all__ = ["clip_grad_norm_", "clip_grad_value_", "load_file"]
+__all__ = ["Watch", "clip_grad_norm_", "clip_grad_value_", "load_file", "state_gradients", "watch"]
