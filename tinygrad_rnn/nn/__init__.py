@@ -7,6 +7,8 @@ containers.py            Sequential, ModuleList
 loss.py                  losses as modules
 ctc.py, reduction.py     parts of functional.py: connectionist temporal classification, and the mean or sum of losses
 functional.py            layers and losses as functions; the modules above call these
+attention.py             attention over the places of a memory, soft or hard
+attention_decoder.py     a recurrent layer that attends, after its recurrence or inside each step
 recurrent.py             RNN, LSTM, GRU, and Recurrent for any cell
 recurrent_cell.py        one step of each: RNNCell, LSTMCell, GRUCell, RecurrentCell
 recurrent_parameters.py  base of recurrent layers and cells: the parameters of a cell's equations
@@ -21,6 +23,8 @@ utils/                   gradient clipping, weights from files
 
 from . import functional, init, utils
 from .activation import GELU, Dropout, Flatten, Identity, MaxPool2d, ReLU, Sigmoid, Tanh
+from .attention import Attention
+from .attention_decoder import AttentionDecoder
 from .containers import ModuleList, Sequential
 from .layers import Conv2d, Embedding, LayerNorm, Linear
 from .loss import BCEWithLogitsLoss, CrossEntropyLoss, CTCLoss, MSELoss
@@ -34,6 +38,8 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Attention",
+    "AttentionDecoder",
     "BCEWithLogitsLoss",
     "CTCLoss",
     "ClockworkRNN",

@@ -14,7 +14,7 @@ from . import init
 from .module import Module, Parameter
 
 
-def _check_sizes(layer: str, least: int = 1, **sizes: Any) -> None:
+def check_sizes(layer: str, least: int = 1, **sizes: Any) -> None:
     """Raise ValueError unless each size is a whole number from `least` up."""
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < least:
@@ -49,7 +49,7 @@ class Linear(Module):
         self, in_features: int, out_features: int, bias: bool = True, *, device: Any = None, dtype: Any = "float32"
     ):
         super().__init__()
-        _check_sizes("Linear", 0, in_features=in_features, out_features=out_features)
+        check_sizes("Linear", 0, in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         self.weight = new_parameter((out_features, in_features), dtype, device)
         self.register_parameter("bias", new_parameter((out_features,), dtype, device) if bias else None)
@@ -85,7 +85,7 @@ class Embedding(Module):
         dtype: Any = "float32",
     ):
         super().__init__()
-        _check_sizes("Embedding", 0, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        check_sizes("Embedding", 0, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = F.row_of("Embedding", padding_idx, num_embeddings)
         self.weight = new_parameter((num_embeddings, embedding_dim), dtype, device)
@@ -130,7 +130,7 @@ class LayerNorm(Module):
         shape = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (normalized_shape,)
         if not shape:
             raise ValueError("LayerNorm: normalized_shape: expected at least one size, got none")
-        _check_sizes("LayerNorm", **{"normalized_shape" + f"[{i}]" * (len(shape) > 1): n for i, n in enumerate(shape)})
+        check_sizes("LayerNorm", **{"normalized_shape" + f"[{i}]" * (len(shape) > 1): n for i, n in enumerate(shape)})
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
         self.register_parameter("weight", new_parameter(shape, dtype, device) if elementwise_affine else None)
         self.register_parameter("bias", new_parameter(shape, dtype, device) if elementwise_affine and bias else None)
@@ -178,7 +178,7 @@ class Conv2d(Module):
     ):
         super().__init__()
         kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
-        _check_sizes("Conv2d", in_channels=in_channels, out_channels=out_channels)
+        check_sizes("Conv2d", in_channels=in_channels, out_channels=out_channels)
         if len(kernel) != 2 or any(not isinstance(n, int) or n < 1 for n in kernel):
             raise ValueError(f"Conv2d: kernel_size: expected one or two whole numbers from 1 up, got {kernel_size!r}")
         self.in_channels, self.out_channels = in_channels, out_channels
