@@ -42,7 +42,8 @@ class Processor(NamedTuple):
 
 
 LINUX = "x86_64-unknown-linux-gnu"
-STACK = r"[xyz]mm\d+.*\(%r[sb]p|\(%r[sb]p.*[xyz]mm\d+"
+# %rbp may also hold the address of an operand: then it has an index or no negative offset.
+STACK = r"[xyz]mm\d+.*(\(%rsp|-\d+\(%rbp\))|(\(%rsp|-\d+\(%rbp\)).*[xyz]mm\d+"
 PROCESSORS = {
     "AVX2": Processor(VectorUnit(256, 16, True), LINUX, "haswell", "+avx2,+fma", "vfn?m", STACK),
     "AVX-512": Processor(VectorUnit(512, 32, True), LINUX, "skylake-avx512", "", "vfn?m", STACK),

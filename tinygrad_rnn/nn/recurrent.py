@@ -225,6 +225,8 @@ class Recurrent(RecurrentBase):
     def _side_inputs(self, given: Mapping[str, Any] | None, call: LayerCall) -> list[dict[str, Any]]:
         """Return, for each layer and direction, the cell's own inputs by name, each [T, N, H]."""
         name, runs = type(self).__name__, len(self.suffixes)
+        if not given and not self.step.inputs:
+            return [{}] * runs
         given = self._own_inputs(call) | dict(given or {})
         if set(given) != set(self.step.inputs):
             raise ValueError(f"{name}: inputs: expected {list(self.step.inputs)}, as the cell has, got {list(given)}")
