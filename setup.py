@@ -81,6 +81,7 @@ setup(
         "tinygrad_rnn.cells",
         "tinygrad_rnn.cli",
         "tinygrad_rnn.data",
+        "tinygrad_rnn.decode",
         "tinygrad_rnn.kernels",
         "tinygrad_rnn.kernels.cpu",
         "tinygrad_rnn.kernels.cpu.codegen",

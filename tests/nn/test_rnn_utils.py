@@ -88,18 +88,18 @@ PROGRAMS = [
 LAYERS = [{}, {"num_layers": 2, "bidirectional": True}, {"batch_first": True, "proj_size": 2}]
 
 
+@pytest.mark.parametrize("options", LAYERS, ids=str)
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
-def test_programs_of_pytorch(program):
+def test_programs_of_pytorch(program, options):
     torch = pytest.importorskip("torch")
     theirs = SimpleNamespace(rnn=torch.nn.utils.rnn, tensor=torch.tensor)
     ours = SimpleNamespace(rnn=R, tensor=tg.tensor)
+    torch.manual_seed(1)
+    wanted = torch.nn.LSTM(I, H, dtype=torch.float64, **options)
+    layer = nn.LSTM(I, H, dtype="float64", **options)
+    layer.load_state_dict(wanted.state_dict())
     x = normal(T, N, I)
-    for options in LAYERS:
-        torch.manual_seed(1)
-        wanted = torch.nn.LSTM(I, H, dtype=torch.float64, **options)
-        layer = nn.LSTM(I, H, dtype="float64", **options)
-        layer.load_state_dict(wanted.state_dict())
-        same_as_torch(lambda a: program(ours, layer, a), lambda a: program(theirs, wanted, a), [x], "float64")
+    same_as_torch(lambda a: program(ours, layer, a), lambda a: program(theirs, wanted, a), [x], "float64")
 
 
 def test_other_layers_and_no_grad():
@@ -116,24 +116,15 @@ def test_other_layers_and_no_grad():
         np.testing.assert_allclose(h_n.numpy(), expected_h.numpy(), 1e-5, 1e-6)
 
 
+@pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_pad_sequence_of_pytorch(side):
+def test_pad_sequence_of_pytorch(side, first):
     torch = pytest.importorskip("torch")
+    ours = lambda *xs: pad_sequence(xs, first, -2.5, side)
+    theirs = lambda *xs: torch.nn.utils.rnn.pad_sequence(xs, first, -2.5, side)
     for shape in ((), (3,), (2, 1, 3)):
-        arrays = [normal(n, *shape, seed=n) for n in (2, 0, 17, 1)]
-        for first in (False, True):
-            same_as_torch(
-                lambda *xs: pad_sequence(xs, first, -2.5, side),
-                lambda *xs: torch.nn.utils.rnn.pad_sequence(xs, first, -2.5, side),
-                arrays,
-                "float64",
-            )
-            same_as_torch(
-                lambda *xs: pad_sequence(xs, first, padding_side=side),
-                lambda *xs: torch.nn.utils.rnn.pad_sequence(xs, first, padding_side=side),
-                [np.arange(2), np.arange(3)],
-                "float64",
-            )
+        same_as_torch(ours, theirs, [normal(n, *shape, seed=n) for n in (2, 0, 17, 1)], "float64")
+    same_as_torch(ours, theirs, [np.arange(2), np.arange(3)], "float64")
 
 
 def test_packed_labels():
