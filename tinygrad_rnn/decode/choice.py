@@ -34,22 +34,21 @@ def choose(
         weights = _truncated(weights, top_k, top_p)
     bounds = np.cumsum(weights, -1)
     total = bounds[..., -1]
-    drawn = np.minimum(generator.random(total.shape) * total, np.nextafter(total, 0))  # below the last bound
+    drawn = generator.random(total.shape) * total  # rounded below the total, as no number drawn is above 1 - 2^-53
     return (bounds <= drawn[..., None]).sum(-1)
 
 
 def _truncated(weights: np.ndarray, top_k: int | None, top_p: float | None) -> np.ndarray:
-    """Return weights with 0 for the ids that top_k and top_p exclude."""
-    order = np.argsort(-weights, -1, kind="stable")
-    falling = np.take_along_axis(weights, order, -1)
-    if top_k is not None:
-        falling[..., top_k:] = 0
+    """Return weights [..., V] with 0 for the ids that top_k and top_p exclude."""
+    rows = weights.reshape(-1, weights.shape[-1])
+    order = largest(rows, min(top_k or rows.shape[1], rows.shape[1]))
+    falling = np.take_along_axis(rows, order, 1)
     if top_p is not None:
-        sums = np.cumsum(falling, -1)
-        falling[..., 1:][sums[..., :-1] >= top_p * sums[..., -1:]] = 0  # those before it are enough
-    out = np.empty_like(weights)
-    np.put_along_axis(out, order, falling, -1)
-    return out
+        sums = np.cumsum(falling, 1)
+        falling[:, 1:][sums[:, :-1] >= top_p * sums[:, -1:]] = 0  # those before it are enough
+    out = np.zeros_like(rows)
+    np.put_along_axis(out, order, falling, 1)
+    return out.reshape(weights.shape)
 
 
 def check_choice(name: str, temperature: float, top_k: int | None, top_p: float | None) -> None:
