@@ -23,7 +23,7 @@ if _find_spec("tinygrad_rnn.kernels") is None:
         "repository and is put in its place by installing: run `pip install -e .` there"
     )
 
-from . import cuda, nn, optim
+from . import cuda, decode, nn, optim
 from .arrays.random import get_rng_state, manual_seed, set_rng_state
 from .autograd.anomaly import detect_anomaly
 from .autograd.functional import grad
@@ -145,6 +145,7 @@ __all__ = [
     "concat",
     "cos",
     "cuda",
+    "decode",
     "detect_anomaly",
     "div",
     "empty_cache",

@@ -257,6 +257,8 @@ def test_usage(fails, words):
     [
         *[["--temperature", value] for value in ("0", "-1", "nan", "inf", "x")],
         *[["--length", value] for value in ("0", "-5", "1.5")],
+        *[["--top-k", value] for value in ("0", "-1", "2.5")],
+        *[["--top-p", value] for value in ("0", "1.1", "nan")],
     ],
 )
 def test_usage_of_sample(fails, words):
@@ -352,6 +354,9 @@ def test_sample(call, trained):
     assert len(call("sample", "run")[1]) == 501
     hot, cold = (call("sample", "run", "--temperature", t, "--seed", 3)[1] for t in (100, 0.01))
     assert len(set(hot)) > len(set(cold))
+    for words in (["--top-k", 1], ["--top-p", 1e-9]):
+        assert call("sample", "run", *words, "--temperature", 100, "--length", 30)[1] == greedy[0]
+    assert call("sample", "run", "--top-k", 9999, "--top-p", 1, "--temperature", 100, "--seed", 3)[1] == hot
 
 
 def test_sample_refuses_characters_out_of_the_vocabulary(fails, trained):

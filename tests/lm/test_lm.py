@@ -325,6 +325,21 @@ def test_sample_is_repeatable_and_leaves_the_random_stream_alone():
     assert tg.is_grad_enabled()
 
 
+def test_a_seed_gives_the_text_that_it_gave_before():
+    """A choice looks up one number of `np.random.default_rng(seed)` in the sums of the weights."""
+    vocabulary = Vocabulary.of(TEXT)
+    tg.manual_seed(0)
+    model = CharModel(len(vocabulary), TINY).eval()
+    generator, ids, state, expected = np.random.default_rng(5), vocabulary.encode("the "), None, ""
+    for _ in range(30):
+        logits, state = model(tg.tensor(ids[:, None]), state)
+        last = logits[-1, 0].detach().numpy()
+        bounds = np.cumsum(np.exp((last.astype(np.float64) - last.max()) / 0.7))
+        ids = np.searchsorted(bounds, generator.random(1) * bounds[-1], side="right")
+        expected += vocabulary.characters[ids[0]]
+    assert "".join(sample(model, vocabulary, 30, "the ", 0.7, seed=5)) == expected
+
+
 def test_sample_carries_the_state():
     trainer = run(trainer_of(Config(hidden=32, embedding=16, batch=4, bptt=16, dropout=0.0, lr=0.02)), 120)
     text = "".join(sample(trainer.model, trainer.vocabulary, 45, "the quick ", greedy=True))
@@ -343,6 +358,10 @@ def test_sample_refuses():
             sample(model, vocabulary, 5, temperature=temperature)
     with pytest.raises(ValueError, match="length"):
         sample(model, vocabulary, -1)
+    with pytest.raises(ValueError, match="sample: top_k: expected a whole number from 1 up"):
+        sample(model, vocabulary, 5, top_k=0)
+    with pytest.raises(ValueError, match="sample: top_p: expected a number above 0 and up to 1"):
+        sample(model, vocabulary, 5, top_p=1.5)
 
 
 # The picture

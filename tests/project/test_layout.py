@@ -23,6 +23,7 @@ LAYERS = [
     ["sequence"],
     ["nn"],
     ["optim"],
+    ["decode"],
     ["data"],
     ["decode"],
     ["lm"],

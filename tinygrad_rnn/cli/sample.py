@@ -32,6 +32,9 @@ def add(commands: Any) -> None:
     parser.add_argument("--prime", metavar="TEXT", default="", help="the text to continue (default: a line break)")
     temperature = Allowed("below 1 gives more likely text, above 1 more varied text", float, 0, 1e6, above=True)
     option(parser, "temperature", temperature, 0.8, " (default: 0.8)")
+    option(parser, "top_k", Allowed("draw only from the N most likely characters"), None, " (default: all)")
+    nucleus = "draw only from the most likely characters that together have this share of the probability"
+    option(parser, "top_p", Allowed(nucleus, float, 0, 1, above=True), None, " (default: all)")
     option(parser, "length", Allowed("number of characters to write", high=10**12), 500, " (default: 500)")
     parser.add_argument("--greedy", action="store_true", help="always write the most likely character")
     device(parser)
@@ -49,7 +52,8 @@ def _sample(args: argparse.Namespace) -> int:
     tree = checkpoint.load(file, layout)
     with checkpoint.reading(str(file)):
         model, vocabulary = model_of(tree, args.device)
-    characters = sample(model, vocabulary, args.length, args.prime, args.temperature, args.greedy, args.seed)
+    choice = (args.temperature, args.greedy, args.seed, args.top_k, args.top_p)
+    characters = sample(model, vocabulary, args.length, args.prime, *choice)
     sys.stdout.write(shown(args.prime))
     for character in characters:
         sys.stdout.write(shown(character))

@@ -11,7 +11,7 @@ from ..arrays.box import boxed
 from ..arrays.device import resolve_device
 from ..autograd.grad_modes import is_grad_enabled
 from ..autograd.primitive import primitive
-from ..autograd.primitives.shape import concat, stack
+from ..autograd.primitives.shape import concat, stack, transpose
 from ..cells import Cell, find_cell
 from ..kernels.ir.sequence_args import SequenceArgs
 from ..sequence import fused
@@ -20,6 +20,7 @@ from ..tensor.conversion import as_dtype
 from .functional import dropout as drop
 from .recurrent_call import LayerCall, numpy_states
 from .recurrent_parameters import ParameterSpec, RecurrentBase
+from .utils.rnn import PackedSequence
 
 
 class Recurrent(RecurrentBase):
@@ -118,7 +119,8 @@ class Recurrent(RecurrentBase):
     ) -> tuple[Any, ...]:
         """Compute the outputs and last states of sequences.
 
-        x: [T, N, I], or [N, T, I] with batch_first, or one sequence [T, I].
+        x: [T, N, I], or [N, T, I] with batch_first, or one sequence [T, I]; or a PackedSequence with its own lengths,
+            which gives the output as a PackedSequence too.
         state: the initial states, each [layers * directions, N, size]: one tensor, or a tuple for a cell with several
             states; None: zeros, or the learned ones.
         lengths: the real length of each sequence, N whole numbers from 0 to T in any order. Outputs past the end are
@@ -130,6 +132,8 @@ class Recurrent(RecurrentBase):
         result is a tuple with the sequence of each state, [layers * directions, T, N, size], T and N ordered as in x.
         Raises ValueError for a shape or length, TypeError for a dtype that does not fit, naming the argument.
         """
+        if type(x) is PackedSequence:
+            return self._forward_packed(x, state, lengths, inputs)
         if not is_grad_enabled() and lengths is None and inputs is None:
             found = self._fast_inference(x, state)
             if found is not None:
@@ -144,6 +148,19 @@ class Recurrent(RecurrentBase):
         last = tuple(map(_stacked, zip(*finals)))
         sequences = tuple(map(_stacked, zip(*outputs))) if self.return_states else None
         return call.results(output, last, sequences)
+
+    def _forward_packed(
+        self, x: PackedSequence, state: Any, lengths: Any, inputs: Mapping[str, Any] | None
+    ) -> tuple[Any, ...]:
+        """Return what `forward` returns for sequences with lengths of their own, the output as a PackedSequence."""
+        name = type(self).__name__
+        if lengths is not None:
+            raise TypeError(f"{name}: lengths: expected None, as the PackedSequence has its own, got {lengths!r}")
+        if x.padded.ndim != 3:
+            raise ValueError(f"{name}: x: expected a PackedSequence of shape [T, N, I], got {x.padded.shape}")
+        turn = (lambda a: transpose(a, 0, 1)) if self.batch_first else (lambda a: a)
+        output, *rest = self.forward(turn(x.padded), state, x.lengths, inputs)
+        return x._with_padded(turn(output)), *rest
 
     def _run_layers(self, call: LayerCall, initial: Sequence[Any], inputs: Sequence[Any]) -> list[fused.Run]:
         """Return, for each layer and direction, the sequences and the last states as `fused.run` returns them."""
