@@ -25,7 +25,6 @@ LAYERS = [
     ["optim"],
     ["decode"],
     ["data"],
-    ["decode"],
     ["lm"],
     ["info"],
     ["cli", "__main__", "bench"],
