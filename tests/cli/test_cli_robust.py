@@ -78,7 +78,7 @@ def test_the_picture_of_a_long_run_takes_linear_time():
 
 @pytest.mark.parametrize(("size", "dtype"), [(2, "u1"), (256, "u1"), (257, "u2"), (65536, "u2"), (65537, "u4")])
 def test_ids_take_the_bytes_that_they_need(size, dtype):
-    vocabulary = Vocabulary([chr(i + (0x800 if i >= 0xD800 else 0)) for i in range(size)])
+    vocabulary = Vocabulary("".join(chr(i + (0x800 if i >= 0xD800 else 0)) for i in range(size)))
     ids = vocabulary.encode(vocabulary.characters, dtype=vocabulary.dtype)
     assert ids.dtype == dtype and ids.tolist() == list(range(size))
     chunk = Chunks(ids, 1, size)[0]

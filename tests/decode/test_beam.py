@@ -233,3 +233,18 @@ def test_errors(options, error, words):
     given = {"step": step, "state": first_state(1), "start": 0, "length": 3, "end": END, **options}
     with pytest.raises(error, match=f"beam_search: {words}"):
         beam_search(**given)
+
+
+def test_on_a_gpu(cupy):
+    found = []
+    for device in ("cpu", "cuda"):
+        table = tg.tensor(normal(V, V).astype("f"), device=device)
+        gpu_step = lambda ids, s, table=table: (nn.functional.embedding(ids, table) * s[:, None], s + 0.5)
+        state = tg.tensor([1.0, 2.0], device=device)
+        ids, _, scores = beam_search(gpu_step, state, [0, 1], 4, END, 3)
+        tg.manual_seed(0)
+        drawn = generate(gpu_step, state, [0, 1], 4, END, 0.7, 3, 0.9).ids
+        assert ids.device == drawn.device == "cpu"
+        found.append((ids.tolist(), drawn.tolist(), scores.numpy()))
+    assert found[0][:2] == found[1][:2]
+    np.testing.assert_allclose(found[0][2], found[1][2], 1e-6)

@@ -260,3 +260,23 @@ def test_errors():
     for error, words, call in cases:
         with pytest.raises(error, match=words):
             call()
+
+
+# On a GPU
+
+
+def test_padding_and_packing_on_a_gpu(cupy):
+    arrays = [normal(n, 3, seed=n).astype("f") for n in (2, 4, 1)]
+    found = []
+    for device in ("cpu", "cuda"):
+        xs = [tg.tensor(a, device=device, requires_grad=True) for a in arrays]
+        packed = pack_sequence(xs, enforce_sorted=False)
+        padded, _ = pad_packed_sequence(packed, True, 0.5, 5)
+        assert packed.data.device == padded.device == packed.sorted_indices.device == xs[0].device
+        again = PackedSequence(packed.data * 2, packed.batch_sizes, packed.sorted_indices)
+        (padded.sum() + (again.padded * again.padded).sum()).backward()
+        results = [padded, packed.data, again.padded, *(x.grad for x in xs), *unpack_sequence(again)]
+        found.append([result.detach().cpu().numpy() for result in results])
+        assert packed.cpu().data.device == "cpu"
+    for ours, wanted in zip(*found):
+        np.testing.assert_allclose(ours, wanted, 1e-6)

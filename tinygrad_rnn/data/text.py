@@ -1,11 +1,8 @@
-"""Text as data: characters to ids and back, the split of a held-out tail, parallel streams for truncated BPTT."""
+"""Text as data: the reading of a text, and the split of a held-out tail."""
 
 from __future__ import annotations
 
-import operator
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -14,64 +11,6 @@ from .files import read_bytes
 
 class TextError(ValueError):
     """A text that cannot be used, with the reason in one line."""
-
-
-class Vocabulary:
-    """An ordered set of characters; a character's id is its index. `of(text)` orders them by code point.
-
-    Raises TextError for a character that comes twice, and for fewer than two characters.
-    """
-
-    def __init__(self, characters: Sequence[str]):
-        self.characters = "".join(characters)
-        self._ids = {character: i for i, character in enumerate(self.characters)}
-        if len(self._ids) != len(self.characters):
-            raise TextError("vocabulary: expected every character once, got one of them again")
-        if len(self) < 2:
-            raise TextError(f"vocabulary: expected at least 2 different characters, got {len(self)}")
-
-    @classmethod
-    def of(cls, text: str) -> Vocabulary:
-        """Return the vocabulary of a text, ordered by code point."""
-        return cls(sorted(set(text)))
-
-    def __len__(self) -> int:
-        return len(self.characters)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and self.characters == other.characters
-
-    __hash__ = None  # type: ignore[assignment]
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The smallest integer dtype that holds every id: one byte for up to 256 characters."""
-        return np.min_scalar_type(len(self) - 1)
-
-    def encode(self, text: str, name: str = "text", dtype: Any = np.int64) -> np.ndarray:
-        """Return the ids of a text's characters, [len(text)]. Raise TextError that names the first unknown character.
-
-        dtype: the dtype of the ids. The attribute `dtype` of a small vocabulary needs an eighth of int64's memory.
-        """
-        try:
-            return np.fromiter(map(self._ids.__getitem__, text), dtype, len(text))
-        except KeyError as error:
-            character = error.args[0]
-            raise TextError(
-                f"{name}: expected characters of the vocabulary ({len(self)} of them), "
-                f"got {character!a} (U+{ord(character):04X}) at position {text.index(character)}"
-            ) from None
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of a row of ids. Raise TextError for an id that no character has."""
-        try:
-            found = [operator.index(i) for i in ids]
-        except TypeError as error:
-            raise TextError(f"ids: expected whole numbers from 0 to {len(self) - 1} ({error})") from None
-        for i in found:
-            if not 0 <= i < len(self):
-                raise TextError(f"ids: expected whole numbers from 0 to {len(self) - 1}, got {i}")
-        return "".join(self.characters[i] for i in found)
 
 
 def default_text() -> str:
@@ -169,42 +108,3 @@ def split(ids: np.ndarray, held_out: float) -> tuple[np.ndarray, np.ndarray]:
     tail = min(max(1, round(held_out * len(ids))), len(ids) - 2)
     border = len(ids) - tail
     return ids[:border], ids[border - 1 :]
-
-
-class Chunks:
-    """A row of ids laid out for truncated BPTT: `batch` parallel streams, cut into chunks of `bptt` steps.
-
-    Stream n is a contiguous piece of the text; chunk k is (inputs, targets), both int64 [T, N], where the targets are
-    the inputs one character later. In every stream chunk k + 1 continues where chunk k stops, so a model can carry its
-    recurrent state from chunk to chunk. T is `bptt`, or less in the last chunk. At most N - 1 ids at the end of the
-    row fit no stream.
-
-    A row too short for `batch` streams of `bptt` ids gets fewer streams; the attribute `batch` has their number.
-    The attributes `inputs` and `targets` are views of the row, [length, N], not copies.
-    Raises ValueError for batch or bptt below 1, TextError for fewer than 2 ids.
-    """
-
-    def __init__(self, ids: np.ndarray, batch: int, bptt: int):
-        if batch < 1 or bptt < 1:
-            raise ValueError(f"Chunks: expected batch and bptt from 1 up, got {batch} and {bptt}")
-        pairs = len(ids) - 1
-        if pairs < 1:
-            raise TextError(f"Chunks: expected at least 2 ids, got {len(ids)}")
-        self.bptt = bptt
-        self.batch = min(batch, max(1, pairs // bptt))
-        self.length = pairs // self.batch
-        used = self.length * self.batch
-        self.inputs = ids[:used].reshape(self.batch, self.length).T
-        self.targets = ids[1 : used + 1].reshape(self.batch, self.length).T
-
-    def __len__(self) -> int:
-        return -(-self.length // self.bptt)
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return (self[k] for k in range(len(self)))
-
-    def __getitem__(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        if not 0 <= k < len(self):
-            raise IndexError(f"Chunks: expected a number from 0 to {len(self) - 1}, got {k}")
-        rows = slice(k * self.bptt, (k + 1) * self.bptt)
-        return np.ascontiguousarray(self.inputs[rows], np.int64), np.ascontiguousarray(self.targets[rows], np.int64)

@@ -97,7 +97,7 @@ class Run:
         characters = set(text)
         if len(characters) < 2:
             raise TextError(f"{self.source.label}: expected at least 2 different characters, got {len(characters)}")
-        vocabulary = Vocabulary(sorted(characters))
+        vocabulary = Vocabulary("".join(sorted(characters)))
         self.trainer = Trainer(config, vocabulary, vocabulary.encode(text, dtype=vocabulary.dtype), device)
         self.seconds = 0.0
         self.saved: int | None = None

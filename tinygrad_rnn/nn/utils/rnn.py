@@ -282,7 +282,8 @@ def _rows_of(lengths: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 def _spread(rows: Tensor, at: np.ndarray, value: float = 0.0) -> Tensor:
     """Return rows [K, ...] at the positions that `at` [A, B] names: [A, B, ...], with `value` where `at` has K."""
-    border = new_zeros(rows, (1, *rows.shape[1:])) + np.asarray(value).astype(rows.dtype)
+    border = new_zeros(rows, (1, *rows.shape[1:]))
+    border.fill(value)
     return _take(concat([rows, Tensor(border)]), 1, at)
 
 
