@@ -20,13 +20,13 @@ from .codegen.convolution import ARGUMENTS, GEOMETRY, convolution_kernels
 from .codegen.pooling import pooling_kernels
 from .codegen.product import PANEL_VECTORS
 from .runtime import memory, threads
+from .runtime.caches import caches
 from .runtime.command_list import SCRATCH, BufferView, CommandList
 from .runtime.host import VectorUnit, vector_unit
 
 Shape = tuple[int, ...]
 INT64 = np.dtype(np.int64)
 
-PIECE_BYTES = 1 << 18  # bytes of a piece, about: it stays in the second-level cache, beside the weight
 GROUPS = 16  # most groups of pieces whose weight gradients are summed apart
 GROUPS_BYTES = 1 << 25  # most bytes of their sums, if there are more than two
 
@@ -75,7 +75,8 @@ def _built(
     (images, channels, height, width), (down, across), (down_step, step) = shape, windows.out, windows.stride
     size, lanes = dtype.itemsize, unit.lanes(dtype.itemsize)
     depth, panel = channels * math.prod(windows.kernel) + ones, PANEL_VECTORS * lanes
-    rows = max(1, min(down, PIECE_BYTES // (max(depth, outputs) * across * size)))
+    # A piece takes half of the second-level cache: it is read again and again, beside the weight.
+    rows = max(1, min(down, caches().second // 2 // (max(depth, outputs) * across * size)))
     rows = -(-down // -(-down // rows))  # pieces of nearly one size
     row = round_up(rows * across, panel) + lanes  # no power of two, which would map all rows to a few lines of a cache
     geometry = (images, *shape[1:], outputs, depth, *windows.kernel, *windows.stride, *windows.before)
@@ -96,6 +97,7 @@ def _built(
     outs = {"forward": given["g"], "input_gradient": given["x"], "weight_gradient": view("out", outputs, depth - ones)}
     given["out"] = dataclasses.replace(outs[name], block="out")
     kernels, names = convolution_kernels(unit, 8 * size), [name, *["add_groups"] * (name == "weight_gradient")]
+    given["product"] = kernels["product"].entry
     jobs = [(kernels[k], [given[argument] for argument in ARGUMENTS[k]]) for k in names]
     arena = rooms + (given["sums"].rows if name == "weight_gradient" else 0)
     return CommandList(jobs, {SCRATCH: arena}, count, dtype, written=("out", "bias"))

@@ -18,12 +18,13 @@ pieces for the weight gradient, whose sums a second job adds. The groups do not 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 from ..runtime import cache
 from ..runtime.host import VectorUnit
 from .native import Kernel, unpacked
 from .product import DEPTH, PANEL_VECTORS, product_module
-from .tile import row_choice, tile_rows, tile_shapes
+from .tile import MOST_ROWS, row_choice, tile_shapes
 
 GEOMETRY = (
     "images", "channels", "height", "width", "outputs", "depth", "kernel_rows", "kernel_columns", "down_step",
@@ -31,10 +32,11 @@ GEOMETRY = (
 )  # fmt: skip
 """Whole numbers that all kernels are given. most_rows: of windows in a piece. row: numbers between rows of a piece."""
 
-ROOM = ("room", "room_bytes", "piece_at", "other_at")
-"""A thread's memory: the bordered image, at piece_at the piece, at other_at g as the product wants it."""
+ROOM = ("product", "room", "room_bytes", "piece_at", "other_at")
+"""The address of the kernel of the product, and a thread's memory: the bordered image, at piece_at the piece, at other_at g as the product wants it."""
 
 ARGUMENTS = {
+    "product": ("a", "a_row", "rows", "b", "b_row", "K", "out", "out_row", "columns", "adds"),
     "forward": (*GEOMETRY, *ROOM, "x", "weight", "out"),
     "input_gradient": (*GEOMETRY, *ROOM, "g", "weight", "out", "parts"),
     "weight_gradient": (*GEOMETRY, *ROOM, "g", "x", "sums", "groups"),
@@ -45,7 +47,7 @@ TEMPLATE = '''"""Generated: convolution for {unit}, float{bits}."""
 
 from {product module} import move_row, pack_part
 from tinygrad_rnn.kernels.cpu.runtime.compiled import njit
-from tinygrad_rnn.kernels.cpu.codegen.native import stack, word
+from tinygrad_rnn.kernels.cpu.codegen.native import call, put_word, stack, word
 from tinygrad_rnn.kernels.cpu.codegen.packing import add_part, get, move, move_part, put
 from tinygrad_rnn.kernels.cpu.codegen.tile import tile
 
@@ -129,12 +131,12 @@ def copy_piece(geometry, bordered, image_rows, first, rows, piece, channels_here
             put({bits}, to + i * {size}, 1.0)
 
 
-@njit("void({ten words})", cache=True, error_model="numpy")
-def multiply(a, a_row, rows, b, b_row, K, out, out_row, columns, adds):
-    """out [rows, columns] = A [rows, K] B [K, columns], plus out if `adds`.
+def product(args, thread, threads):
+    """out [rows, columns] = A [rows, K] B [K, columns], plus out if `adds`. The other kernels call it by its address.
 
     The rows of B have numbers up to the next full panel, of any value.
     """
+{product}
     edge = stack({edge})
     parts = max(1, (K + {depth} // 2) // {depth})
     most = -(-K // parts)
@@ -145,21 +147,25 @@ def multiply(a, a_row, rows, b, b_row, K, out, out_row, columns, adds):
             width, r = min({panel}, columns - c), 0
             while r < rows:
                 left = rows - r
-                {row choice}
+{row choices}
                 at, place = a + (r * a_row + k) * {size}, out + (r * out_row + c) * {size}
                 to, to_row = (place, out_row) if width == {panel} else (edge, {panel})
                 if width < {panel} and adding:
                     for i in range(some):
                         move_row(place + i * out_row * {size}, edge + i * {panel * size}, width)
-                if width > {three}:
-{full tile}
-                else:
-                    for v in range(0, width, {lanes}):
-{one vector}
+{tiles}
                 if width < {panel}:
                     for i in range(some):
                         move_row(edge + i * {panel * size}, place + i * out_row * {size}, width)
                 r += some
+
+
+@njit("void(intp, {ten words})", cache=True, error_model="numpy")
+def multiply(product, {product words}):
+    """Call the kernel of the product at an address."""
+    words = stack(80)
+{product stores}
+    call(product, words, 0, 1)
 
 
 def forward(args, thread, threads):
@@ -176,7 +182,7 @@ def forward(args, thread, threads):
         copy_image(geometry, x + image * channels * height * width * {size}, room, y, image_rows, 0, channels, 0)
         copy_piece(geometry, room, image_rows, 0, rows, room + piece_at, channels, 0)
         to = out + (image * outputs * down + first) * across * {size}
-        multiply(weight, depth, outputs, room + piece_at, row, depth, to, down * across, rows * across, 0)
+        multiply(product, weight, depth, outputs, room + piece_at, row, depth, to, down * across, rows * across, 0)
 
 
 def input_gradient(args, thread, threads):
@@ -202,7 +208,7 @@ def input_gradient(args, thread, threads):
                 move_row(source, room + other_at + o * row * {size}, places)
             a = weight + begin * offsets * outputs * {size}
             count = (end - begin) * offsets
-            multiply(a, outputs, count, room + other_at, row, outputs, room + piece_at, row, places, 0)
+            multiply(product, a, outputs, count, room + other_at, row, outputs, room + piece_at, row, places, 0)
             copy_piece(geometry, room, image_rows, first, rows, room + piece_at, end - begin, 1)
         to = out + image * channels * height * width * {size}
         clear(to + begin * height * width * {size}, (end - begin) * height * width)
@@ -228,7 +234,8 @@ def weight_gradient(args, thread, threads):
             for o in range(0, outputs, {lanes}):
                 at, place = source + o * down * across * {size}, room + other_at + o * {size}
                 pack_part(at, 1, down * across, place, wide * {size}, outputs - o, 0, places)
-            multiply(room + piece_at, row, depth, room + other_at, wide, places, to, outputs, outputs, i > start)
+            b = room + other_at
+            multiply(product, room + piece_at, row, depth, b, wide, places, to, outputs, outputs, i > start)
 
 
 def add_groups(args, thread, threads):
@@ -243,29 +250,36 @@ def add_groups(args, thread, threads):
 '''
 
 
-def _tile_call(bits: int, lanes: int, shapes: str, vectors: int, offset: str, indent: int) -> str:
-    """Return lines of `multiply` that run a tile, at an offset in bytes from the first column."""
-    text = (
-        f'tile({bits}, {lanes}, "{shapes}", {vectors}, STARTS, some, 1, (at, a_row, 1), (panel{offset}, b_row, 0), '
-        f"length, (to{offset}, to_row), (to{offset}, to_row))"
-    )
-    lines = ["if adding:", "    " + text.replace("STARTS", "1"), "else:", "    " + text.replace("STARTS", "0")]
-    return "\n".join(" " * indent + line for line in lines)
+def _by_vectors(lanes: int, line: Callable[[int], list[str]]) -> str:
+    """Return lines of `multiply` that choose by the number of vectors that hold the columns of a panel."""
+    lines = []
+    for vectors in range(PANEL_VECTORS, 0, -1):
+        condition = f"width > {(vectors - 1) * lanes}"
+        lines += [f"if {condition}:" if vectors == PANEL_VECTORS else f"elif {condition}:" if vectors > 1 else "else:"]
+        lines += ["    " + each for each in line(vectors)]
+    return "\n".join(" " * 16 + each for each in lines)
+
+
+def _tiles(unit: VectorUnit, bits: int, vectors: int) -> list[str]:
+    """Return lines of `multiply` that run a tile of so many vectors."""
+    sizes = f'{bits}, {unit.lanes(bits // 8)}, "{tile_shapes(unit, vectors, spans=False)}", {vectors}'
+    operands = "some, 1, (at, a_row, 1), (panel, b_row, 0), length, (to, to_row), (to, to_row)"
+    return ["if adding:", f"    tile({sizes}, 1, {operands})", "else:", f"    tile({sizes}, 0, {operands})"]
 
 
 @functools.cache
 def convolution_kernels(unit: VectorUnit, bits: int) -> dict[str, Kernel]:
     """Return the kernels for a vector unit and float32 or float64, by name."""
     lanes, size = unit.lanes(bits // 8), bits // 8
-    panel, shapes = PANEL_VECTORS * lanes, tile_shapes(unit, PANEL_VECTORS, spans=False)
+    panel = PANEL_VECTORS * lanes
     values = {
         "unit": unit.name, "bits": bits, "lanes": lanes, "size": size, "panel": panel, "panel * size": panel * size,
         "depth": DEPTH, "geometry": ", ".join(GEOMETRY), "geometry words": f"UniTuple(intp, {len(GEOMETRY)})",
-        "product module": product_module(unit, bits).__name__,
-        "edge": tile_rows(unit, PANEL_VECTORS) * panel * size, "ten words": ", ".join(["intp"] * 10),
-        "row choice": row_choice(unit, PANEL_VECTORS), "three": (PANEL_VECTORS - 1) * lanes,
-        "full tile": _tile_call(bits, lanes, shapes, PANEL_VECTORS, "", 20),
-        "one vector": _tile_call(bits, lanes, shapes, 1, f" + v * {size}", 24),
+        "product module": product_module(unit, bits).__name__, "edge": MOST_ROWS * panel * size,
+        "ten words": ", ".join(["intp"] * 10), "product words": ", ".join(ARGUMENTS["product"]),
+        "product stores": "\n".join(f"    put_word(words + {8 * i}, {n})" for i, n in enumerate(ARGUMENTS["product"])),
+        "row choices": _by_vectors(lanes, lambda vectors: [row_choice(unit, vectors)]),
+        "tiles": _by_vectors(lanes, lambda vectors: _tiles(unit, bits, vectors)),
     } | {name: unpacked(arguments) for name, arguments in ARGUMENTS.items()}  # fmt: skip
     module = cache.load(f"convolution_{unit.name}_f{bits}", cache.filled(TEMPLATE, values))
     return {name: Kernel(getattr(module, name), arguments) for name, arguments in ARGUMENTS.items()}
