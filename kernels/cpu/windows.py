@@ -27,6 +27,7 @@ from .runtime.host import VectorUnit, vector_unit
 Shape = tuple[int, ...]
 INT64 = np.dtype(np.int64)
 
+COST = 50.0  # pooling takes about the time of so many flops of a large product for each number that it looks at
 GROUPS = 16  # most groups of pieces whose weight gradients are summed apart
 GROUPS_BYTES = 1 << 25  # most bytes of their sums, if there are more than two
 
@@ -121,7 +122,7 @@ def place(g: np.ndarray, which: np.ndarray, windows: Windows, shape: Shape) -> n
 
 def _pool(name: str, shape: Shape, windows: Windows, blocks: dict[str, np.ndarray]) -> None:
     """Run a kernel of pooling for x of this shape. blocks: x or g, then `out` and `which`."""
-    flops = 8.0 * shape[0] * shape[1] * (math.prod(windows.out) * math.prod(windows.kernel) + math.prod(shape[2:]))
+    flops = COST * shape[0] * shape[1] * (math.prod(windows.out) * math.prod(windows.kernel) + math.prod(shape[2:]))
     _built_pool(name, shape, windows, blocks["out"].dtype, threads.wanted_threads(flops)).run(blocks)
 
 

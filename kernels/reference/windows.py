@@ -93,7 +93,7 @@ def convolution_weight_gradient(g: Array, x: Array, windows: Windows) -> tuple[A
 def largest(x: Array, windows: Windows) -> tuple[Array, Array]:
     """Return the largest number of each window, and the first place p * kernel[1] + q that holds it, as int64.
 
-    Border places do not count. A NaN counts as the largest.
+    Places in the border do not count. A NaN counts as the largest, and the last one gives the place.
     """
     image = _bordered(x, windows, -math.inf)
     found = which = None
@@ -102,7 +102,7 @@ def largest(x: Array, windows: Windows) -> tuple[Array, Array]:
         if found is None or which is None:
             found, which = new.copy(), np.zeros_like(new, np.int64)
             continue
-        above = (new > found) | ((new != new) & (found == found))
+        above = (new > found) | (new != new)
         found, which = np.where(above, new, found), np.where(above, place, which)
     return found, which
 
