@@ -73,7 +73,7 @@ def _built(
     name: str, shape: Shape, outputs: int, windows: Windows, ones: bool, dtype: np.dtype, count: int, unit: VectorUnit
 ) -> CommandList:
     """Return the command list of one convolution, or of one of its gradients, for x of this shape."""
-    (images, channels, height, width), (down, across), (down_step, step) = shape, windows.out, windows.stride
+    (images, channels, *_), (down, across), (down_step, step) = shape, windows.out, windows.stride
     size, lanes = dtype.itemsize, unit.lanes(dtype.itemsize)
     depth, panel = channels * math.prod(windows.kernel) + ones, PANEL_VECTORS * lanes
     # A piece takes half of the second-level cache: it is read again and again, beside the weight.
