@@ -1,4 +1,4 @@
-"""Products, sums and elementwise work on whole arrays: compiled where that is faster, else by NumPy's own functions.
+"""Products, convolutions, sums and elementwise work on whole arrays: compiled where that is faster, else by NumPy's own functions.
 
 The kind of array decides: the code compiled for the CPU takes NumPy's arrays; other arrays stay in their own library.
 """

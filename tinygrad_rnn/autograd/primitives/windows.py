@@ -12,6 +12,8 @@ Pair = tuple[int, int]
 
 def pair(name: str, value: int | Pair, least: int) -> Pair:
     """Return one or two integers as a pair. Raise ValueError for anything else, or below `least`."""
+    if type(value) is int and value >= least:
+        return value, value
     expected = f"one or two whole numbers from {least} up"
     found = _integers(name, value, least, expected)
     if len(found) not in (1, 2):
