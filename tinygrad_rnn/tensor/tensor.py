@@ -189,14 +189,14 @@ class Tensor(InPlace, AsBytes):
         return self.node is not None
 
     @requires_grad.setter
-    def requires_grad(self, dtype_and_device: bool) -> None:
-        if not self.is_leaf and not dtype_and_device:
+    def requires_grad(self, value: bool) -> None:
+        if not self.is_leaf and not value:
             raise RuntimeError("requires_grad: expected a leaf, got a recorded tensor: use detach() to leave the tape")
-        if dtype_and_device and self.dtype.kind != "f":
+        if value and self.dtype.kind != "f":
             raise TypeError(f"requires_grad: expected a floating dtype, got {self.dtype}")
-        if bool(dtype_and_device) != self.requires_grad:
+        if bool(value) != self.requires_grad:
             before = getattr(self, "frozen", None)
-            self.node, self.frozen = (before or tape.leaf(self.array), None) if dtype_and_device else (None, self.node)
+            self.node, self.frozen = (before or tape.leaf(self.array), None) if value else (None, self.node)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Set `requires_grad`; returns the tensor."""
