@@ -33,7 +33,7 @@ def multinomial(input: Any, num_samples: int, replacement: bool = False) -> Any:
         raise ValueError(f"multinomial: num_samples: expected a whole number from 1 up, got {count}")
     rows = np.atleast_2d(weights).astype(np.float64)
     _check_weights(rows, count, replacement)
-    drawn = _with_replacement(rows, count) if replacement else _without_replacement(rows, count)
+    drawn = _with_replacement(rows, count) if replacement or count == 1 else _without_replacement(rows, count)
     return boxed(to_device(drawn.reshape(*weights.shape[:-1], count), device))
 
 
@@ -67,4 +67,5 @@ def _without_replacement(rows: np.ndarray, count: int) -> np.ndarray:
     with np.errstate(divide="ignore"):  # 0 may be drawn
         waits, none = np.log(generator().standard_exponential(rows.shape)), rows == 0
     keys = np.where(none, np.inf, waits - np.log(np.where(none, 1.0, rows)))  # logs, as the quotient could overflow
-    return np.argsort(keys, 1, kind="stable")[:, :count]
+    least = np.argpartition(keys, count - 1, 1)[:, :count]
+    return np.take_along_axis(least, np.argsort(np.take_along_axis(keys, least, 1), 1), 1)
