@@ -65,6 +65,13 @@ def test_topk_is_the_beginning_of_the_sort(k: int, largest: bool) -> None:
             np.testing.assert_array_equal(top.indices.numpy(), whole.indices.numpy()[:, :k])
 
 
+def test_equal_elements_among_the_chosen_stay_in_their_order() -> None:
+    for seed in range(20):
+        x = np.random.default_rng(seed).permutation(np.array([5.0] * 4 + [6.0] * 3 + list(range(-90, 0))))
+        assert tg.tensor(x).topk(7).indices.tolist() == np.argsort(-x, kind="stable")[:7].tolist()
+        assert tg.tensor(-x).topk(7, largest=False).indices.tolist() == np.argsort(-x, kind="stable")[:7].tolist()
+
+
 def test_topk_without_a_full_sort_is_taken_where_nothing_is_equal(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = list[int]()
     usual = np.argsort
