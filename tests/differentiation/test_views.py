@@ -73,5 +73,6 @@ def test_the_textbook_step():
 def test_copies_side_by_side_are_no_views() -> None:
     x = tg.tensor([[1.0], [2.0]])
     for copies in (x.repeat(1, 1), x.repeat(1, 2), x.tile(1), x.T.repeat(1, 1)):
+        assert not np.shares_memory(copies.array, x.array)
         copies.fill_(9.0)
     assert x.tolist() == [[1.0], [2.0]]
