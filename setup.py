@@ -93,6 +93,7 @@ setup(
         "tinygrad_rnn.kernels.runtime",
         "tinygrad_rnn.lm",
         "tinygrad_rnn.nn",
+        "tinygrad_rnn.nn.functional",
         "tinygrad_rnn.nn.utils",
         "tinygrad_rnn.optim",
         "tinygrad_rnn.sequence",

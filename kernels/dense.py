@@ -13,6 +13,7 @@ import numpy as np
 
 from . import driver
 from .ir.program import Program
+from .ir.windows import Windows
 
 LARGE = 1 << 19
 """The compiled tile computes matrix products of at least this many multiply-adds. For fewer, NumPy's BLAS is faster by
@@ -93,6 +94,48 @@ def add_rows(g: np.ndarray, index: np.ndarray, rows: int) -> np.ndarray:
     return _compiled_for("gradients", g).add_rows(g, index, rows)
 
 
+def convolution(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, windows: Windows) -> np.ndarray:
+    """Return the convolution of images: see `kernels.reference.windows`."""
+    return _windows_for(x, weight).convolution(x, weight, bias, windows)
+
+
+def convolution_input_gradient(
+    g: np.ndarray, weight: np.ndarray, windows: Windows, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Return the gradient of g . `convolution` by x: see `kernels.reference.windows`."""
+    return _windows_for(g, weight).convolution_input_gradient(g, weight, windows, shape)
+
+
+def convolution_weight_gradient(g: np.ndarray, x: np.ndarray, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gradients of g . `convolution` by weight and bias: see `kernels.reference.windows`."""
+    return _windows_for(g, x).convolution_weight_gradient(g, x, windows)
+
+
+def largest(x: np.ndarray, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+    """Return the largest number of each window and its place: see `kernels.reference.windows`."""
+    return _windows_for(x).largest(x, windows)
+
+
+def pick(x: np.ndarray, which: np.ndarray, windows: Windows) -> np.ndarray:
+    """Return the number of each window at its place: see `kernels.reference.windows`."""
+    return driver.module(".reference.windows").pick(x, which, windows)
+
+
+def place(g: np.ndarray, which: np.ndarray, windows: Windows, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the image that holds each window's number at its place: see `kernels.reference.windows`."""
+    return _windows_for(g).place(g, which, windows, shape)
+
+
+def totals(x: np.ndarray, windows: Windows) -> np.ndarray:
+    """Return the sum of each window: see `kernels.reference.windows`."""
+    return driver.module(".reference.windows").totals(x, windows)
+
+
+def spread(g: np.ndarray, windows: Windows, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the image that holds each window's number at all its places: see `kernels.reference.windows`."""
+    return driver.module(".reference.windows").spread(g, windows, shape)
+
+
 def sum_of_squares(arrays: list[np.ndarray]) -> float:
     """Return the sum of squares of all arrays: see `kernels.reference.gradients`."""
     return _compiled_for("gradients", *arrays).sum_of_squares(arrays)
@@ -114,3 +157,10 @@ def _compiled_for(name: str, *arrays: np.ndarray) -> ModuleType:
     alike = alike and type(arrays[0]) is np.ndarray
     served = alike and arrays[0].dtype in (np.float32, np.float64) and any(a.size for a in arrays)
     return driver.module(f".cpu.{name}" if served and driver.wanted_driver() == "cpu" else f".reference.{name}")
+
+
+def _windows_for(*arrays: np.ndarray) -> ModuleType:
+    """Return the compiled module of windows, or NumPy's if compiled code cannot take these arrays or one is empty."""
+    served = all(type(a) is np.ndarray and a.dtype == arrays[0].dtype and a.size for a in arrays)
+    compiled = served and arrays[0].dtype in (np.float32, np.float64) and driver.wanted_driver() == "cpu"
+    return driver.module(".cpu.windows" if compiled else ".reference.windows")

@@ -23,7 +23,7 @@ if _find_spec("tinygrad_rnn.kernels") is None:
         "repository and is put in its place by installing: run `pip install -e .` there"
     )
 
-from . import cuda, decode, nn, optim
+from . import cuda, decode, func, nn, optim
 from .arrays.random import get_rng_state, manual_seed, set_rng_state
 from .arrays.storage import load, save
 from .autograd.anomaly import detect_anomaly
@@ -180,6 +180,7 @@ __all__ = [
     "from_dlpack",
     "full",
     "full_like",
+    "func",
     "gather",
     "ge",
     "gelu",

@@ -22,6 +22,7 @@ LAYERS = [
     ["cells"],
     ["sequence"],
     ["nn"],
+    ["func"],
     ["optim"],
     ["decode"],
     ["data"],

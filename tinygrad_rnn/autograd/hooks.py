@@ -33,7 +33,7 @@ class HookHandle:
 
     __slots__ = ("_hooks", "_key")
 
-    def __init__(self, hooks: dict[int, Callable[[Any], Any]], key: int):
+    def __init__(self, hooks: dict[int, Any], key: int):
         self._hooks, self._key = hooks, key
 
     def remove(self) -> None:
@@ -43,11 +43,16 @@ class HookHandle:
     __call__ = remove
 
 
+def new_key() -> int:
+    """Return a number under which a hook is stored. Later hooks have larger numbers."""
+    return next(_keys)
+
+
 def add_hook(node: Any, hook: Callable[[Any], Any]) -> HookHandle:
     """Have every backward pass that visits the node call `hook(gradient)`. Return the handle that takes it off."""
     if node.extras is None:
         node.extras = NodeExtras()
-    key = next(_keys)
+    key = new_key()
     node.extras.hooks[key] = hook
     return HookHandle(node.extras.hooks, key)
 

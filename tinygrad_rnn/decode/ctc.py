@@ -9,7 +9,7 @@ import numpy as np
 from ..arrays.box import Box, boxed
 from ..arrays.coercion import array_of
 from ..arrays.device import to_numpy
-from ..nn.ctc import blank_class, checked_lengths, time_batch_classes
+from ..nn.functional.ctc import blank_class, checked_lengths, time_batch_classes
 
 
 def ctc_greedy_decode(log_probs: Any, input_lengths: Any = None, blank: int = 0) -> list[list[int]]:

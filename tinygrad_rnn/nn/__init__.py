@@ -1,18 +1,19 @@
 """Layers, with PyTorch's names, arguments, parameter names and defaults.
 
 module.py                Module and Parameter: the tree of named parameters, its modes, saving and loading
-layers.py                layers with weights: Linear, Embedding, LayerNorm, Conv2d
-activation.py            modules without weights
-containers.py            Sequential, ModuleList
+hooks.py                 functions that a call of a module calls before and after its forward
+stateless.py             functional_call: a call with other parameters than the module's own
+layers.py                layers with weights: Linear, Embedding, LayerNorm
+convolution.py           Conv1d, Conv2d
+pooling.py               MaxPool2d, AvgPool2d
+activation.py            modules without weights: activations, softmax, Dropout, Flatten, Identity
+containers.py            Sequential, ModuleList, ModuleDict, ParameterList
 loss.py                  losses as modules
-ctc.py, reduction.py     parts of functional.py: connectionist temporal classification, and the mean or sum of losses
-functional.py            layers and losses as functions; the modules above call these
+functional/              layers and losses as functions; the modules above call these
 attention.py             attention over the places of a memory, soft or hard
 attention_decoder.py     a recurrent layer that attends, after its recurrence or inside each step
 recurrent.py             RNN, LSTM, GRU, and Recurrent for any cell
 recurrent_cell.py        one step of each: RNNCell, LSTMCell, GRUCell, RecurrentCell
-recurrent_parameters.py  base of recurrent layers and cells: the parameters of a cell's equations
-recurrent_cell.py        one step of each
 recurrent_variants.py    Jordan network, zoneout LSTM, clockwork RNN, depth-gated LSTM
 recurrent_parameters.py  base of all: the parameters of a cell's equations
 recurrent_call.py        the arguments and results of one call of a recurrent layer
@@ -22,53 +23,83 @@ utils/                   gradient clipping, weights from files
 """
 
 from . import functional, init, utils
-from .activation import GELU, Dropout, Flatten, Identity, MaxPool2d, ReLU, Sigmoid, Tanh
+from .activation import (
+    ELU,
+    GELU,
+    Dropout,
+    Flatten,
+    Identity,
+    LeakyReLU,
+    LogSoftmax,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from .attention import Attention
 from .attention_decoder import AttentionDecoder
-from .containers import ModuleList, Sequential
-from .layers import Conv2d, Embedding, LayerNorm, Linear
-from .loss import BCEWithLogitsLoss, CrossEntropyLoss, CTCLoss, MSELoss
+from .containers import ModuleDict, ModuleList, ParameterList, Sequential
+from .convolution import Conv1d, Conv2d
+from .layers import Embedding, LayerNorm, Linear
+from .loss import BCEWithLogitsLoss, CrossEntropyLoss, CTCLoss, KLDivLoss, MSELoss, NLLLoss
 from .module import Module, Parameter
+from .pooling import AvgPool2d, MaxPool2d
 from .recurrent import GRU, LSTM, RNN, Recurrent
 from .recurrent_cell import GRUCell, LSTMCell, RecurrentCell, RNNCell
 from .recurrent_variants import ClockworkRNN, DepthGatedLSTM, JordanRNN, ZoneoutLSTM
+from .stateless import functional_call
 
 __all__ = [
-    "GELU",
-    "GRU",
-    "LSTM",
-    "RNN",
     "Attention",
     "AttentionDecoder",
+    "AvgPool2d",
     "BCEWithLogitsLoss",
     "CTCLoss",
     "ClockworkRNN",
+    "Conv1d",
     "Conv2d",
     "CrossEntropyLoss",
     "DepthGatedLSTM",
     "Dropout",
+    "ELU",
     "Embedding",
     "Flatten",
+    "GELU",
+    "GRU",
     "GRUCell",
     "Identity",
     "JordanRNN",
+    "KLDivLoss",
+    "LSTM",
     "LSTMCell",
     "LayerNorm",
+    "LeakyReLU",
     "Linear",
+    "LogSoftmax",
     "MSELoss",
     "MaxPool2d",
     "Module",
+    "ModuleDict",
     "ModuleList",
+    "NLLLoss",
     "Parameter",
+    "ParameterList",
+    "RNN",
     "RNNCell",
     "ReLU",
     "Recurrent",
     "RecurrentCell",
     "Sequential",
+    "SiLU",
     "Sigmoid",
+    "Softmax",
+    "Softplus",
     "Tanh",
     "ZoneoutLSTM",
     "functional",
+    "functional_call",
     "init",
     "utils",
 ]

@@ -1,4 +1,4 @@
-"""Modules without weights, for use in a Sequential: activations, Dropout, MaxPool2d, Flatten, Identity."""
+"""Modules without weights, for use in a Sequential: activations, Dropout, Flatten, Identity."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from ..autograd.primitives.shape import flatten
 from . import functional as F
+from .functional.layers import probability
 from .module import Module
 
 
@@ -55,6 +56,76 @@ class GELU(Module):
         return f"approximate={self.approximate!r}"
 
 
+class LeakyReLU(Module):
+    """y = x where x > 0, else negative_slope x, element by element; see `functional.leaky_relu`."""
+
+    def __init__(self, negative_slope: float = 0.01):
+        super().__init__()
+        self.negative_slope = negative_slope
+
+    def forward(self, x: Any) -> Any:
+        return F.leaky_relu(x, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}"
+
+
+class ELU(Module):
+    """y = x where x > 0, else alpha (e^x - 1), element by element; see `functional.elu`."""
+
+    def __init__(self, alpha: float = 1.0):
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, x: Any) -> Any:
+        return F.elu(x, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}"
+
+
+class SiLU(Module):
+    """y = x / (1 + e^-x), element by element; see `functional.silu`."""
+
+    def forward(self, x: Any) -> Any:
+        return F.silu(x)
+
+
+class Softplus(Module):
+    """y = log(1 + e^x), element by element, without overflow."""
+
+    def forward(self, x: Any) -> Any:
+        return F.softplus(x)
+
+
+class _AlongDim(Module):
+    """Base of the modules that normalise along one dimension, by default the last."""
+
+    def __init__(self, dim: int = -1):
+        super().__init__()
+        self.dim = dim
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class Softmax(_AlongDim):
+    """y_i = e^x_i / sum_j e^x_j along the dimension `dim`, by default the last.
+
+    (PyTorch's default depends on the number of dimensions and is deprecated there: give `dim` in code for both.)
+    """
+
+    def forward(self, x: Any) -> Any:
+        return F.softmax(x, self.dim)
+
+
+class LogSoftmax(_AlongDim):
+    """y_i = x_i - log(sum_j e^x_j) along the dimension `dim`, by default the last; see `Softmax`."""
+
+    def forward(self, x: Any) -> Any:
+        return F.log_softmax(x, self.dim)
+
+
 class Dropout(Module):
     """In training y = x * mask / (1 - p), each element of mask 0 with probability p, else 1; in evaluation y = x.
 
@@ -63,7 +134,7 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5):
         super().__init__()
-        self.p = F.probability("Dropout", p)
+        self.p = probability("Dropout", p)
 
     def forward(self, x: Any) -> Any:
         return F.dropout(x, self.p, self.training)
@@ -84,27 +155,3 @@ class Flatten(Module):
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
-
-
-class MaxPool2d(Module):
-    """The largest element of each window of an image; x [N, C, height, width] -> [N, C, height', width'].
-
-    height' = (height + 2 padding - kernel height) // stride + 1, width' likewise. kernel_size, stride (default:
-    kernel_size), padding: one number, or (height, width). See `functional.max_pool2d` for the errors.
-    """
-
-    def __init__(
-        self,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int] | None = None,
-        padding: int | tuple[int, int] = 0,
-    ):
-        super().__init__()
-        self.kernel_size, self.padding = kernel_size, padding
-        self.stride = kernel_size if stride is None else stride
-
-    def forward(self, x: Any) -> Any:
-        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding)
-
-    def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"

@@ -1,11 +1,20 @@
-"""Ordered containers: Sequential applies its modules one after the other, ModuleList only holds them."""
+"""Containers: Sequential applies its modules one after the other; ModuleList, ModuleDict and ParameterList hold."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .module import Module
+from ..tensor import Tensor
+from .module import Module, Parameter
+
+
+def _checked_index(container: Any, index: int) -> int:
+    """Return index. Raise IndexError unless the container has an item there; a negative one counts from the end."""
+    n = len(container)
+    if not -n <= index < n:
+        raise IndexError(f"{type(container).__name__}: index: expected one from {-n} to {n - 1}, got {index}")
+    return index
 
 
 class _ModuleSequence(Module):
@@ -18,10 +27,7 @@ class _ModuleSequence(Module):
         return len(self._modules)
 
     def _name_at(self, index: int) -> str:
-        n = len(self)
-        if not -n <= index < n:
-            raise IndexError(f"{type(self).__name__}: index: expected one from {-n} to {n - 1}, got {index}")
-        return list(self._modules)[index]
+        return list(self._modules)[_checked_index(self, index)]
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
@@ -93,3 +99,101 @@ class ModuleList(_ModuleSequence):
 
     def _slice(self, named: list[tuple[str, Module]]) -> ModuleList:
         return ModuleList(module for _, module in named)
+
+
+class ModuleDict(Module):
+    """A dictionary of modules that registers them under their keys, in order; it has no forward.
+
+    A key is a string without dots that the class itself does not use (such as "keys"), else KeyError.
+    """
+
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] = ()):
+        super().__init__()
+        self.update(modules)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._modules[key]
+
+    def __setitem__(self, key: str, module: Module) -> None:
+        self.add_module(key, module)
+
+    def __delitem__(self, key: str) -> None:
+        del self._modules[key]
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._modules
+
+    def keys(self) -> Any:
+        """Return the keys."""
+        return self._modules.keys()
+
+    def values(self) -> Any:
+        """Return the modules."""
+        return self._modules.values()
+
+    def items(self) -> Any:
+        """Return the pairs (key, module)."""
+        return self._modules.items()
+
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
+        """Add modules, or replace those whose keys are there, from a dictionary or from pairs (key, module)."""
+        for key, module in dict(modules.items() if isinstance(modules, (Mapping, ModuleDict)) else modules).items():
+            self.add_module(key, module)
+
+    def pop(self, key: str) -> Any:
+        """Remove a module and return it. Raises KeyError for a key that is missing."""
+        return self._modules.pop(key)
+
+    def clear(self) -> None:
+        """Remove all modules."""
+        self._modules.clear()
+
+
+class ParameterList(Module):
+    """A list of parameters that registers them as "0", "1", ...; it has no forward. A slice is a ParameterList.
+
+    A tensor that is no parameter is made one, which shares its array. Raises TypeError for anything else.
+    """
+
+    def __init__(self, values: Iterable[Tensor] = ()):
+        super().__init__()
+        self.extend(values)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._parameters.values())
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return ParameterList(list(self)[index])
+        return list(self)[_checked_index(self, index)]
+
+    def __setitem__(self, index: int, value: Tensor) -> None:
+        self._store(list(self._parameters)[_checked_index(self, index)], value)
+
+    def append(self, value: Tensor) -> ParameterList:
+        """Add a parameter at the end. Return the list."""
+        self._store(str(len(self)), value)
+        return self
+
+    def extend(self, values: Iterable[Tensor]) -> ParameterList:
+        """Add parameters at the end. Return the list."""
+        for value in list(values):
+            self.append(value)
+        return self
+
+    def _store(self, name: str, value: Tensor) -> None:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"ParameterList: expected a Parameter or a tensor, got {type(value).__name__}")
+        self.register_parameter(name, value if isinstance(value, Parameter) else Parameter(value))
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{p.dtype} {tuple(p.shape)}" for p in self)

@@ -1,4 +1,4 @@
-"""Layers that hold weights: Linear, Embedding, LayerNorm, Conv2d."""
+"""Layers that hold weights: Linear, Embedding, LayerNorm."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.coercion import array_of
+from ..tensor import Tensor
 from ..tensor.creation import zeros
 from . import functional as F
 from . import init
+from .functional.layers import row_of
 from .module import Module, Parameter
 
 
@@ -26,7 +29,7 @@ def new_parameter(shape: Sequence[int], dtype: Any, device: Any) -> Parameter:
     return Parameter(zeros(shape, dtype=dtype, device=device))
 
 
-def _reset_affine(layer: Linear | Conv2d) -> None:
+def reset_affine(layer: Module) -> None:
     """Draw weight and bias from U(-b, b), b = 1 / sqrt(fan_in)."""
     weight, bias = layer._read("weight"), layer._read("bias", optional=True)
     init.kaiming_uniform_(weight, a=math.sqrt(5.0))
@@ -57,7 +60,7 @@ class Linear(Module):
 
     def reset_parameters(self) -> None:
         """Draw weight and bias again."""
-        _reset_affine(self)
+        reset_affine(self)
 
     def forward(self, x: Any) -> Any:
         return F.linear(x, self._read("weight"), self._read("bias", optional=True))
@@ -83,13 +86,33 @@ class Embedding(Module):
         *,
         device: Any = None,
         dtype: Any = "float32",
+        _weight: Parameter | None = None,
     ):
         super().__init__()
         check_sizes("Embedding", 0, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        self.padding_idx = F.row_of("Embedding", padding_idx, num_embeddings)
+        self.padding_idx = row_of("Embedding", padding_idx, num_embeddings)
+        if _weight is not None:
+            self.weight = _weight
+            return
         self.weight = new_parameter((num_embeddings, embedding_dim), dtype, device)
         self.reset_parameters()
+
+    @classmethod
+    def from_pretrained(cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
+        """Return a layer whose weight is `embeddings` [num_embeddings, embedding_dim], a tensor or an array.
+
+        The weight shares the tensor's array. freeze: it gets no gradient (`requires_grad` is False). padding_idx: the
+        row that gets no gradient; its numbers stay. Raises ValueError unless there are two dimensions, TypeError for a
+        dtype that is not floating.
+        """
+        array = array_of("from_pretrained: embeddings", embeddings)
+        if array.ndim != 2:
+            expected = "expected shape [num_embeddings, embedding_dim]"
+            raise ValueError(f"from_pretrained: embeddings: {expected}, got {array.shape}")
+        if array.dtype.kind != "f":
+            raise TypeError(f"from_pretrained: embeddings: expected a floating dtype, got {array.dtype}")
+        return cls(*array.shape, padding_idx, _weight=Parameter(Tensor(array), requires_grad=not freeze))
 
     def reset_parameters(self) -> None:
         """Draw the weight again, and set the row `padding_idx` to zeros."""
@@ -149,53 +172,3 @@ class LayerNorm(Module):
 
     def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
-
-
-class Conv2d(Module):
-    """Two-dimensional convolution; x [N, in_channels, height, width] -> [N, out_channels, height', width'].
-
-    height' = (height + 2 padding - kernel height) // stride + 1, width' likewise; see `functional.conv2d` for the
-    equation and the errors. kernel_size, stride, padding: one number, or (height, width).
-
-    weight [out_channels, in_channels, *kernel_size] and bias [out_channels] (None with bias=False) are drawn
-    from U(-b, b), b = 1 / sqrt(in_channels * kernel height * kernel width).
-    """
-
-    weight: Parameter
-    bias: Parameter | None
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] = 0,
-        *,
-        bias: bool = True,
-        device: Any = None,
-        dtype: Any = "float32",
-    ):
-        super().__init__()
-        kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
-        check_sizes("Conv2d", in_channels=in_channels, out_channels=out_channels)
-        if len(kernel) != 2 or any(not isinstance(n, int) or n < 1 for n in kernel):
-            raise ValueError(f"Conv2d: kernel_size: expected one or two whole numbers from 1 up, got {kernel_size!r}")
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size, self.stride, self.padding = kernel, stride, padding
-        self.weight = new_parameter((out_channels, in_channels, *kernel), dtype, device)
-        self.register_parameter("bias", new_parameter((out_channels,), dtype, device) if bias else None)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw weight and bias again."""
-        _reset_affine(self)
-
-    def forward(self, x: Any) -> Any:
-        return F.conv2d(x, self._read("weight"), self._read("bias", optional=True), self.stride, self.padding)
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
-            f"stride={self.stride}, padding={self.padding}, bias={self.bias is not None}"
-        )

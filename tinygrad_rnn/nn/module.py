@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ..autograd.grad_modes import no_grad
 from ..tensor import Tensor
 from ..tensor.conversion import convert, dtype_and_device
 from ..tensor.creation import tensor
+from .hooks import ForwardHook, ForwardHooks, ForwardPreHook, HookHandle
 
 _MISSING = object()
 
@@ -33,6 +34,13 @@ class Parameter(Tensor):
         self.requires_grad = requires_grad
 
 
+class IncompatibleKeys(NamedTuple):
+    """The names that `load_state_dict` did not find in the dictionary, and those that the module does not have."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
 class Module:
     """Base of layers and models: a subclass assigns parameters and sub-modules as attributes, and defines `forward`.
 
@@ -44,6 +52,7 @@ class Module:
     """
 
     training: bool
+    _hooks: ForwardHooks | None = None
 
     def __init__(self) -> None:
         own = {"_parameters": {}, "_buffers": {}, "_modules": {}, "_not_saved": set(), "training": True}
@@ -55,6 +64,8 @@ class Module:
         raise TypeError(f"{type(self).__name__}: expected a subclass that defines forward, got none")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._hooks is not None:
+            return self._hooks.call(self, args, kwargs)
         return self.forward(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -150,6 +161,27 @@ class Module:
         """Add a sub-module under a name, which need not be an identifier but has no dots."""
         self._register("_modules", name, _instance_or_none("add_module", name, Module, module))
 
+    def register_forward_pre_hook(self, hook: ForwardPreHook, *, with_kwargs: bool = False) -> HookHandle:
+        """Have each call of the module first call `hook(module, args)`. Return the handle, whose `remove()` ends that.
+
+        The hook may return new arguments, a tuple or a single one, in place of args; None keeps them. with_kwargs: call
+        `hook(module, args, kwargs)`, which may return a pair (args, kwargs).
+        """
+        return self._own_hooks().add_before(hook, with_kwargs)
+
+    def register_forward_hook(self, hook: ForwardHook, *, with_kwargs: bool = False) -> HookHandle:
+        """Have each call of the module last call `hook(module, args, output)`. Return the handle, as above.
+
+        The hook may return another output; None keeps it. with_kwargs: call `hook(module, args, kwargs, output)`.
+        """
+        return self._own_hooks().add_after(hook, with_kwargs)
+
+    def _own_hooks(self) -> ForwardHooks:
+        if self._hooks is None:
+            object.__setattr__(self, "_hooks", ForwardHooks())
+        assert self._hooks is not None
+        return self._hooks
+
     # Traversal
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -174,13 +206,19 @@ class Module:
         """Yield this module and all below it, each once."""
         return (module for _, module in self.named_modules())
 
+    def _places(
+        self, prefix: str = "", registries: Sequence[str] = ("_parameters", "_buffers")
+    ) -> Iterator[tuple[str, dict[str, Any], str]]:
+        """Yield (dotted name, registry, key) of each value here and below; a shared value comes under each name."""
+        for path, module in self._traverse(prefix):
+            for registry in map(module.__dict__.__getitem__, registries):
+                for name, value in registry.items():
+                    if value is not None:
+                        yield (f"{path}.{name}" if path else name), registry, name
+
     def _named(self, prefix: str, *registries: str) -> Iterator[tuple[str, Any]]:
         """Yield (dotted name, value) from the registries, here and below; a shared value comes under each name."""
-        for path, module in self._traverse(prefix):
-            for registry in registries:
-                for name, value in module.__dict__[registry].items():
-                    if value is not None:
-                        yield (f"{path}.{name}" if path else name), value
+        return ((name, registry[key]) for name, registry, key in self._places(prefix, registries))
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
         """Yield (dotted name, parameter) of this module and all below; a shared parameter comes once."""
@@ -276,12 +314,13 @@ class Module:
         """
         return OrderedDict((name, value.detach().clone()) for name, value in self._saved())
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copy values into parameters and buffers by dotted name, converted to the dtype of each.
 
         state_dict: tensors or arrays, including PyTorch's and those of bfloat16 or float16. `nn.utils.load_file` reads
         one from a file. Everything is checked before anything changes. Raises KeyError for a missing or unknown name
         (not with strict=False), ValueError for a shape that does not fit, TypeError for a value that is not numeric.
+        Returns the names that were missing and those that were unknown: none unless strict=False.
         """
         own = dict(self._saved())
         missing, unknown = [n for n in own if n not in state_dict], [n for n in state_dict if n not in own]
@@ -304,6 +343,7 @@ class Module:
         with no_grad():
             for name, array in arrays.items():
                 own[name].copy_(array)
+        return IncompatibleKeys(missing, unknown)
 
     # Printing
 

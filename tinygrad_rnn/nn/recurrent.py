@@ -37,6 +37,11 @@ class Recurrent(RecurrentBase):
     return_states: a call also returns the sequences of all states.
     recompute_every: n saves only the states of every n-th step, for very long sequences; the backward pass computes
         the other steps again, which is about a third more arithmetic (0: save every step).
+    forget_bias: a number b sets the forget gate's rows to b in bias_ih and to 0 in bias_hh, so that at first a cell
+        keeps about sigmoid(b) of its state; Keras's unit_forget_bias is forget_bias=1.0. None: drawn like all others.
+        It is for cells with a gate f. Where 1 minus a gate multiplies the old state (i of cifg_lstm, f of
+        minimal_gated), that gate's rows are set to -b, which keeps sigmoid(b) too. ValueError for any other cell.
+        Gers et al. (2000), section 4; Jozefowicz et al., An empirical exploration of recurrent networks (2015).
     dtype: float32 or float64, for the parameters; x and the states must have it too. device: "cpu" (None) or a GPU.
 
     Parameters, for layer l and G gates (suffix _reverse for the second direction): weight_ih_l [G H, I],
@@ -60,6 +65,7 @@ class Recurrent(RecurrentBase):
         learn_initial_state: bool = False,
         return_states: bool = False,
         recompute_every: int = 0,
+        forget_bias: float | None = None,
         device: Any = None,
         dtype: Any = "float32",
     ):
@@ -69,7 +75,7 @@ class Recurrent(RecurrentBase):
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.proj_size, self.dropout, self.cell = proj_size, dropout, find_cell(cell)
         self.learn_initial_state, self.return_states = learn_initial_state, return_states
-        self.recompute_every = recompute_every
+        self.recompute_every, self.forget_bias = recompute_every, forget_bias
         if self.proj_size and (self.step.reads_h or self.step.products or not self.step.recurrent_gates):
             raise ValueError(
                 f"{type(self).__name__}: proj_size: expected 0, as {self.cell.name} needs an h of hidden_size, "
@@ -104,7 +110,7 @@ class Recurrent(RecurrentBase):
         parts = [] if type(self) is not Recurrent else [self.cell.name]
         parts += [str(self.input_size), str(self.hidden_size)]
         shown = (("num_layers", 1), ("bias", True), ("batch_first", False), ("dropout", 0.0), ("bidirectional", False))
-        rare = (("learn_initial_state", False), ("return_states", False), ("recompute_every", 0))
+        rare = (("learn_initial_state", False), ("return_states", False), ("recompute_every", 0), ("forget_bias", None))
         for name, default in (*shown, ("proj_size", 0), *rare):
             if getattr(self, name) != default:
                 parts.append(f"{name}={getattr(self, name)}")

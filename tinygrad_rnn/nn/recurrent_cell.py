@@ -29,7 +29,8 @@ class RecurrentCell(RecurrentBase):
     inputs: the cell's own inputs by name, each [N, H] or [H]; all in the dtype of the weights. The result is one
     tensor, or a tuple for a cell with several states. A call raises TypeError or ValueError, naming the argument.
 
-    cell: a function under `@cell`, or the name of a built-in one; bias: whether b_ih and b_hh exist; see `Recurrent`.
+    cell: a function under `@cell`, or the name of a built-in one; bias: whether b_ih and b_hh exist; forget_bias: the
+    first bias of the forget gate; see `Recurrent`.
     The parameters have a layer's names without the suffix, and its first values: weight_ih [G H, I],
     weight_hh [G H, H], bias_ih and bias_hh [G H], and p_<name> [H] for each of the cell's params.
     """
@@ -41,6 +42,7 @@ class RecurrentCell(RecurrentBase):
         hidden_size: int,
         bias: bool = True,
         *,
+        forget_bias: float | None = None,
         device: Any = None,
         dtype: Any = "float32",
     ):
@@ -48,6 +50,7 @@ class RecurrentCell(RecurrentBase):
         device, dtype = resolve_device(type(self).__name__, device) or "cpu", as_dtype(dtype)
         self.cell = find_cell(cell)
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
+        self.forget_bias = forget_bias
         self._make_parameters(dtype, device)
 
     def _parameter_specs(self) -> Iterator[ParameterSpec]:
@@ -58,7 +61,11 @@ class RecurrentCell(RecurrentBase):
         return [spec.name for spec in self._parameter_specs()]
 
     def extra_repr(self) -> str:
-        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
+        return (
+            f"{self.input_size}, {self.hidden_size}"
+            + ("" if self.bias else ", bias=False")
+            + ("" if self.forget_bias is None else f", forget_bias={self.forget_bias}")
+        )
 
     def forward(self, x: Any, state: Any = None, inputs: Mapping[str, Any] | None = None) -> Any:
         """Return the state after the step: one tensor, or a tuple for a cell with several states."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..autograd.grad_modes import no_grad
 from ..cells import Cell
 from ..cells.trace import Step, trace
 from ..tensor import Tensor
@@ -26,12 +27,18 @@ class ParameterSpec(NamedTuple):
     bound: float  # first values are drawn from U(-bound, bound); 0: they are zeros
 
 
+KEEPING = {"cifg_lstm": ("i", -1), "cifg_peephole_lstm": ("i", -1), "minimal_gated": ("f", -1)}
+"""Built-in cells whose old state is not multiplied by the gate f itself, but by 1 minus a gate: the gate, and the sign of
+its bias. 1 - sigmoid(-b) = sigmoid(b)."""
+
+
 class RecurrentBase(SettingsModule):
     """Base of recurrent layers and cells: it makes, resets and finds the parameters of a cell's equations."""
 
     cell: Cell
     hidden_size: int
     bias: bool
+    forget_bias: float | None = None
 
     @property
     def step(self) -> Step:
@@ -67,7 +74,8 @@ class RecurrentBase(SettingsModule):
     def reset_parameters(self) -> None:
         """Draw all parameters again from U(-1/sqrt(H), 1/sqrt(H)), and set learned initial states to 0.
 
-        A parameter that is registered as a buffer is drawn too. Raises ValueError for a weight that is computed from
+        forget_bias sets the rows of the forget gate in the biases: see `Recurrent`. A parameter that is registered as a
+        buffer is drawn too. Raises ValueError for a weight that is computed from
         other tensors, before anything changes.
         """
         found = dict[str, Any]()
@@ -83,6 +91,31 @@ class RecurrentBase(SettingsModule):
                 init.uniform_(found[name], -bound, bound)
             elif found[name] is not None:
                 init.zeros_(found[name])
+        if self.forget_bias is not None:
+            self._set_forget_bias(found, *self.forget_gate(self.forget_bias))
+
+    def forget_gate(self, bias: float) -> tuple[str, float]:
+        """Return the gate that decides how much of the old state stays, and the bias for which sigmoid(bias) stays.
+
+        Raises ValueError if the cell has no such gate, or no biases.
+        """
+        kind, name = type(self).__name__, self.cell.name
+        gate, sign = KEEPING.get(name, ("f", 1))
+        if gate not in self.step.input_gates:
+            raise ValueError(f"{kind}: forget_bias: expected None, as the cell {name} has no gate f, got {bias}")
+        if not self.bias:
+            raise ValueError(f"{kind}: forget_bias: expected None with bias=False, got {bias}")
+        return gate, sign * bias
+
+    def _set_forget_bias(self, found: dict[str, Any], gate: str, bias: float) -> None:
+        """Set the rows of a gate to `bias` in each bias_ih, and to 0 in each bias_hh."""
+        for kind, gates, number in (("ih", self.step.input_gates, bias), ("hh", self.step.recurrent_gates, 0.0)):
+            if gate in gates:
+                first = gates.index(gate) * self.hidden_size
+                for name, tensor in found.items():
+                    if name.startswith(f"bias_{kind}") and tensor is not None:
+                        with no_grad():
+                            tensor[first : first + self.hidden_size] = number
 
     @functools.cached_property
     def _omitted(self) -> frozenset[str]:

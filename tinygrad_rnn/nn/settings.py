@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .functional import probability
+from .functional.layers import probability
 from .module import Module
 
 FIXED = frozenset(
@@ -93,11 +94,22 @@ def _callers_level() -> int:
     return level
 
 
+def _forget_bias(module: Any, name: str, value: Any) -> float | None:
+    """Return the bias, or None. Raise ValueError where the layer has no forget gate with a bias."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
+        raise ValueError(f"{type(module).__name__}: forget_bias: expected a finite number or None, got {value!r}")
+    module.forget_gate(value)
+    return float(value)
+
+
 _CHECKS: dict[str, Callable[[Any, str, Any], Any]] = {
     **dict.fromkeys(("input_size", "hidden_size", "num_layers"), _whole_number(1)),
     "recompute_every": _whole_number(0),
     **dict.fromkeys(("bias", "batch_first", "bidirectional", "learn_initial_state", "return_states"), _flag),
     "proj_size": _proj_size,
     "dropout": _dropout,
+    "forget_bias": _forget_bias,
     **dict.fromkeys(("zoneout_h", "zoneout_c"), lambda m, name, value: probability(type(m).__name__, value, name)),
 }

@@ -45,6 +45,17 @@ def word(typing: Any, address: Any, index: Any) -> Any:
 
 
 @intrinsic
+def put_word(typing: Any, address: Any, value: Any) -> Any:
+    """Write a word."""
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
+        builder.store(args[1], builder.inttoptr(args[0], WORD.as_pointer()), align=8)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), emit
+
+
+@intrinsic
 def look(typing: Any, address: Any) -> Any:
     """Read a word that other threads write. Everything that they wrote before it is visible afterwards."""
 

@@ -8,6 +8,7 @@ the numbers along depth, may come in groups of `real` numbers that are padded to
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -155,6 +156,20 @@ def move(typing: Any, bits: Any, lanes: Any, source: Any, to: Any) -> Any:
     return types.void(bits, lanes, types.intp, types.intp), emit
 
 
+def _masked(builder: ir.IRBuilder, bits: int, n: int) -> tuple[Callable, Callable, Callable]:
+    """Return emitters: load(address, mask) with zeros elsewhere, store(vector, address, mask), and first(count), a mask."""
+    v, short, nothing = Vectors(builder, bits, n), ir.IntType(32), ir.VoidType()
+    lane = ir.Constant(ir.VectorType(short, n), [short(i) for i in range(n)])
+    suffix, align = f"v{n}f{v.bits}.p0v{n}f{v.bits}", short(v.bits // 8)
+    at, flags = v.type.as_pointer(), ir.VectorType(ir.IntType(1), n)
+    masked_load = declared(builder.module, "llvm.masked.load." + suffix, v.type, [at, short, flags, v.type])
+    masked_store = declared(builder.module, "llvm.masked.store." + suffix, nothing, [v.type, at, short, flags])
+    load = lambda source, mask: builder.call(masked_load, [builder.inttoptr(source, at), align, mask, v.constant(0.0)])
+    store = lambda vector, to, mask: builder.call(masked_store, [vector, builder.inttoptr(to, at), align, mask])
+    first = lambda count: builder.icmp_signed("<", lane, v.splat(builder.trunc(count, short)))
+    return load, store, first
+
+
 @intrinsic
 def move_part(typing: Any, bits: Any, lanes: Any, source: Any, count: Any, to: Any, room: Any) -> Any:
     """Copy `count` numbers, then zeros, into the first `room` numbers of a vector. The others stay untouched."""
@@ -162,20 +177,29 @@ def move_part(typing: Any, bits: Any, lanes: Any, source: Any, count: Any, to: A
     n = lanes.literal_value
 
     def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
-        v, short, nothing = Vectors(builder, bits.literal_value, n), ir.IntType(32), ir.VoidType()
+        load, store, first = _masked(builder, bits.literal_value, n)
         source, count, to, room = args[2:]
-        lane = ir.Constant(ir.VectorType(short, n), [short(i) for i in range(n)])
-        first = lambda number: builder.icmp_signed("<", lane, v.splat(builder.trunc(number, short)))
-        read, write = (builder.inttoptr(a, v.type.as_pointer()) for a in (source, to))
-        suffix, align = f"v{n}f{v.bits}.p0v{n}f{v.bits}", short(v.bits // 8)
-        flags = ir.VectorType(ir.IntType(1), n)
-        load = declared(builder.module, "llvm.masked.load." + suffix, v.type, [read.type, short, flags, v.type])
-        store = declared(builder.module, "llvm.masked.store." + suffix, nothing, [v.type, write.type, short, flags])
-        vector = builder.call(load, [read, align, first(count), v.constant(0.0)])
-        builder.call(store, [vector, write, align, first(room)])
+        store(load(source, first(count)), to, first(room))
         return context.get_dummy_value()
 
     return types.void(bits, lanes, *[types.intp] * 4), emit
+
+
+@intrinsic
+def add_part(typing: Any, bits: Any, lanes: Any, source: Any, count: Any, to: Any) -> Any:
+    """Add the first `count` numbers of a vector to those at another address. The others stay untouched."""
+    require_literals((bits, lanes))
+    n = lanes.literal_value
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, args: Any) -> Any:
+        v, masked = Vectors(builder, bits.literal_value, n), _masked(builder, bits.literal_value, n)
+        source, count, to = args[2:]
+        load, store, first = masked
+        total = v.add(load(to, first(count)), load(source, first(count)))
+        store(total, to, first(count))
+        return context.get_dummy_value()
+
+    return types.void(bits, lanes, types.intp, types.intp, types.intp), emit
 
 
 @intrinsic

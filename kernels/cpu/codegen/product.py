@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import textwrap
 from dataclasses import dataclass
+from types import ModuleType
 
 from ..runtime import cache
 from ..runtime.caches import caches
@@ -227,8 +228,8 @@ def _tile_call(bits: int, lanes: int, shapes: str, vectors: int, span: str, offs
 
 
 @functools.cache
-def products(unit: VectorUnit, bits: int) -> Products:
-    """Return the kernels for a vector unit and float32 or float64."""
+def product_module(unit: VectorUnit, bits: int) -> ModuleType:
+    """Return the generated module for a vector unit and float32 or float64. Other generated modules may import it."""
     lanes, size = unit.lanes(bits // 8), bits // 8
     width = lanes * PANEL_VECTORS
     sums = f'tile({bits}, {lanes}, "1x1", VECTORS, 0, 1, 1, (ones, 0, 0), (at, columns, 0), rows, (0, 0), (to, 0))'
@@ -249,6 +250,12 @@ def products(unit: VectorUnit, bits: int) -> Products:
         "full tile": call(tile_shapes(unit, PANEL_VECTORS), PANEL_VECTORS, "span", "", 12),
     }  # fmt: skip
     text = cache.filled(TEMPLATE, numbers) + packing_text(bits, lanes)
-    module = cache.load(f"product_{unit.name}_f{bits}", text)
+    return cache.load(f"product_{unit.name}_f{bits}", text)
+
+
+@functools.cache
+def products(unit: VectorUnit, bits: int) -> Products:
+    """Return the kernels for a vector unit and float32 or float64."""
+    module = product_module(unit, bits)
     names = {"copy": COPY, "pack": PACK, "product": PRODUCT, "column_sums": SUMS}
     return Products(**{name: Kernel(getattr(module, name), arguments) for name, arguments in names.items()})

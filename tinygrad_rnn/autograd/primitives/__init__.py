@@ -1,29 +1,31 @@
 """The table of primitives, each with its forward and its VJPs side by side; see `autograd/primitive.py`."""
 
 from . import (
+    convolution,
     einsum,
     elementwise,
     index,
     likelihood,
     norm,
     order,
+    pooling,
     products,
     reduce,
     sampling,
     shape,
-    windows,
 )
 
 __all__ = [
+    "convolution",
     "einsum",
     "elementwise",
     "index",
     "likelihood",
     "norm",
     "order",
+    "pooling",
     "products",
     "reduce",
     "sampling",
     "shape",
-    "windows",
 ]

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.box import Box
-from ..arrays.device import device_of, to_numpy
-from ..autograd.primitives.elementwise import move
-from ..autograd.primitives.shape import reshape
-from ..autograd.primitives.static import as_int
-from ..sequence.ctc import Targets, ctc
-from ..tensor.creation import own_tensor
+from ...arrays.box import Box
+from ...arrays.device import device_of, to_numpy
+from ...autograd.primitives.elementwise import move
+from ...autograd.primitives.shape import reshape
+from ...autograd.primitives.static import as_int
+from ...sequence.ctc import Targets, ctc
+from ...tensor.creation import own_tensor
 from .reduction import check_reduction, reduced
 
 
