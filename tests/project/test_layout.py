@@ -26,6 +26,7 @@ LAYERS = [
     ["data"],
     ["decode"],
     ["lm"],
+    ["study"],
     ["info"],
     ["cli", "__main__", "bench"],
 ]

@@ -1,0 +1,85 @@
+"""A finding as text for a terminal, as a part of the page docs/study.md, and as a picture."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..lm.saving import write_atomically
+from .corrections import CORRECTIONS
+from .finding import CLAIMS, Curves, Finding
+
+WIDTH = 100
+
+
+def as_text(name: str, finding: Finding) -> str:
+    """Return the claim, the table and the verdict, for a terminal."""
+    rows = [finding.header, *finding.rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(finding.header))]
+    lines = ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    claim = textwrap.fill(f"{name}: {finding.claim}", WIDTH)
+    verdict = textwrap.fill(f"{finding.verdict}: {finding.reason}", WIDTH)
+    return "\n".join([claim, "", *lines, "", verdict, ""])
+
+
+def as_markdown(name: str, finding: Finding, picture: str | None) -> str:
+    """Return the part of the page for a finding. picture: the path of its picture, relative to the page."""
+    table = [finding.header, ["---"] * len(finding.header), *finding.rows]
+    lines = [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in table]
+    title = name.replace("-", " ").capitalize()
+    parts = [f"## {title}", f"Claim: {finding.claim}", "\n".join(lines), f"**{finding.verdict}**: {finding.reason}"]
+    if picture is not None:
+        parts.append(f"![{title}]({picture})")
+    return "\n\n".join(parts)
+
+
+INTRODUCTION = """# Study: claims about recurrent networks, measured
+
+Lecture notes on recurrent networks make claims that are seldom measured where they stand. Each part of this page
+states one in a sentence, the figures that this library measures, and a verdict: confirmed, qualified (true with a
+condition that the notes leave out) or wrong. `tinygrad-rnn study NAME` measures one again, with other seeds by
+`--seed`; the command below wrote this page."""
+
+
+def page(findings: Mapping[str, Finding], pictures: Mapping[str, str], seed: int) -> str:
+    """Return the page of all findings, with the corrections at its end. pictures: for a name the path of a picture."""
+    command = "tinygrad-rnn study --all --markdown docs/study.md" + (f" --seed {seed}" if seed else "")
+    summary = ["| claim | verdict |", "| --- | --- |"]
+    summary += [f"| {finding.claim} | {finding.verdict} |" for finding in findings.values()]
+    parts = [INTRODUCTION, f"```sh\n{command}\n```", "\n".join(summary)]
+    parts += [as_markdown(name, finding, pictures.get(name)) for name, finding in findings.items()]
+    parts += ["## Corrections", CORRECTIONS]
+    return "\n\n".join(parts) + "\n"
+
+
+def draw(path: Path, name: str, curves: Curves) -> None:
+    """Write a PNG of the curves. Raises ImportError where matplotlib is missing, OSError for a file not writable."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for (label, (x, y)), marker in zip(curves.curves.items(), "osD^vP*Xh<>" * 3):
+        marks = marker if len(x) <= 20 else ""
+        axes.plot(x, y, marker=marks, markersize=4, linewidth=1.3, label=label)
+    if curves.log:
+        axes.set_yscale("log")
+    axes.set(title=name.replace("-", " "), xlabel=curves.x, ylabel=curves.y)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=90, metadata={"Software": None})
+    write_atomically(path, picture.getvalue())
+
+
+def listing() -> str:
+    """Return the names of all claims, with their sentences."""
+    return "\n".join(f"{name:<22}{claim.sentence}" for name, claim in CLAIMS.items())
+
+
+def names() -> Sequence[str]:
+    """Return the names of all claims, in the order of the page."""
+    return list(CLAIMS)
