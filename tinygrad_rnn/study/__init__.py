@@ -16,7 +16,7 @@ The modules with claims register them when they are imported, in the order of th
 """
 
 from . import gradients  # isort: skip
-from . import clipping, truncation  # isort: skip
+from . import clipping, truncation, text, memory, comparison  # isort: skip
 from .finding import CLAIMS, VERDICTS, Claim, Curves, Finding
 from .run import run
 
@@ -27,7 +27,10 @@ __all__ = [
     "Curves",
     "Finding",
     "clipping",
+    "comparison",
     "gradients",
+    "memory",
     "run",
+    "text",
     "truncation",
 ]
