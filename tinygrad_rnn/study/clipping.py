@@ -9,7 +9,7 @@ from ..autograd.grad_modes import no_grad
 from ..nn.utils import clip_grad_norm_, clip_grad_value_
 from ..tensor import Tensor
 from ..tensor.creation import tensor
-from .finding import Curves, Finding, Progress, claim, figure
+from .finding import Curves, Finding, Progress, claim, figure, gradient_of
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
@@ -41,7 +41,7 @@ def _each_gradient(layer: nn.RNN, seed: int, count: int = 256) -> np.ndarray:
 
 def _flat(layer: nn.Module) -> np.ndarray:
     """Return the gradient by all weights as one vector."""
-    return np.concatenate([p.grad.numpy().ravel() for p in layer.parameters()])
+    return np.concatenate([gradient_of(p).ravel() for p in layer.parameters()])
 
 
 @claim("clip-direction", "Clipping bounds an exploding gradient and keeps its direction.")
@@ -58,7 +58,7 @@ def clip_direction(seed: int, progress: Progress) -> Finding:
         ):
             leaf = tensor(mean, requires_grad=True)
             leaf.grad = Tensor(mean.copy())
-            clip(leaf, float(limit))  # type: ignore[operator]
+            clip(leaf, float(limit))
             cosines.append(cosine(leaf.grad.numpy(), mean))
             curves[name][0].append(-np.log10(share))
             curves[name][1].append(cosines[-1])

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
 
 from ..arrays.random import get_rng_state, manual_seed, set_rng_state
+from ..tensor import Tensor
 
 VERDICTS = ("confirmed", "qualified", "wrong")
 Progress = Callable[[str], None]
@@ -13,11 +17,11 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Curves:
-    """The data of a picture: for each label its x and y. log: whether the y axis is logarithmic."""
+    """The data of a picture: for each label its x and y, each a list or an array. log: the y axis is logarithmic."""
 
     x: str
     y: str
-    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    curves: Mapping[str, tuple[Any, Any]]
     log: bool = False
 
 
@@ -80,6 +84,12 @@ def claim(name: str, sentence: str) -> Callable[[Callable[[int, Progress], Findi
     return register
 
 
-def figure(value: float, digits: int = 3) -> str:
+def gradient_of(parameter: Tensor) -> np.ndarray:
+    """Return the gradient of a parameter that has one, as an array."""
+    assert parameter.grad is not None
+    return parameter.grad.numpy()
+
+
+def figure(value: float | np.floating[Any], digits: int = 3) -> str:
     """Return a number with a few significant digits: 0.123, 12.3, 1.2e-05."""
     return f"{value:.{digits}g}"

@@ -76,9 +76,9 @@ def vanishing_gradient(seed: int, progress: Progress) -> Finding:
         ("layer (8 inputs, 32 units)", "factor per step", "after 99 steps"),
         rows,
         "qualified",
-        "At the default start the gates of an LSTM or a GRU are half open, so each step leaves about .6 of "
-        "the gradient, nearly as in an RNN. A forget bias of 3 opens the gate: then the gradient of the LSTM arrives. The additive "
-        "path makes long gradients possible; the start decides whether they are there.",
+        "At the default start the gates of an LSTM or a GRU are half open, so each step leaves about .6 of the "
+        "gradient, nearly as in an RNN. A forget bias of 3 opens the gate: then the gradient of the LSTM arrives. "
+        "The additive path makes long gradients possible; the start decides whether they are there.",
         Curves("steps back", "norm of dL/dh, relative", curves, log=True),
     )
 
@@ -141,14 +141,14 @@ def singular_value(seed: int, progress: Progress) -> Finding:
         values = [np.linalg.norm(matrix, 2), np.abs(np.linalg.eigvals(matrix)).max()]
         rows.append((name, *map(figure, values), *(figure(size[count], 2) for count in counts)))
         shown = [(count, s) for count, s in sizes if count <= 40 and s > 0]
-        curves[name] = tuple(zip(*shown))
+        curves[name] = ([count for count, _ in shown], [s for _, s in shown])
     return Finding(
         ("recurrent matrix", "singular value", "eigenvalue", *(f"after {count} steps" for count in counts)),
         rows,
         "qualified",
-        "A largest singular value above 1 is necessary, not sufficient: the shift with an end sends every gradient to "
-        "exactly 0 in 8 steps, the cyclic one keeps it bounded for ever, and a random matrix with 1.3 vanishes. Below 1 "
-        "the gradient does vanish. Over many steps the largest eigenvalue decides; over few, as in the last row, "
-        "a gradient can grow first even where all eigenvalues are below 1.",
-        Curves("steps back", "norm of the gradient, relative", curves, log=True),  # type: ignore[arg-type]
+        "A largest singular value above 1 is necessary, not sufficient: the shift with an end sends every gradient "
+        "to exactly 0 in 8 steps, the cyclic one keeps it bounded for ever, and the gradient of the random matrix "
+        "vanishes. Below 1 the gradient does vanish. Over many steps the largest eigenvalue decides; over few, as in "
+        "the last row, a gradient can grow first even where all eigenvalues are below 1.",
+        Curves("steps back", "norm of the gradient, relative", curves, log=True),
     )

@@ -77,6 +77,12 @@ def first_symbol(generator: np.random.Generator, steps: int, count: int = 64) ->
     return (2.0 * ids[..., None] - 1.0).astype("f"), ids[0]
 
 
+def majority(generator: np.random.Generator, steps: int, count: int = 64) -> Batch:
+    """Return random bits as -1 and 1, and the more frequent one of each sequence as its class; steps is odd."""
+    ids = generator.integers(0, 2, (steps, count))
+    return (2.0 * ids[..., None] - 1.0).astype("f"), (2 * ids.sum(0) > steps).astype(np.int64)
+
+
 def order(generator: np.random.Generator, steps: int = 30, count: int = 64) -> Batch:
     """Return the temporal order task: two marks, each X or Y, among four distractors; a class for each of 4 orders.
 

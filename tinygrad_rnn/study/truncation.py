@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..tensor import Tensor
+from ..autograd.functional import grad
+from ..autograd.grad_modes import no_grad
 from ..tensor.creation import tensor
 from .clipping import cosine
-from .finding import Curves, Finding, Progress, claim, figure
+from .finding import Curves, Finding, Progress, claim, figure, gradient_of
 from .gradients import with_forget_bias
 
 LENGTH, BATCH = 100, 16
@@ -30,7 +31,7 @@ def _gradient(layer: Any, x: np.ndarray, u: np.ndarray, chunk: int, carried: boo
         output, state = layer(tensor(x[part]), state if carried else None)
         (output * tensor(u[part])).sum().backward()
         state = _detached(state)
-    return layer.weight_hh_l0.grad.numpy().ravel().astype("d")
+    return gradient_of(layer.weight_hh_l0).ravel().astype("d")
 
 
 @claim(
@@ -54,10 +55,10 @@ def truncated_bptt(seed: int, progress: Progress) -> Finding:
         ("cosine with the full gradient (size)", *(f"chunks of {chunk}" for chunk in chunks)),
         rows,
         "qualified",
-        "Good where the network's memory is shorter than a chunk, as in a fresh RNN; a network that remembers needs long "
-        "chunks. The state must be carried from chunk to chunk: reset, chunks of 1 give the recurrent matrix no "
+        "Good where the network's memory is shorter than a chunk, as in a fresh RNN; a network that remembers needs "
+        "long chunks. The state must be carried from chunk to chunk: reset, chunks of 1 give the recurrent matrix no "
         "gradient at all.",
-        Curves("log10 of the chunk", "cosine with the full gradient", curves),  # type: ignore[arg-type]
+        Curves("log10 of the chunk", "cosine with the full gradient", curves),
     )
 
 
@@ -99,7 +100,77 @@ def bptt_memory(seed: int, progress: Progress) -> Finding:
         ("LSTM of 64 units, batch of 16", *(f"T = {steps}" for steps in lengths)),
         rows,
         "qualified",
-        "True for the plain algorithm. Chunks need the memory of one chunk whatever the length, and recomputation gives "
-        "the exact gradient while it saves only the output and the states of some steps.",
-        Curves("log10 of T", "MiB at the peak", curves, log=True),  # type: ignore[arg-type]
+        "True for the plain algorithm. Chunks need the memory of one chunk whatever the length, and recomputation "
+        "gives the exact gradient while it saves only the output and the states of some steps.",
+        Curves("log10 of T", "MiB at the peak", curves, log=True),
     )
+
+
+@claim("carried-state", "A state that is carried from chunk to chunk makes them one sequence: no Markov assumption.")
+def carried_state(seed: int, progress: Progress) -> Finding:
+    x = np.random.default_rng(seed).standard_normal((LENGTH, BATCH, 8)).astype("f")
+    other = x.copy()
+    other[0] += 1.0
+    rows = []
+    for name, layer in (("RNN", nn.RNN(8, 32)), ("LSTM, forget bias 3", with_forget_bias(nn.LSTM(8, 32), 3.0))):
+        whole, carried, reset = (_outputs(layer, x, *how) for how in ((LENGTH, True), (25, True), (25, False)))
+        differ = np.linalg.norm(_outputs(layer, other, 25, True)[51] - carried[51])
+        equal = f"{(carried == whole).mean():.0%}"
+        rows.append((name, equal, figure(np.abs(reset - whole).max(), 2), figure(differ, 2)))
+    return Finding(
+        (
+            "chunks of 25 in 100 steps",
+            "equal to the last bit",
+            "largest error, reset",
+            "change of h_52 for another x_1",
+        ),
+        rows,
+        "confirmed",
+        "The outputs are those of the whole sequence, bit by bit. Output 52 depends on input 1, two chunks before "
+        "it, as far as the cell remembers: only the gradient stops at a chunk.",
+    )
+
+
+def _outputs(layer: Any, x: np.ndarray, chunk: int, carried: bool) -> np.ndarray:
+    state, found = None, []
+    with no_grad():
+        for first in range(0, len(x), chunk):
+            output, state = layer(tensor(x[first : first + chunk]), state if carried else None)
+            found.append(output.numpy())
+    return np.concatenate(found)
+
+
+@claim(
+    "summed-gradient", "The gradient of a shared weight is a sum over the steps; a state gets none from earlier losses."
+)
+def summed_gradient(seed: int, progress: Progress) -> Finding:
+    steps, layer = 12, nn.RNN(3, 5, bias=False, dtype="float64")
+    draw = np.random.default_rng(seed).standard_normal
+    x, u = tensor(draw((steps, 4, 3))), tensor(draw((steps, 4, 5)))
+    (layer(x)[0] * u).sum().backward()
+    shared = gradient_of(layer.weight_hh_l0)
+    copies = [tensor(layer.weight_hh_l0.detach().numpy().copy(), requires_grad=True) for _ in range(steps)]
+    h, states = tensor(np.zeros((4, 5))), []
+    for t in range(steps):
+        h = (x[t] @ layer.weight_ih_l0.T + h @ copies[t].T).tanh()
+        states.append(h)
+    each = [g.numpy() for g in grad(sum((states[t] * u[t]).sum() for t in range(steps)), copies)]
+    earlier = grad(sum((states[t] * u[t]).sum() for t in range(5)), states[5], allow_unused=True)[0]
+    return Finding(
+        ("figure", "value"),
+        [
+            ("sum of 12 gradients, one for each step's own copy, relative error", figure(_error(sum(each), shared), 2)),
+            ("norm of the first term, as h_0 = 0", figure(np.linalg.norm(each[0]))),
+            ("terms that are not 0", f"{sum(bool(g.any()) for g in each)} of {steps}"),
+            (
+                "gradient of the losses 1 to 5 by h_6",
+                "none" if earlier is None else figure(np.abs(earlier.numpy()).max()),
+            ),
+        ],
+        "confirmed",
+        "The recurrent matrix has T - 1 terms that are not 0 if the first state is 0, and T if it is not.",
+    )
+
+
+def _error(found: Any, expected: np.ndarray) -> float:
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
