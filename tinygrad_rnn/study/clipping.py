@@ -60,7 +60,7 @@ def clip_direction(seed: int, progress: Progress) -> Finding:
             leaf.grad = Tensor(mean.copy())
             clip(leaf, float(limit))
             cosines.append(cosine(leaf.grad.numpy(), mean))
-            curves[name][0].append(-np.log10(share))
+            curves[name][0].append(share)
             curves[name][1].append(cosines[-1])
         rows.append((figure(share), *(f"{c:.4f}" for c in cosines)))
     return Finding(
@@ -69,31 +69,44 @@ def clip_direction(seed: int, progress: Progress) -> Finding:
         "qualified",
         "Clipping by the norm scales all elements alike, so the direction stays. Clipping each element by its value "
         "turns the gradient, the more the lower the limit.",
-        Curves("orders of magnitude that the limit is lower", "cosine with the true gradient", curves),
+        Curves("limit, relative", "cosine with the true gradient", curves, log="x"),
     )
 
 
 @claim("clip-bias", "Clipped gradients are biased.")
 def clip_bias(seed: int, progress: Progress) -> Finding:
     each = _each_gradient(_steep(seed), seed)
-    size = np.linalg.norm(each.astype("d"), axis=1)
+    batches = each.reshape(16, 16, -1).mean(1)
     mean, rows = each.mean(0), []
-    x, y = [], []
-    for quantile in (1.0, 0.9, 0.5, 0.1):
-        limit = np.quantile(size, quantile)
-        clipped = each * np.minimum(1.0, limit / size)[:, None]
-        c = cosine(clipped.mean(0), mean)
-        x.append(1 - quantile)
-        y.append(c)
-        whole = min(1.0, limit / np.linalg.norm(mean))
-        rows.append((f"{1 - quantile:.0%}", figure(c), f"{cosine(mean * whole, mean):.3f}"))
+    curves: dict[str, tuple[list[float], list[float]]] = {}
+    for share in (0.0, 0.1, 0.5, 0.9):
+        row = [f"{share:.0%}"]
+        for label, gradients in (("each sequence clipped", each), ("each batch of 16 clipped", batches)):
+            c = cosine(_clipped(gradients, 1 - share).mean(0), mean)
+            x, y = curves.setdefault(label, ([], []))
+            x.append(share)
+            y.append(c)
+            row.append(figure(c))
+        rows.append(row)
+    size = _size(each)
     ratio = figure(size.max() / np.median(size), 2)
     return Finding(
-        ("gradients above the limit", "cosine, each sequence clipped", "cosine, batch mean clipped"),
+        ("gradients above the limit", *(f"cosine, {label}" for label in curves)),
         rows,
         "confirmed",
-        f"The largest of 256 single gradients is {ratio} times the median one. The mean of clipped single gradients "
-        "points elsewhere than the mean gradient, because rare large gradients lose their weight. Clipping the mean of "
-        "a batch once keeps that batch's direction; over batches it has the same bias.",
-        Curves("share of the gradients that are clipped", "cosine with the mean gradient", {"each clipped": (x, y)}),
+        f"The largest of 256 single gradients is {ratio} times the median one. The mean of clipped gradients points "
+        "elsewhere than the mean gradient, because rare large gradients lose their weight. Clipping the mean of each "
+        "batch keeps that batch's direction, but over many batches it is biased too.",
+        Curves("share of the gradients that are clipped", "cosine with the mean gradient", curves),
     )
+
+
+def _size(gradients: np.ndarray) -> np.ndarray:
+    """Return the norm of each gradient [count]."""
+    return np.linalg.norm(gradients.astype("d"), axis=1)
+
+
+def _clipped(gradients: np.ndarray, quantile: float) -> np.ndarray:
+    """Return the gradients [count, weights], each clipped to the norm that this share of them does not exceed."""
+    size = _size(gradients)
+    return gradients * np.minimum(1.0, np.quantile(size, quantile) / size)[:, None]

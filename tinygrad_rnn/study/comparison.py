@@ -66,17 +66,23 @@ def _recalled(model: Reader, delay: int, seeds: list[int]) -> float:
     return float((answers[delay:] == target[delay:]).mean())
 
 
-VARIANTS = ("lstm", "peephole_lstm", "cifg_peephole_lstm", "nog_lstm", "gru")
+VARIANTS = {
+    "LSTM": "lstm",
+    "peepholes": "peephole_lstm",
+    "coupled gates": "cifg_peephole_lstm",
+    "no output gate": "nog_lstm",
+    "GRU": "gru",
+}
 
 
 @claim("lstm-variants", "The variants of the LSTM are about the same.")
 def lstm_variants(seed: int, progress: Progress) -> Finding:
     seeds, rows, means = range(3), [], dict[str, list[float]]()
-    for name in VARIANTS:
+    for name, cell in VARIANTS.items():
         row = [name]
         for start, bias in (("default start", 0.0), ("bias 3", 3.0)):
             progress(f"{name}, {start}")
-            found = [_ordered(name, bias, [seed, k]) for k in seeds]
+            found = [_ordered(cell, bias, [seed, k]) for k in seeds]
             row.append(f"{np.mean(found):.2f} ({min(found):.2f} to {max(found):.2f})")
             means.setdefault(start, []).append(float(np.mean(found)))
         rows.append(tuple(row))
@@ -89,14 +95,14 @@ def lstm_variants(seed: int, progress: Progress) -> Finding:
         f"1/4 is chance; mean of 3 seeds, with the spread. The start of one gate moves a result by {by_start:.2f} on "
         f"average, another variant with the same start by {by_variant:.2f}. A comparison of variants that leaves the "
         "start out compares starts.",
-        Curves("variant: " + ", ".join(VARIANTS), "right answers", {k: (range(5), v) for k, v in means.items()}),
+        Curves("variant", "right answers", {start: (list(VARIANTS), found) for start, found in means.items()}),
     )
 
 
-def _ordered(name: str, bias: float, seeds: list[int]) -> float:
+def _ordered(cell: str, bias: float, seeds: list[int]) -> float:
     """Train a cell on the order task, and return the share of right answers."""
     generator = np.random.default_rng(seeds)
-    layer = nn.Recurrent(name, 6, 24)
+    layer = nn.Recurrent(cell, 6, 24)
     _remembering(layer, bias)
     model = Reader(layer, 4)
     train(model, lambda: order(generator, 50), 200, 1e-2)
@@ -104,7 +110,7 @@ def _ordered(name: str, bias: float, seeds: list[int]) -> float:
 
 
 def _remembering(layer: nn.Recurrent, bias: float) -> None:
-    """Add to the bias of the gate that keeps the state: f up, or z of a GRU up, or i of a coupled gate down."""
+    """Add to the bias of the gate that keeps the state: f up, or z of a GRU up, i of a coupled gate down."""
     gates, size = layer.step.gates, layer.hidden_size
     gate = next(gate for gate in "fzi" if gate in gates)
     rows = slice(gates.index(gate) * size, (gates.index(gate) + 1) * size)

@@ -17,12 +17,12 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Curves:
-    """The data of a picture: for each label its x and y, each a list or an array. log: the y axis is logarithmic."""
+    """The data of a picture: for each label its x and y, each a list or an array. log: the axes that are logarithmic, of "xy"."""
 
     x: str
     y: str
     curves: Mapping[str, tuple[Any, Any]]
-    log: bool = False
+    log: str = ""
 
 
 @dataclass(frozen=True)

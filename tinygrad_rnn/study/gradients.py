@@ -51,7 +51,7 @@ def repeated_factor(seed: int, progress: Progress) -> Finding:
         "wrong",
         "These numbers belong to 50 repetitions. From step 115 back to step 50 there are 65, which give about 490 and "
         ".0011. The conclusion is right, and stronger than stated.",
-        Curves("steps", "gradient", {f"factor {w}": (steps, w**steps) for w in (1.1, 0.9)}, log=True),
+        Curves("steps", "gradient", {f"factor {w}": (steps, w**steps) for w in (1.1, 0.9)}, log="y"),
     )
 
 
@@ -79,7 +79,7 @@ def vanishing_gradient(seed: int, progress: Progress) -> Finding:
         "At the default start the gates of an LSTM or a GRU are half open, so each step leaves about .6 of the "
         "gradient, nearly as in an RNN. A forget bias of 3 opens the gate: then the gradient of the LSTM arrives. "
         "The additive path makes long gradients possible; the start decides whether they are there.",
-        Curves("steps back", "norm of dL/dh, relative", curves, log=True),
+        Curves("steps back", "norm of dL/dh, relative", curves, log="y"),
     )
 
 
@@ -105,7 +105,7 @@ def state_memory(seed: int, progress: Progress) -> Finding:
         "Two sequences differ in their first input alone; the figures are the distance of their states, relative to "
         "the first step. A fresh LSTM forgets as an RNN does; one with a forget bias of 3 remembers. The names of the "
         "layers say what they can learn, not what they do at first.",
-        Curves("steps", "distance of the states, relative", curves, log=True),
+        Curves("steps", "distance of the states, relative", curves, log="y"),
     )
 
 
@@ -150,5 +150,5 @@ def singular_value(seed: int, progress: Progress) -> Finding:
         "to exactly 0 in 8 steps, the cyclic one keeps it bounded for ever, and the gradient of the random matrix "
         "vanishes. Below 1 the gradient does vanish. Over many steps the largest eigenvalue decides; over few, as in "
         "the last row, a gradient can grow first even where all eigenvalues are below 1.",
-        Curves("steps back", "norm of the gradient, relative", curves, log=True),
+        Curves("steps back", "norm of the gradient, relative", curves, log="y"),
     )

@@ -24,14 +24,14 @@ def any_length(seed: int, progress: Progress) -> Finding:
             train(model, lambda: batch(generator, 11), 300, 1e-2)  # noqa: B023  called at once
             found = [accuracy(model, batch(generator, length, 500)) for length in lengths]
             rows.append((label, *map(figure, found)))
-            curves[label] = (np.log10(lengths), found)
+            curves[label] = (lengths, found)
     return Finding(
         ("layer, and the bit of T to name", *(f"T = {length}" for length in lengths)),
         rows,
         "qualified",
         "All run at any length with the weights learned at T = 11. Whether they still answer right depends on what "
         "they learned there: a state that stays for ever does, a count that saturates does not. 1/2 is chance.",
-        Curves("log10 of T", "right answers", curves),
+        Curves("T", "right answers", curves, log="x"),
     )
 
 
@@ -58,7 +58,11 @@ def counter_cells(seed: int, progress: Progress) -> Finding:
     )
     for n in (6, 12, 16, 24, 48):
         rows.append((f"end of a^n b^n found, n = {n}", "yes" if _finds_end(model, n) else "no"))
-    curves = {f"cell {k + 1}": (np.arange(1, 25), cells[:, k]) for k in range(8) if k == best or abs(fit[k]) < 0.6}
+    curves = {
+        f"cell {k + 1}{', the counter' * (k == best)}": (np.arange(1, 25), cells[:, k])
+        for k in range(8)
+        if k == best or abs(fit[k]) < 0.6
+    }
     return Finding(
         ("LSTM of 8 units trained on a^n b^n, n up to 12", "value"),
         rows,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..lm.saving import write_atomically
@@ -28,11 +29,17 @@ def as_markdown(name: str, finding: Finding, picture: str | None) -> str:
     """Return the part of the page for a finding. picture: the path of its picture, relative to the page."""
     table = [finding.header, ["---"] * len(finding.header), *finding.rows]
     lines = [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in table]
-    title = name.replace("-", " ").capitalize()
-    parts = [f"## {title}", f"Claim: {finding.claim}", "\n".join(lines), f"**{finding.verdict}**: {finding.reason}"]
+    verdict = textwrap.fill(f"**{finding.verdict}**: {finding.reason}", 120, break_on_hyphens=False)
+    parts = [f"## {title(name)}", f"Claim: {finding.claim}", "\n".join(lines), verdict]
     if picture is not None:
-        parts.append(f"![{title}]({picture})")
+        parts.append(f"![{title(name)}]({picture})")
     return "\n\n".join(parts)
+
+
+def title(name: str) -> str:
+    """Return the name of a claim as a title."""
+    text = name.replace("-", " ").capitalize()
+    return re.sub("bptt|lstm", lambda found: found[0].upper(), text, flags=re.IGNORECASE)
 
 
 INTRODUCTION = """# Study: claims about recurrent networks, measured
@@ -65,9 +72,11 @@ def draw(path: Path, name: str, curves: Curves) -> None:
     for (label, (x, y)), marker in zip(curves.curves.items(), "osD^vP*Xh<>" * 3):
         marks = marker if len(x) <= 20 else ""
         axes.plot(x, y, marker=marks, markersize=4, linewidth=1.3, label=label)
-    if curves.log:
+    if "x" in curves.log:
+        axes.set_xscale("log")
+    if "y" in curves.log:
         axes.set_yscale("log")
-    axes.set(title=name.replace("-", " "), xlabel=curves.x, ylabel=curves.y)
+    axes.set(title=title(name), xlabel=curves.x, ylabel=curves.y)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     picture = io.BytesIO()
@@ -78,8 +87,3 @@ def draw(path: Path, name: str, curves: Curves) -> None:
 def listing() -> str:
     """Return the names of all claims, with their sentences."""
     return "\n".join(f"{name:<22}{claim.sentence}" for name, claim in CLAIMS.items())
-
-
-def names() -> Sequence[str]:
-    """Return the names of all claims, in the order of the page."""
-    return list(CLAIMS)

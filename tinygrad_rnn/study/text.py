@@ -100,7 +100,7 @@ def argmax_loops(seed: int, progress: Progress) -> Finding:
     generator = np.random.default_rng(seed)
     model = Characters(len(vocabulary), 96, 1)
     progress("training")
-    train(model, _batches(ids, generator), 500)
+    train(model, _batches(ids, generator), 1500)
     softmax = lambda scores: np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
     ways = {
         "most probable": np.argmax,
@@ -128,7 +128,7 @@ def argmax_loops(seed: int, progress: Progress) -> Finding:
 @claim("depth", "Two to four recurrent layers are usual; more seldom help.")
 def depth(seed: int, progress: Progress) -> Finding:
     vocabulary, ids, held_out = _text()
-    depths, steps, rows, curves = (1, 2, 4, 8), 300, [], []
+    depths, steps, rows, curves = (1, 2, 4, 8), 500, [], []
     for layers in depths:
         progress(f"{layers} layers")
         model = Characters(len(vocabulary), 64, layers)

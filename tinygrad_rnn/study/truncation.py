@@ -50,7 +50,7 @@ def truncated_bptt(seed: int, progress: Progress) -> Finding:
             cosines = [cosine(g, full) if g.any() else 0.0 for g in found]
             sizes = [float(np.linalg.norm(g) / np.linalg.norm(full)) for g in found]
             rows.append((label, *(f"{c:.3f} ({figure(s, 2)})" for c, s in zip(cosines, sizes))))
-            curves[label] = (np.log10(chunks), cosines)
+            curves[label] = (chunks, cosines)
     return Finding(
         ("cosine with the full gradient (size)", *(f"chunks of {chunk}" for chunk in chunks)),
         rows,
@@ -58,7 +58,7 @@ def truncated_bptt(seed: int, progress: Progress) -> Finding:
         "Good where the network's memory is shorter than a chunk, as in a fresh RNN; a network that remembers needs "
         "long chunks. The state must be carried from chunk to chunk: reset, chunks of 1 give the recurrent matrix no "
         "gradient at all.",
-        Curves("log10 of the chunk", "cosine with the full gradient", curves),
+        Curves("steps of a chunk", "cosine with the full gradient", curves, log="x"),
     )
 
 
@@ -95,14 +95,14 @@ def bptt_memory(seed: int, progress: Progress) -> Finding:
             layer.zero_grad()
             sizes.append(_saved(layer, steps, chunk) / 2**20)
         rows.append((name, *(f"{size:.2f} MiB" for size in sizes)))
-        curves[name] = (np.log10(lengths), sizes)
+        curves[name] = (lengths, sizes)
     return Finding(
         ("LSTM of 64 units, batch of 16", *(f"T = {steps}" for steps in lengths)),
         rows,
         "qualified",
         "True for the plain algorithm. Chunks need the memory of one chunk whatever the length, and recomputation "
         "gives the exact gradient while it saves only the output and the states of some steps.",
-        Curves("log10 of T", "MiB at the peak", curves, log=True),
+        Curves("T", "MiB at the peak", curves, log="xy"),
     )
 
 
