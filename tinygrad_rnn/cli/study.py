@@ -44,5 +44,7 @@ def _study(args: argparse.Namespace) -> int:
     for given, file in (("--out", args.out), ("--markdown", args.markdown)):
         if file is not None and file.exists() and file.is_dir() != (given == "--out"):
             raise OptionError(f"{given}: expected a {'folder' if given == '--out' else 'file'}, got {file}")
+    if args.markdown is not None and args.markdown.exists() and not report.is_page(args.markdown):
+        raise OptionError(f"--markdown: {args.markdown} is there already, and is no such page: name another file")
     run(list(dict.fromkeys(args.names)) or list(CLAIMS), args.seed, args.out, args.markdown)
     return 0

@@ -17,7 +17,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Curves:
-    """The data of a picture: for each label its x and y, each a list or an array. log: the axes that are logarithmic, of "xy"."""
+    """The data of a picture: for each label its x and y, lists or arrays. log: which axes of "xy" are logarithmic."""
 
     x: str
     y: str

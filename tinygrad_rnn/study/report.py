@@ -42,7 +42,8 @@ def title(name: str) -> str:
     return re.sub("bptt|lstm", lambda found: found[0].upper(), text, flags=re.IGNORECASE)
 
 
-INTRODUCTION = """# Study: claims about recurrent networks, measured
+TITLE = "# Study: claims about recurrent networks, measured"
+INTRODUCTION = f"""{TITLE}
 
 Lecture notes on recurrent networks make claims that are seldom measured where they stand. Each part of this page
 states one in a sentence, the figures that this library measures, and a verdict: confirmed, qualified (true with a
@@ -59,6 +60,12 @@ def page(findings: Mapping[str, Finding], pictures: Mapping[str, str], seed: int
     parts += [as_markdown(name, finding, pictures.get(name)) for name, finding in findings.items()]
     parts += ["## Corrections", CORRECTIONS]
     return "\n\n".join(parts) + "\n"
+
+
+def is_page(file: Path) -> bool:
+    """Return whether a file holds such a page, or nothing, so that a new page may replace it."""
+    start = file.read_bytes()[: len(TITLE)]
+    return not start or start == TITLE.encode()
 
 
 def draw(path: Path, name: str, curves: Curves) -> None:

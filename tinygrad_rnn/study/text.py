@@ -142,12 +142,12 @@ def depth(seed: int, progress: Progress) -> Finding:
         curves.append(bits)
         count = sum(p.numel() for p in model.parameters())
         rows.append((str(layers), f"{count:,}", f"{loss / np.log(2):.2f}", f"{bits:.2f}"))
-    best = depths[int(np.argmin(curves))]
+    best, least = depths[int(np.argmin(curves))], depths[int(np.argmax(curves))]
     return Finding(
         ("layers", "parameters", "bits per character, training", "held out"),
         rows,
         "qualified",
-        f"After {steps} steps with one learning rate, the best depth is {best}, and eight layers have learned least: "
-        "deep stacks start slower. This short training does not show what eight layers reach in the end.",
+        f"After {steps} steps with one learning rate the best depth is {best}, and {least} has learned least. Deep stacks "
+        "start slower: this short training does not show what eight layers reach in the end.",
         Curves("layers", "bits per character, held out", {"GRU of 64": (depths, curves)}),
     )
