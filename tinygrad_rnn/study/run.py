@@ -17,8 +17,8 @@ def run(names: Sequence[str], seed: int = 0, out: Path | None = None, markdown: 
     """Measure the claims of these names and print their findings.
 
     out: a folder for the pictures, study_NAME.png. markdown: a file for the page of all findings; its pictures go
-    into the folder `pictures` beside it unless `out` names another. Folders are made. Without matplotlib it says so and draws none.
-    Raises KeyError for an unknown name, OSError for a file that cannot be written.
+    into the folder `pictures` beside it unless `out` names another. Folders are made. Without matplotlib it says so and
+    draws none. Raises KeyError for an unknown name, OSError for a file that cannot be written.
     """
     if markdown is not None:
         markdown.parent.mkdir(parents=True, exist_ok=True)
