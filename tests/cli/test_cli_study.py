@@ -60,7 +60,7 @@ def test_errors_are_one_line(call, tmp_path, words, code, message):
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 def test_an_interrupt_ends_it_with_one_line():
-    words = [sys.executable, "-m", "tinygrad_rnn", "study", "repeated-factor", "elman-jordan"]
+    words = [sys.executable, "-m", "tinygrad_rnn", "study", "repeated-factor", "elman-and-jordan"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr.readline().startswith("repeated-factor: ")  # the second claim begins
     process.send_signal(signal.SIGINT)

@@ -30,7 +30,8 @@ class ElmanReader(Reader):
 
 
 @claim(
-    "elman-jordan", "Elman's and Jordan's networks copy a state, and so remember without back-propagation through time."
+    "elman-and-jordan",
+    "Elman's and Jordan's networks copy a state, and so remember without back-propagation through time.",
 )
 def elman_jordan(seed: int, progress: Progress) -> Finding:
     delays, curves = range(1, 7), {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,8 +37,11 @@ def as_markdown(name: str, finding: Finding, picture: str | None) -> str:
 
 def title(name: str) -> str:
     """Return the name of a claim as a title."""
-    text = name.replace("-", " ").capitalize()
-    return re.sub("bptt|lstm", lambda found: found[0].upper(), text, flags=re.IGNORECASE)
+    words = [_SPELLED.get(word, word) for word in name.split("-")]
+    return " ".join([words[0][0].upper() + words[0][1:], *words[1:]])
+
+
+_SPELLED = {"bptt": "BPTT", "lstm": "LSTM", "jordan": "Jordan"}
 
 
 TITLE = "# Study: claims about recurrent networks, measured"
@@ -78,9 +80,13 @@ def draw(path: Path, name: str, curves: Curves) -> None:
     axes = figure.add_subplot()
     for (label, (x, y)), marker in zip(curves.curves.items(), "osD^vP*Xh<>" * 3):
         marks = marker if len(x) <= 20 else ""
-        axes.plot(x, y, marker=marks, markersize=4, linewidth=1.3, label=label)
+        width = 0 if isinstance(x[0], str) else 1.3  # no line between categories
+        axes.plot(x, y, marker=marks, markersize=4 if width else 7, linewidth=width, label=label)
     if "x" in curves.log:
         axes.set_xscale("log")
+        values = sorted({value for x, _ in curves.curves.values() for value in x})
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.xaxis.minorticks_off()
     if "y" in curves.log:
         axes.set_yscale("log")
     axes.set(title=title(name), xlabel=curves.x, ylabel=curves.y)
