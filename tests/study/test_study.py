@@ -181,6 +181,7 @@ def test_elmans_gradient_passes_through_one_step_and_its_scores_are_the_same():
 
 def test_period():
     assert period(np.array([5, 4, 3, 1, 2, 1, 2, 1, 2, 1])) == 2
+    assert period(np.array([0, 0, 0, 0, 0, 0, 1, 2, 1, 3, 4, 1])) == 0
     assert period(np.arange(10)) == 0 and period(np.ones(8)) == 1 and period(np.arange(1)) == 0
 
 
