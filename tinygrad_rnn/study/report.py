@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..lm.saving import write_atomically
+from ..arrays.writing import write_atomically
 from .corrections import CORRECTIONS
 from .finding import CLAIMS, Curves, Finding
 

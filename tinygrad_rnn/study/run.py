@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..lm.saving import write_atomically
+from ..arrays.writing import write_atomically
 from .finding import CLAIMS, Finding
 from .report import as_text, draw, page
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import nn
 from ..autograd.grad_modes import no_grad
-from ..data.text import Vocabulary, default_text
+from ..data import Vocabulary, default_text
 from ..tensor import Tensor
 from ..tensor.creation import tensor
 from .finding import Curves, Finding, Progress, claim, figure, gradient_of

@@ -202,7 +202,7 @@ def input_gradient(args, thread, threads):
 
 
 def weight_gradient(args, thread, threads):
-    """sums [groups][depth, outputs]: the gradient by the weight, and by the bias in the last row, of groups of pieces."""
+    """sums [groups][depth, outputs]: the gradients by weight and, in the last row, bias, of groups of pieces."""
 {weight_gradient}
     geometry = ({geometry})
     room += thread * room_bytes
