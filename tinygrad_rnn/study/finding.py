@@ -57,9 +57,10 @@ class Claim:
     function: Callable[[int, Progress], Finding]
 
     def measure(self, seed: int = 0, progress: Progress = lambda text: None) -> Finding:
-        """Return the finding. Equal seeds give equal figures; the stream of `tinygrad_rnn.manual_seed` is restored.
+        """Return the finding. Equal seeds give equal figures, except for bytes of memory, on any number of threads.
 
-        progress: called with a few words when a part of a longer measurement begins.
+        The stream of `tinygrad_rnn.manual_seed` is restored. progress: called with a few words when a part of a longer
+        measurement begins.
         """
         state = get_rng_state()
         manual_seed(seed)
