@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> float:
         found = decode.generate(model.step, state, [START] * len(images[1400:]), 6, END).ids.numpy()
         if args.plot and args.image == "attend":
             weights = model(np.concatenate([[[START]], found[:1, :-1].T]), model.start(images[1400:1401]))[2]
-            places = images[1400].reshape(4, 2, 4, 2).swapaxes(1, 2)
+            places = images[1400].reshape(4, 2, 4, 2).swapaxes(1, 2).reshape(16, 4)
             pictures.attention(args.plot, places, ["image", *LETTERS.decode(found[0])], weights.numpy()[:, 0])
     exact = float((found == CAPTIONS[:, classes[1400:]].T).all(1).mean())
     print(f"exact captions of {len(found)} new images: {exact:.3f}; by chance 0.1")

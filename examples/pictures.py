@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,9 +32,11 @@ def pyplot() -> Any:
 
 
 def attention(path: str, image: np.ndarray, titles: Sequence[Any], weights: np.ndarray) -> None:
-    """Draw an image [rows, columns, height, width] of places, and again for each row of weights [T, places]."""
+    """Draw an image of square places [places, pixels] in a square, and again for each row of weights [T, places]."""
     plt = pyplot()
-    rows, columns, height, width = image.shape
+    rows = columns = math.isqrt(len(image))
+    height = width = math.isqrt(image[0].size)
+    image = image.reshape(rows, columns, height, width)
     whole = lambda places: places.swapaxes(1, 2).reshape(rows * height, columns * width)
     _, axes = plt.subplots(1, len(titles), figsize=(1.8 * len(titles), 2.2))
     for axis, title, weight in zip(axes, titles, [None, *weights]):

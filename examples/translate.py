@@ -95,9 +95,10 @@ def main(arguments: list[str] | None = None) -> float:
     letters = dict(zip(target.values(), target))
     texts, expected = [["".join(letters.get(i, "") for i in ids) for ids in found.ids[:, 0].tolist()], list(korean)]
     if args.plot:
-        before = tg.concat([tg.tensor([[START]]), encode(target, texts[:1])[0]])
-        weights = model(before, model.encode(*encode(source, english[:1])))[2].detach().numpy()[:, 0]
-        pictures.alignment(args.plot, english[0], [*sentences.names(texts[0]), "end"], weights)
+        k = max(range(20), key=lambda k: len(english[k]))
+        before = tg.concat([tg.tensor([[START]]), encode(target, [texts[k]])[0]])
+        weights = model(before, model.encode(*encode(source, [english[k]])))[2].detach().numpy()[:, 0]
+        pictures.alignment(args.plot, english[k], [*sentences.names(texts[k]), "end"], weights)
     score = chrf(texts, expected)
     for k in range(6):
         print(f"  {english[k]} -> {composed(texts[k])} ({composed(expected[k])})")
