@@ -7,22 +7,28 @@ windows exists. No bit of a result depends on the number of threads.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
+from typing import Any
 
 import numpy as np
 
 from ..ir.windows import Windows
 from ..runtime.rounding import round_up
-from .codegen.convolution import ARGUMENTS, GEOMETRY, IMAGE_BYTES, PIECES, PIECES_BYTES, convolution_kernels
+from .codegen.convolution import ARGUMENTS, GEOMETRY, convolution_kernels
 from .codegen.pooling import pooling_kernels
 from .codegen.product import PANEL_VECTORS
 from .runtime import memory, threads
+from .runtime.caches import caches
 from .runtime.command_list import SCRATCH, BufferView, CommandList
 from .runtime.host import VectorUnit, vector_unit
 
 Shape = tuple[int, ...]
 INT64 = np.dtype(np.int64)
+
+GROUPS = 16  # most groups of pieces whose weight gradients are summed apart
+GROUPS_BYTES = 1 << 25  # most bytes of their sums, if there are more than two
 
 
 def convolution(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, windows: Windows) -> np.ndarray:
@@ -66,42 +72,35 @@ def _built(
     name: str, shape: Shape, outputs: int, windows: Windows, ones: bool, dtype: np.dtype, count: int, unit: VectorUnit
 ) -> CommandList:
     """Return the command list of one convolution, or of one of its gradients, for x of this shape."""
-    (images, channels, height, width), (down, across) = shape, windows.out
-    kernels, size, panel = (
-        convolution_kernels(unit, 8 * dtype.itemsize),
-        dtype.itemsize,
-        PANEL_VECTORS * unit.lanes(dtype.itemsize),
-    )
-    depth = channels * math.prod(windows.kernel) + ones
-    rows = max(1, min(down, IMAGE_BYTES // (max(depth, outputs) * across * size)))
+    (images, channels, height, width), (down, across), (down_step, step) = shape, windows.out, windows.stride
+    size, lanes = dtype.itemsize, unit.lanes(dtype.itemsize)
+    depth, panel = channels * math.prod(windows.kernel) + ones, PANEL_VECTORS * lanes
+    # A piece takes half of the second-level cache: it is read again and again, beside the weight.
+    rows = max(1, min(down, caches().second // 2 // (max(depth, outputs) * across * size)))
     rows = -(-down // -(-down // rows))  # pieces of nearly one size
-    row = round_up(rows * across, panel) + unit.lanes(
-        size
-    )  # not a power of two, which would map rows to few cache sets
-    geometry = dict(zip(GEOMETRY, (
-        images, channels, height, width, outputs, depth, *windows.kernel, *windows.stride, *windows.before,
-        down, across, rows, row, int(ones),
-    )))  # fmt: skip
-    pieces = images * -(-down // rows)
+    row = round_up(rows * across, panel) + lanes  # no power of two, which would map all rows to a few lines of a cache
+    geometry = (images, *shape[1:], outputs, depth, *windows.kernel, *windows.stride, *windows.before)
+    given: dict[str, Any] = dict(zip(GEOMETRY, (*geometry, down, across, rows, row, int(ones))))
+    image_rows = ((down if name == "input_gradient" else rows) - 1) * down_step + windows.kernel[0]
+    line = min(step, windows.kernel[1]) * (across + (windows.kernel[1] - 1) // step)
+    bordered = round_up(channels * image_rows * line + panel, panel) * size
+    other = rows * across * round_up(outputs, panel) if name == "weight_gradient" else outputs * row
+    given |= {"piece_at": bordered, "other_at": bordered + depth * row * size}
+    given["room_bytes"] = given["other_at"] + round_up(other + panel, panel) * size
+    rooms = count * given["room_bytes"]
     view = lambda block, *shape: BufferView(block, 0, 1, math.prod(shape))
-    x, g = view("x", *shape), view("g", images, outputs, down, across)
-    room = round_up((depth + outputs + panel) * row, panel) * size  # of one thread
-    if name == "forward":
-        names = {"x": x, "weight": view("weight", outputs, depth), "out": view("out", images, outputs, down, across)}
-    elif name == "input_gradient":
-        names = {"g": g, "weight": view("weight", depth, outputs), "out": view("out", *shape)}
-        geometry["parts"] = min(channels, -(-count // images))
-    else:
-        fitting = max(2, PIECES_BYTES // (depth * outputs * size))
-        groups = geometry["groups"] = min(pieces, PIECES, fitting)
-        sums = BufferView(SCRATCH, count * room, groups * depth * outputs * size, 1)
-        names = {"g": g, "x": x, "out": view("out", outputs, depth - 1), "bias": view("bias", outputs), "sums": sums}
-    scratch = BufferView(SCRATCH, 0, count * room, 1)
-    given = geometry | names | {"room": scratch, "room_bytes": room}
-    kernels_of = [name, "add_groups"] if name == "weight_gradient" else [name]
-    jobs = [(kernels[k], [given[argument] for argument in ARGUMENTS[k]]) for k in kernels_of]
-    total = count * room + (sums.rows if name == "weight_gradient" else 0)
-    return CommandList(jobs, {SCRATCH: total}, count, dtype, written=("out", "bias"))
+    given |= {"x": view("x", *shape), "g": view("g", images, outputs, down, across), "room": view(SCRATCH, rooms)}
+    given |= {"weight": view("weight", outputs, depth), "bias": view("bias", outputs)}
+    given["parts"] = min(channels, -(-count // images))
+    given["groups"] = groups = min(images * -(-down // rows), GROUPS, max(2, GROUPS_BYTES // (depth * outputs * size)))
+    given["sums"] = BufferView(SCRATCH, rooms, groups * depth * outputs * size, 1)
+    outs = {"forward": given["g"], "input_gradient": given["x"], "weight_gradient": view("out", outputs, depth - ones)}
+    given["out"] = dataclasses.replace(outs[name], block="out")
+    kernels, names = convolution_kernels(unit, 8 * size), [name, *["add_groups"] * (name == "weight_gradient")]
+    given["product"] = kernels["product"].entry
+    jobs = [(kernels[k], [given[argument] for argument in ARGUMENTS[k]]) for k in names]
+    arena = rooms + (given["sums"].rows if name == "weight_gradient" else 0)
+    return CommandList(jobs, {SCRATCH: arena}, count, dtype, written=("out", "bias"))
 
 
 def largest(x: np.ndarray, windows: Windows) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,10 @@ offsets within a window (and a last row of ones, whose weight is the bias), plac
     input gradient    the adjoint of the copy, of weight^T [depth, outputs] times g [outputs, places]
     weight gradient   the sum over pieces of piece [depth, places] times g^T [places, outputs]
 
+The image is first copied with its border, and each of its rows is split by the stride: number s k + f of a row is
+number k of its part f. So the numbers of one offset within all windows of a row lie side by side, for any stride, and a
+few vectors copy them.
+
 Threads take pieces; images for the input gradient, because the pieces of one image add to the same numbers; groups of
 pieces for the weight gradient, whose sums a second job adds. The groups do not depend on the number of threads.
 """
@@ -14,148 +18,154 @@ pieces for the weight gradient, whose sums a second job adds. The groups do not 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 from ..runtime import cache
 from ..runtime.host import VectorUnit
 from .native import Kernel, unpacked
 from .product import DEPTH, PANEL_VECTORS, product_module
-from .tile import tile_rows
-
-IMAGE_BYTES = 1 << 18  # bytes of a piece, about: it stays in the second-level cache beside the weight
-PIECES = 16  # most groups of pieces whose weight gradients are summed apart
-PIECES_BYTES = 1 << 25  # most bytes of their sums
+from .tile import MOST_ROWS, row_choice, tile_shapes
 
 GEOMETRY = (
     "images", "channels", "height", "width", "outputs", "depth", "kernel_rows", "kernel_columns", "down_step",
     "across_step", "above", "left", "down", "across", "most_rows", "row", "ones",
 )  # fmt: skip
-"""Whole numbers that all kernels are given. row: the distance between rows of a piece that is not in panels."""
+"""Whole numbers that all kernels are given. most_rows: of windows in a piece. row: numbers between rows of a piece."""
+
+ROOM = ("product", "room", "room_bytes", "piece_at", "other_at")
+"""The address of the kernel of the product, and a thread's memory: the bordered image, at piece_at the piece, at other_at g as the product wants it."""
 
 ARGUMENTS = {
-    "forward": (*GEOMETRY, "room", "room_bytes", "x", "weight", "out"),
-    "input_gradient": (*GEOMETRY, "room", "room_bytes", "g", "weight", "out", "parts"),
-    "weight_gradient": (*GEOMETRY, "room", "room_bytes", "g", "x", "sums", "groups"),
+    "product": ("a", "a_row", "rows", "b", "b_row", "K", "out", "out_row", "columns", "adds"),
+    "forward": (*GEOMETRY, *ROOM, "x", "weight", "out"),
+    "input_gradient": (*GEOMETRY, *ROOM, "g", "weight", "out", "parts"),
+    "weight_gradient": (*GEOMETRY, *ROOM, "g", "x", "sums", "groups"),
     "add_groups": (*GEOMETRY, "sums", "out", "bias", "groups"),
 }
 
 TEMPLATE = '''"""Generated: convolution for {unit}, float{bits}."""
 
-from {product module} import pack_part, strip
+from {product module} import move_row, pack_part
 from tinygrad_rnn.kernels.cpu.runtime.compiled import njit
-from tinygrad_rnn.kernels.cpu.codegen.native import stack, word
+from tinygrad_rnn.kernels.cpu.codegen.native import call, put_word, stack, word
 from tinygrad_rnn.kernels.cpu.codegen.packing import add_part, get, move, move_part, put
+from tinygrad_rnn.kernels.cpu.codegen.tile import tile
 
 
-@njit("UniTuple(intp, 2)(intp, intp, intp, intp, intp, intp, intp)", cache=True, error_model="numpy")
-def copied(source, step, count, to, left, panel, jump):
-    """Copy `count` numbers, `step` apart (0: write zeros), to the place `to` in a row of panels.
-
-    left: how many numbers are left in the panel; then the row goes on `jump` numbers further. Return the place after
-    them, and what is left there.
-    """
-    while count > 0:
-        n = min(count, left)
-        if step == 1:
-            c = 0
-            while c + {lanes} <= n:
-                move({bits}, {lanes}, source + c * {size}, to + c * {size})
-                c += {lanes}
-            if c < n:
-                move_part({bits}, {lanes}, source + c * {size}, n - c, to + c * {size}, n - c)
-        elif step == 0:
-            for i in range(n):
-                put({bits}, to + i * {size}, 0.0)
-        else:
-            for i in range(n):
-                put({bits}, to + i * {size}, get({bits}, source + i * step * {size}))
-        source += n * step * {size}
-        to += n * {size}
-        count -= n
-        left -= n
-        if left == 0:
-            to, left = to + jump * {size}, panel
-    return to, left
+@njit("void(intp, intp)", cache=True, error_model="numpy")
+def clear(to, count):
+    """Write `count` zeros."""
+    for c in range(0, count, {lanes}):
+        move_part({bits}, {lanes}, to, 0, to + c * {size}, min({lanes}, count - c))
 
 
-@njit("UniTuple(intp, 2)(intp, intp, intp, intp, intp)", cache=True, error_model="numpy")
-def inside(offset, before, step, size, count):
-    """Return the first window, and the one after the last, whose number at an offset lies within the image."""
-    first = max(0, -(-(before - offset) // step))
-    last = min(count, (size - 1 + before - offset) // step + 1)
-    return min(first, count), max(first, last)
+@njit("void({geometry words}, intp, intp, intp, intp, intp, intp, intp)", cache=True, error_model="numpy")
+def copy_image(geometry, image, bordered, first, rows, channel, end_channel, back):
+    """bordered [channels, rows, parts, columns] = the rows of the image from `first` on, with their border of zeros.
 
-
-@njit("void(UniTuple(intp, {numbers}), intp, intp, intp, intp, intp)", cache=True, error_model="numpy")
-def copy_piece(geometry, x, first, rows, to, panel):
-    """Copy the windows in `rows` rows from `first` on, of the image x, as [depth, places] in panels of width `panel`.
-
-    Without panels, panel is the distance between rows.
+    back: copy to the image instead, without the border.
     """
     {geometry} = geometry
-    plain = panel == row
-    next_row, jump = (row, 0) if plain else (panel, (depth - 1) * panel)
-    at = to
-    for c in range(channels):
-        for p in range(kernel_rows):
-            for q in range(kernel_columns):
-                place, left_over = at, panel
-                begin, end = inside(q, left, across_step, width, across)
-                for i in range(first, first + rows):
-                    y = i * down_step + p - above
-                    if y < 0 or y >= height:
-                        place, left_over = copied(0, 0, across, place, left_over, panel, jump)
-                        continue
-                    source = x + ((c * height + y) * width + begin * across_step + q - left) * {size}
-                    place, left_over = copied(0, 0, begin, place, left_over, panel, jump)
-                    place, left_over = copied(source, across_step, end - begin, place, left_over, panel, jump)
-                    place, left_over = copied(0, 0, across - end, place, left_over, panel, jump)
-                at += next_row * {size}
-    if ones:
-        place, left_over = at, panel
-        for i in range(rows * across):
-            put({bits}, place, 1.0)
-            place, left_over = place + {size}, left_over - 1
-            if left_over == 0:
-                place, left_over = place + jump * {size}, panel
-
-
-@njit("void(UniTuple(intp, {numbers}), intp, intp, intp, intp, intp, intp)", cache=True, error_model="numpy")
-def add_piece(geometry, piece, first, rows, image, channel, end_channel):
-    """Add a piece without panels to an image: the adjoint of `copy_piece`, for some channels."""
-    {geometry} = geometry
-    at = piece
+    parts, columns = min(across_step, kernel_columns), across + (kernel_columns - 1) // across_step
+    to = bordered
     for c in range(channel, end_channel):
+        for y in range(first, first + rows):
+            for f in range(parts):
+                if 0 <= y < height:
+                    begin = min(columns, max(0, -((f - left) // across_step)))
+                    end = max(begin, min(columns, (width - 1 + left - f) // across_step + 1))
+                    at = image + ((c * height + y) * width + begin * across_step + f - left) * {size}
+                else:
+                    begin, end, at = columns, columns, image
+                place, n = to + begin * {size}, end - begin
+                if not back:
+                    for k in range(begin):
+                        put({bits}, to + k * {size}, 0.0)
+                    for k in range(end, columns):
+                        put({bits}, to + k * {size}, 0.0)
+                if across_step == 1:
+                    source, target = (place, at) if back else (at, place)
+                    move_row(source, target, n)
+                elif back:
+                    for k in range(n):
+                        put({bits}, at + k * across_step * {size}, get({bits}, place + k * {size}))
+                else:
+                    for k in range(n):
+                        put({bits}, place + k * {size}, get({bits}, at + k * across_step * {size}))
+                to += columns * {size}
+
+
+@njit("void({geometry words}, intp, intp, intp, intp, intp, intp, intp)", cache=True, error_model="numpy")
+def copy_piece(geometry, bordered, image_rows, first, rows, piece, channels_here, back):
+    """piece [depth, places] = the windows in `rows` rows from `first` on, of a bordered image [image_rows].
+
+    back: add to the image instead.
+    """
+    {geometry} = geometry
+    parts, columns = min(across_step, kernel_columns), across + (kernel_columns - 1) // across_step
+    next_row, next_window = down_step * parts * columns * {size}, across * {size}
+    to = piece
+    for c in range(channels_here):
         for p in range(kernel_rows):
+            line = bordered + (c * image_rows + first * down_step + p) * parts * columns * {size}
             for q in range(kernel_columns):
-                begin, end = inside(q, left, across_step, width, across)
-                for i in range(first, first + rows):
-                    y = i * down_step + p - above
-                    if y < 0 or y >= height:
-                        continue
-                    to = image + ((c * height + y) * width + begin * across_step + q - left) * {size}
-                    source = at + ((i - first) * across + begin) * {size}
-                    if across_step == 1:
-                        for k in range(0, end - begin, {lanes}):
-                            add_part({bits}, {lanes}, source + k * {size}, end - begin - k, to + k * {size})
+                start = line + (q % across_step * columns + q // across_step) * {size}
+                for k in range(0, across, {lanes}):
+                    at, place = start + k * {size}, to + k * {size}
+                    if back:
+                        for i in range(rows):
+                            add_part({bits}, {lanes}, place, across - k, at)
+                            at, place = at + next_row, place + next_window
+                    elif k + {lanes} <= across:
+                        for i in range(rows):
+                            move({bits}, {lanes}, at, place)
+                            at, place = at + next_row, place + next_window
                     else:
-                        for k in range(end - begin):
-                            place = to + k * across_step * {size}
-                            put({bits}, place, get({bits}, place) + get({bits}, source + k * {size}))
-                at += row * {size}
+                        for i in range(rows - 1):
+                            move_part({bits}, {lanes}, at, across - k, place, across - k)
+                            at, place = at + next_row, place + next_window
+                        move_part({bits}, {lanes}, at, across - k, place, {lanes})
+                to += row * {size}
+    if ones and not back:
+        for i in range(rows * across):
+            put({bits}, to + i * {size}, 1.0)
 
 
-@njit("void({nine words})", cache=True, error_model="numpy")
-def multiply(a, a_row, rows, panels, K, out, out_row, columns, adds):
-    """out [rows, columns] = A [rows, K] times the panels [K, columns], plus out if `adds`."""
+def product(args, thread, threads):
+    """out [rows, columns] = A [rows, K] B [K, columns], plus out if `adds`. The other kernels call it by its address.
+
+    The rows of B have numbers up to the next full panel, of any value.
+    """
+{product}
     edge = stack({edge})
     parts = max(1, (K + {depth} // 2) // {depth})
     most = -(-K // parts)
     for k in range(0, K, most):
-        for p in range(-(-columns // {panel})):
-            strip(
-                (a + k * {size}, a_row, 1), 0, (0, rows), (panels, p, 1, K), (k, min(most, K - k)),
-                (out if adds else 0, out_row), (out, out_row), columns, edge,
-            )
+        length, adding = min(most, K - k), adds or k > 0
+        for c in range(0, columns, {panel}):
+            panel = b + (k * b_row + c) * {size}
+            width, r = min({panel}, columns - c), 0
+            while r < rows:
+                left = rows - r
+{row choices}
+                at, place = a + (r * a_row + k) * {size}, out + (r * out_row + c) * {size}
+                to, to_row = (place, out_row) if width == {panel} else (edge, {panel})
+                if width < {panel} and adding:
+                    for i in range(some):
+                        move_row(place + i * out_row * {size}, edge + i * {panel * size}, width)
+{tiles}
+                if width < {panel}:
+                    for i in range(some):
+                        move_row(edge + i * {panel * size}, place + i * out_row * {size}, width)
+                r += some
+
+
+@njit("void(intp, {ten words})", cache=True, error_model="numpy")
+def multiply(product, {product words}):
+    """Call the kernel of the product at an address."""
+    words = stack(80)
+{product stores}
+    call(product, words, 0, 1)
 
 
 def forward(args, thread, threads):
@@ -168,9 +178,11 @@ def forward(args, thread, threads):
     for i in range(n * thread // threads, n * (thread + 1) // threads):
         image, first = i // pieces, i % pieces * most_rows
         rows = min(most_rows, down - first)
-        copy_piece(geometry, x + image * channels * height * width * {size}, first, rows, room, {panel})
+        image_rows, y = (rows - 1) * down_step + kernel_rows, first * down_step - above
+        copy_image(geometry, x + image * channels * height * width * {size}, room, y, image_rows, 0, channels, 0)
+        copy_piece(geometry, room, image_rows, 0, rows, room + piece_at, channels, 0)
         to = out + (image * outputs * down + first) * across * {size}
-        multiply(weight, depth, outputs, room, depth, to, down * across, rows * across, 0)
+        multiply(product, weight, depth, outputs, room + piece_at, row, depth, to, down * across, rows * across, 0)
 
 
 def input_gradient(args, thread, threads):
@@ -181,24 +193,26 @@ def input_gradient(args, thread, threads):
 {input_gradient}
     geometry = ({geometry})
     room += thread * room_bytes
-    piece = room + -(-outputs * row // {panel}) * {panel * size}
-    area, offsets = height * width, kernel_rows * kernel_columns
+    offsets, image_rows = kernel_rows * kernel_columns, (down - 1) * down_step + kernel_rows
+    line = min(across_step, kernel_columns) * (across + (kernel_columns - 1) // across_step)
     n = images * parts
     for i in range(n * thread // threads, n * (thread + 1) // threads):
         image, part = i // parts, i % parts
         begin, end = channels * part // parts, channels * (part + 1) // parts
-        to = out + image * channels * area * {size}
-        for k in range(begin * area, end * area, {lanes}):
-            move_part({bits}, {lanes}, to, 0, to + k * {size}, min({lanes}, end * area - k))
+        clear(room, (end - begin) * image_rows * line)
         for first in range(0, down, most_rows):
             rows = min(most_rows, down - first)
             places = rows * across
             for o in range(outputs):
                 source = g + ((image * outputs + o) * down + first) * across * {size}
-                copied(source, 1, places, room + o * {panel * size}, {panel}, {panel}, (outputs - 1) * {panel})
+                move_row(source, room + other_at + o * row * {size}, places)
             a = weight + begin * offsets * outputs * {size}
-            multiply(a, outputs, (end - begin) * offsets, room, outputs, piece, row, places, 0)
-            add_piece(geometry, piece, first, rows, to, begin, end)
+            count = (end - begin) * offsets
+            multiply(product, a, outputs, count, room + other_at, row, outputs, room + piece_at, row, places, 0)
+            copy_piece(geometry, room, image_rows, first, rows, room + piece_at, end - begin, 1)
+        to = out + image * channels * height * width * {size}
+        clear(to + begin * height * width * {size}, (end - begin) * height * width)
+        copy_image(geometry, to, room, -above, image_rows, begin, end, 1)
 
 
 def weight_gradient(args, thread, threads):
@@ -206,23 +220,22 @@ def weight_gradient(args, thread, threads):
 {weight_gradient}
     geometry = ({geometry})
     room += thread * room_bytes
-    turned = room + -(-depth * row // {panel}) * {panel * size}
-    pieces = -(-down // most_rows)
+    pieces, wide = -(-down // most_rows), -(-outputs // {panel}) * {panel}
     n = images * pieces
     for group in range(groups * thread // threads, groups * (thread + 1) // threads):
         to, start = sums + group * depth * outputs * {size}, n * group // groups
         for i in range(start, n * (group + 1) // groups):
             image, first = i // pieces, i % pieces * most_rows
             rows = min(most_rows, down - first)
-            places = rows * across
-            copy_piece(geometry, x + image * channels * height * width * {size}, first, rows, room, row)
+            image_rows, y, places = (rows - 1) * down_step + kernel_rows, first * down_step - above, rows * across
+            copy_image(geometry, x + image * channels * height * width * {size}, room, y, image_rows, 0, channels, 0)
+            copy_piece(geometry, room, image_rows, 0, rows, room + piece_at, channels, 0)
             source = g + (image * outputs * down + first) * across * {size}
             for o in range(0, outputs, {lanes}):
-                place = turned + (o // {panel} * places * {panel} + o % {panel}) * {size}
-                pack_part(
-                    source + o * down * across * {size}, 1, down * across, place, {panel * size}, outputs - o, 0, places
-                )
-            multiply(room, row, depth, turned, places, to, outputs, outputs, i > start)
+                at, place = source + o * down * across * {size}, room + other_at + o * {size}
+                pack_part(at, 1, down * across, place, wide * {size}, outputs - o, 0, places)
+            b = room + other_at
+            multiply(product, room + piece_at, row, depth, b, wide, places, to, outputs, outputs, i > start)
 
 
 def add_groups(args, thread, threads):
@@ -237,6 +250,23 @@ def add_groups(args, thread, threads):
 '''
 
 
+def _by_vectors(lanes: int, line: Callable[[int], list[str]]) -> str:
+    """Return lines of `multiply` that choose by the number of vectors that hold the columns of a panel."""
+    lines = []
+    for vectors in range(PANEL_VECTORS, 0, -1):
+        condition = f"width > {(vectors - 1) * lanes}"
+        lines += [f"if {condition}:" if vectors == PANEL_VECTORS else f"elif {condition}:" if vectors > 1 else "else:"]
+        lines += ["    " + each for each in line(vectors)]
+    return "\n".join(" " * 16 + each for each in lines)
+
+
+def _tiles(unit: VectorUnit, bits: int, vectors: int) -> list[str]:
+    """Return lines of `multiply` that run a tile of so many vectors."""
+    sizes = f'{bits}, {unit.lanes(bits // 8)}, "{tile_shapes(unit, vectors, spans=False)}", {vectors}'
+    operands = "some, 1, (at, a_row, 1), (panel, b_row, 0), length, (to, to_row), (to, to_row)"
+    return ["if adding:", f"    tile({sizes}, 1, {operands})", "else:", f"    tile({sizes}, 0, {operands})"]
+
+
 @functools.cache
 def convolution_kernels(unit: VectorUnit, bits: int) -> dict[str, Kernel]:
     """Return the kernels for a vector unit and float32 or float64, by name."""
@@ -244,10 +274,12 @@ def convolution_kernels(unit: VectorUnit, bits: int) -> dict[str, Kernel]:
     panel = PANEL_VECTORS * lanes
     values = {
         "unit": unit.name, "bits": bits, "lanes": lanes, "size": size, "panel": panel, "panel * size": panel * size,
-        "depth": DEPTH, "numbers": len(GEOMETRY), "geometry": ", ".join(GEOMETRY),
-        "product module": product_module(unit, bits).__name__,
-        "edge": tile_rows(unit, PANEL_VECTORS) * panel * size,
-        "nine words": ", ".join(["intp"] * 9),
+        "depth": DEPTH, "geometry": ", ".join(GEOMETRY), "geometry words": f"UniTuple(intp, {len(GEOMETRY)})",
+        "product module": product_module(unit, bits).__name__, "edge": MOST_ROWS * panel * size,
+        "ten words": ", ".join(["intp"] * 10), "product words": ", ".join(ARGUMENTS["product"]),
+        "product stores": "\n".join(f"    put_word(words + {8 * i}, {n})" for i, n in enumerate(ARGUMENTS["product"])),
+        "row choices": _by_vectors(lanes, lambda vectors: [row_choice(unit, vectors)]),
+        "tiles": _by_vectors(lanes, lambda vectors: _tiles(unit, bits, vectors)),
     } | {name: unpacked(arguments) for name, arguments in ARGUMENTS.items()}  # fmt: skip
     module = cache.load(f"convolution_{unit.name}_f{bits}", cache.filled(TEMPLATE, values))
     return {name: Kernel(getattr(module, name), arguments) for name, arguments in ARGUMENTS.items()}
