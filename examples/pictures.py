@@ -58,3 +58,13 @@ def alignment(path: str, read: Sequence[str], written: Sequence[str], weights: n
     axis.set_yticks(range(len(written)), written)
     plt.savefig(path, dpi=90, bbox_inches="tight")
     plt.close()
+
+
+def grid(path: str, images: np.ndarray) -> None:
+    """Draw images [rows, columns, height, width] in a grid."""
+    plt = pyplot()
+    framed = np.pad(images.astype(float), ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=0.3)
+    rows, columns, height, width = framed.shape
+    plt.imsave(
+        path, framed.swapaxes(1, 2).reshape(rows * height, columns * width).repeat(6, 0).repeat(6, 1), cmap="gray_r"
+    )

@@ -5,7 +5,11 @@ from __future__ import annotations
 import adding_problem
 import attend
 import caption
+import handwriting
+import hello
+import min_char_rnn
 import own_cell
+import pixels
 import pytest
 import translate
 
@@ -22,6 +26,19 @@ def test_attend() -> None:
 
 def test_translate() -> None:
     assert translate.main([]) > 20
+
+
+def test_hello_and_min_char_rnn() -> None:
+    assert hello.main([]) < 0.05
+    assert min_char_rnn.main([]) < 60
+
+
+def test_handwriting() -> None:
+    assert handwriting.main([]) > 0.6
+
+
+def test_pixels() -> None:
+    assert pixels.main([]) > 3
 
 
 def test_own_cell_and_adding_problem() -> None:

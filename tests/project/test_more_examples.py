@@ -1,4 +1,4 @@
-"""The examples with attention run, learn a little and print their results."""
+"""The other examples run, learn a little and print their results."""
 
 from __future__ import annotations
 
@@ -20,6 +20,44 @@ def example(monkeypatch):
     for name in set(sys.modules) - before:
         if getattr(sys.modules[name], "__file__", None) and Path(sys.modules[name].__file__).parent == EXAMPLES:
             del sys.modules[name]
+
+
+def test_hello(example, capsys):
+    assert example("hello").main([]) < 0.05
+    assert "argmax writes hello" in capsys.readouterr().out
+
+
+def test_min_char_rnn(example, capsys, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("to be or not to be, that is the question. " * 40)
+    assert example("min_char_rnn").main(["--text", str(text), "--steps", "600", "--hidden", "16"]) < 60
+    assert "smoothed loss of 25 characters" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_handwriting(example, capsys):
+    pytest.importorskip("sklearn")
+    assert 0 <= example("handwriting").main(["--steps", "5", "--hidden", "8"]) <= 1
+    assert "lines of 4.5 digits read without an error" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_lines_of_digits(example):
+    pytest.importorskip("sklearn")
+    import numpy as np
+
+    columns, lengths, digits = example("handwriting").lines(
+        np.random.default_rng(0), np.ones((3, 8, 8)), np.arange(3), 20
+    )
+    columns = columns.numpy()
+    for n, (length, line) in enumerate(zip(lengths, digits)):
+        assert columns[:, n].any(1).sum() == 8 * len(line) and 3 <= len(line) <= 6
+        assert not columns[length:, n].any() and length <= len(columns)
+
+
+def test_pixels(example, tmp_path):
+    pytest.importorskip("sklearn")
+    picture = tmp_path / "pixels.png"
+    assert example("pixels").main(["--steps", "100", "--hidden", "32", "--plot", str(picture)]) > 0
+    assert picture.exists()
 
 
 @pytest.mark.parametrize("image", ["h0", "each", "attend"])
@@ -73,7 +111,9 @@ def test_sentences(example):
     assert ids.tolist() == [[3, sentences.END], [4, 0], [sentences.END, 0]] and lengths.tolist() == [3, 1]
 
 
-@pytest.mark.parametrize("name,package", [("caption", "sklearn.datasets"), ("attend", "sklearn.datasets")])
+@pytest.mark.parametrize(
+    "name,package", [(name, "sklearn.datasets") for name in ("caption", "attend", "handwriting", "pixels")]
+)
 def test_a_missing_package_is_one_line(example, monkeypatch, name, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(SystemExit, match=r"scikit-learn is missing: pip install 'tinygrad_rnn\[examples\]'"):
