@@ -27,6 +27,7 @@ from .runtime.host import VectorUnit, vector_unit
 Shape = tuple[int, ...]
 INT64 = np.dtype(np.int64)
 
+COST = 50.0  # pooling takes about the time of so many flops of a large product for each number that it looks at
 GROUPS = 16  # most groups of pieces whose weight gradients are summed apart
 GROUPS_BYTES = 1 << 25  # most bytes of their sums, if there are more than two
 
@@ -72,7 +73,7 @@ def _built(
     name: str, shape: Shape, outputs: int, windows: Windows, ones: bool, dtype: np.dtype, count: int, unit: VectorUnit
 ) -> CommandList:
     """Return the command list of one convolution, or of one of its gradients, for x of this shape."""
-    (images, channels, height, width), (down, across), (down_step, step) = shape, windows.out, windows.stride
+    (images, channels, *_), (down, across), (down_step, step) = shape, windows.out, windows.stride
     size, lanes = dtype.itemsize, unit.lanes(dtype.itemsize)
     depth, panel = channels * math.prod(windows.kernel) + ones, PANEL_VECTORS * lanes
     # A piece takes half of the second-level cache: it is read again and again, beside the weight.
@@ -121,7 +122,7 @@ def place(g: np.ndarray, which: np.ndarray, windows: Windows, shape: Shape) -> n
 
 def _pool(name: str, shape: Shape, windows: Windows, blocks: dict[str, np.ndarray]) -> None:
     """Run a kernel of pooling for x of this shape. blocks: x or g, then `out` and `which`."""
-    flops = 8.0 * shape[0] * shape[1] * (math.prod(windows.out) * math.prod(windows.kernel) + math.prod(shape[2:]))
+    flops = COST * shape[0] * shape[1] * (math.prod(windows.out) * math.prod(windows.kernel) + math.prod(shape[2:]))
     _built_pool(name, shape, windows, blocks["out"].dtype, threads.wanted_threads(flops)).run(blocks)
 
 

@@ -86,14 +86,14 @@ def convolution_weight_gradient(g: Array, x: Array, windows: Windows) -> tuple[A
     """Return the gradients of g . convolution by the weight and by the bias."""
     (n, o), channels, places = g.shape[:2], x.shape[1], math.prod(windows.out)
     columns = unfold(x, windows).reshape(n, channels * math.prod(windows.kernel), places)
-    found = np.matmul(g.reshape(n, o, places), columns.swapaxes(1, 2)).sum(0)
+    found = np.matmul(g.reshape(n, o, places), columns.mT).sum(0)
     return found.reshape(o, channels, *windows.kernel), g.sum((0, 2, 3))
 
 
 def largest(x: Array, windows: Windows) -> tuple[Array, Array]:
     """Return the largest number of each window, and the first place p * kernel[1] + q that holds it, as int64.
 
-    Border places do not count. A NaN counts as the largest.
+    Places in the border do not count. A NaN counts as the largest, and the last one gives the place.
     """
     image = _bordered(x, windows, -math.inf)
     found = which = None
@@ -102,7 +102,7 @@ def largest(x: Array, windows: Windows) -> tuple[Array, Array]:
         if found is None or which is None:
             found, which = new.copy(), np.zeros_like(new, np.int64)
             continue
-        above = (new > found) | ((new != new) & (found == found))
+        above = np.logical_or(new > found, new != new)
         found, which = np.where(above, new, found), np.where(above, place, which)
     return found, which
 

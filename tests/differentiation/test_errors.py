@@ -13,8 +13,9 @@ from helpers import leaf
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.autograd.primitive import primitive
+from tinygrad_rnn.autograd.primitives.convolution import conv2d
 from tinygrad_rnn.autograd.primitives.index import embedding
-from tinygrad_rnn.autograd.primitives.windows import conv2d, max_pool2d
+from tinygrad_rnn.autograd.primitives.pooling import max_pool2d
 from tinygrad_rnn.nn import functional as F
 
 x = tg.zeros(2, 3)

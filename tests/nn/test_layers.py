@@ -122,6 +122,33 @@ def test_one_hot_is_that_of_pytorch():
         F.one_hot(tg.ones(2))
 
 
+@pytest.mark.parametrize("padding_idx", [None, 1])
+@pytest.mark.parametrize("freeze", [True, False])
+def test_a_pretrained_embedding_is_that_of_pytorch(freeze, padding_idx):
+    torch = pytest.importorskip("torch", reason="parity with PyTorch")
+    rows, index = normal(5, 3), np.array([[1, 4], [0, 1]])
+    ours = nn.Embedding.from_pretrained(tg.tensor(rows), freeze, padding_idx)
+    theirs = torch.nn.Embedding.from_pretrained(torch.tensor(rows), freeze, padding_idx)
+    assert (ours.num_embeddings, ours.embedding_dim, ours.padding_idx) == (5, 3, theirs.padding_idx)
+    assert ours.weight.requires_grad is theirs.weight.requires_grad is not freeze
+    np.testing.assert_array_equal(ours(tg.tensor(index)).numpy(), theirs(torch.tensor(index)).detach().numpy())
+    if not freeze:
+        assert_like_pytorch(ours, theirs, index)
+
+
+def test_a_pretrained_embedding_shares_its_array_and_draws_nothing():
+    rows, state = tg.randn(4, 2), tg.get_rng_state()
+    layer = nn.Embedding.from_pretrained(rows)
+    assert layer.weight.array is rows.array and tg.get_rng_state() == state
+    assert nn.Embedding.from_pretrained([[1.0, 2.0]]).weight.shape == (1, 2)
+    with pytest.raises(ValueError, match=r"embeddings: expected shape \[num_embeddings, embedding_dim\], got \(3,\)"):
+        nn.Embedding.from_pretrained(tg.ones(3))
+    with pytest.raises(TypeError, match="from_pretrained: embeddings: expected a floating dtype, got int64"):
+        nn.Embedding.from_pretrained(tg.arange(4).reshape(2, 2))
+    with pytest.raises(ValueError, match="Embedding: padding_idx: expected a whole number from -4 to 3, got 4"):
+        nn.Embedding.from_pretrained(rows, padding_idx=4)
+
+
 # LayerNorm
 
 
@@ -155,37 +182,6 @@ def test_layer_norm_derivatives_and_errors():
         nn.LayerNorm((3, 0))
 
 
-# Images
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(
-    "options", [{}, {"stride": 2}, {"padding": 1}, {"stride": (2, 1), "padding": (0, 2)}, {"kernel_size": (3, 1)}]
-)
-def test_conv2d_is_that_of_pytorch(options, bias):
-    torch = pytest.importorskip("torch", reason="parity with PyTorch")
-    options = {"kernel_size": 2, "bias": bias, **options}
-    ours, theirs = nn.Conv2d(3, 4, **options), torch.nn.Conv2d(3, 4, **options)
-    for batch in (1, 2):
-        assert_like_pytorch(ours, theirs, normal(batch, 3, 7, 5))
-
-
-@pytest.mark.parametrize("options", [{}, {"stride": 1}, {"kernel_size": (3, 2), "stride": 2, "padding": (1, 0)}])
-def test_max_pool2d_is_that_of_pytorch(options):
-    torch = pytest.importorskip("torch", reason="parity with PyTorch")
-    options = {"kernel_size": 2, **options}
-    assert_like_pytorch(nn.MaxPool2d(**options), torch.nn.MaxPool2d(**options), normal(2, 3, 7, 5))
-
-
-def test_image_errors():
-    with pytest.raises(ValueError, match="Conv2d: kernel_size: expected one or two whole numbers from 1 up, got 0"):
-        nn.Conv2d(1, 1, 0)
-    with pytest.raises(ValueError, match="Conv2d: in_channels: expected a whole number from 1 up, got 0"):
-        nn.Conv2d(0, 1, 2)
-    with pytest.raises(ValueError, match="conv2d: weight: expected shape"):
-        nn.Conv2d(3, 1, 2)(tg.randn(1, 2, 5, 5))
-
-
 # Modules without weights
 
 
@@ -197,6 +193,15 @@ def test_image_errors():
         lambda lib: lib.ReLU(),
         lambda lib: lib.GELU(),
         lambda lib: lib.GELU(approximate="tanh"),
+        lambda lib: lib.Softplus(),
+        lambda lib: lib.SiLU(),
+        lambda lib: lib.ELU(),
+        lambda lib: lib.ELU(alpha=0.3),
+        lambda lib: lib.LeakyReLU(),
+        lambda lib: lib.LeakyReLU(negative_slope=0.3),
+        lambda lib: lib.Softmax(dim=-1),
+        lambda lib: lib.Softmax(dim=0),
+        lambda lib: lib.LogSoftmax(dim=1),
         lambda lib: lib.Identity(),
         lambda lib: lib.Flatten(),
         lambda lib: lib.Flatten(0, 1),
@@ -214,6 +219,15 @@ def test_functional_has_functions_of_tensors_too():
         np.testing.assert_array_equal(getattr(F, name)(x).numpy(), getattr(x, name)().numpy())
     assert F.pad(x, (1, 2)).shape == (3, 7)
     assert all(hasattr(F, name) for name in F.__all__)
+
+
+def test_activations_at_and_far_from_zero():
+    x = leaf([-1e4, 0.0, 1e4])
+    for f, slopes in ((F.elu, [0, 1, 1]), (F.leaky_relu, [0.01, 0.01, 1]), (F.silu, [0, 0.5, 1])):
+        (g,) = tg.grad(f(x).sum(), x)
+        np.testing.assert_allclose(g.numpy(), slopes, atol=1e-12)
+    for f in (F.elu, F.leaky_relu, F.silu):
+        assert tg.gradgradcheck(f, [wanted(5)])
 
 
 # Dropout

@@ -212,7 +212,9 @@ def test_a_load_that_fails_changes_nothing(change, error, message):
 
 def test_load_that_is_not_strict_loads_the_names_that_exist():
     net = Net()
-    net.load_state_dict({"scale": np.full(2, 5.0), "unknown": np.ones(1)}, strict=False)
+    found = net.load_state_dict({"scale": np.full(2, 5.0), "unknown": np.ones(1)}, strict=False)
+    assert found.missing_keys == [n for n in net.state_dict() if n != "scale"] and found.unexpected_keys == ["unknown"]
+    assert net.load_state_dict(net.state_dict()) == ([], [])
     assert net.scale.data.tolist() == [5.0, 5.0]
     with pytest.raises(ValueError, match="scale: expected shape"):
         net.load_state_dict({"scale": np.ones(3)}, strict=False)

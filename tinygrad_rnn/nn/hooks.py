@@ -35,8 +35,8 @@ class ForwardHooks:
             elif isinstance(changed, tuple) and len(changed) == 2:
                 args, kwargs = changed
             else:
-                name = type(module).__name__
-                raise TypeError(f"{name}: forward pre-hook: expected None or a pair (args, kwargs), got {changed!r}")
+                kind = type(module).__name__
+                raise TypeError(f"{kind}: forward pre-hook: expected None or a pair (args, kwargs), got {changed!r}")
         output = module.forward(*args, **kwargs)
         for hook, with_kwargs in tuple(self.after.values()):
             changed = hook(module, args, kwargs, output) if with_kwargs else hook(module, args, output)

@@ -112,8 +112,8 @@ class Embedding(Module):
             raise ValueError(f"from_pretrained: embeddings: {expected}, got {array.shape}")
         if array.dtype.kind != "f":
             raise TypeError(f"from_pretrained: embeddings: expected a floating dtype, got {array.dtype}")
-        rows, width = array.shape
-        return cls(rows, width, padding_idx, _weight=Parameter(Tensor(array), requires_grad=not freeze))
+        rows, columns = array.shape
+        return cls(rows, columns, padding_idx, _weight=Parameter(Tensor(array), requires_grad=not freeze))
 
     def reset_parameters(self) -> None:
         """Draw the weight again, and set the row `padding_idx` to zeros."""

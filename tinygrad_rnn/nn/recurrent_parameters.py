@@ -28,8 +28,8 @@ class ParameterSpec(NamedTuple):
 
 
 KEEPING = {"cifg_lstm": ("i", -1), "cifg_peephole_lstm": ("i", -1), "minimal_gated": ("f", -1)}
-"""Built-in cells whose old state is multiplied by 1 minus a gate, not by the gate f itself: the gate, and the sign of
-its bias. 1 - sigmoid(-b) = sigmoid(b)."""
+"""Cells whose old state is multiplied by 1 minus a gate, and not by a gate f: that gate, and the sign of its bias.
+1 - sigmoid(-b) = sigmoid(b)."""
 
 
 class RecurrentBase(SettingsModule):

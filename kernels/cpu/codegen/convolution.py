@@ -33,7 +33,8 @@ GEOMETRY = (
 """Whole numbers that all kernels are given. most_rows: of windows in a piece. row: numbers between rows of a piece."""
 
 ROOM = ("product", "room", "room_bytes", "piece_at", "other_at")
-"""The address of the kernel of the product, and a thread's memory: the bordered image, at piece_at the piece, at other_at g as the product wants it."""
+"""The address of the kernel of the product, and memory of a thread: the bordered image, at piece_at the piece, and at
+other_at g as the product wants it."""
 
 ARGUMENTS = {
     "product": ("a", "a_row", "rows", "b", "b_row", "K", "out", "out_row", "columns", "adds"),
@@ -216,7 +217,7 @@ def input_gradient(args, thread, threads):
 
 
 def weight_gradient(args, thread, threads):
-    """sums [groups][depth, outputs]: the gradients by weight and, in the last row, bias, of groups of pieces."""
+    """sums [groups][depth, outputs]: the gradient by the weight, its last row by the bias, of each group of pieces."""
 {weight_gradient}
     geometry = ({geometry})
     room += thread * room_bytes

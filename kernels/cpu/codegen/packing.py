@@ -157,7 +157,7 @@ def move(typing: Any, bits: Any, lanes: Any, source: Any, to: Any) -> Any:
 
 
 def _masked(builder: ir.IRBuilder, bits: int, n: int) -> tuple[Callable, Callable, Callable]:
-    """Return emitters: load(address, mask), 0 elsewhere; store(vector, address, mask); first(count), a mask."""
+    """Return emitters: load(address, mask), zeros elsewhere; store(vector, address, mask); first(count), a mask."""
     v, short, nothing = Vectors(builder, bits, n), ir.IntType(32), ir.VoidType()
     lane = ir.Constant(ir.VectorType(short, n), [short(i) for i in range(n)])
     suffix, align = f"v{n}f{v.bits}.p0v{n}f{v.bits}", short(v.bits // 8)

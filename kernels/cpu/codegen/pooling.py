@@ -36,8 +36,9 @@ def largest(args, thread, threads):
                 for p in range(top, bottom):
                     for q in range(begin, end):
                         number = get({bits}, at + q * {size})
-                        if number > found or (number != number and found == found):
-                            found, place = number, p * kernel_columns + q
+                        larger = (number > found) | (number != number)  # no branch: it would often be mispredicted
+                        found = number if larger else found
+                        place = p * kernel_columns + q if larger else place
                     at += width * {size}
                 to = (image * down + i) * across + j
                 put({bits}, out + to * {size}, found)

@@ -16,7 +16,7 @@ from tinygrad_rnn.arrays.device import array_like, to_numpy
 from tinygrad_rnn.autograd.primitives import index, likelihood
 
 MAKERS = ("tensor", "zeros", "ones", "arange")
-TAKE_ARRAYS = ("softmax_nll", "softmax_error", "scatter", "add_rows")  # other tests cover them
+TAKE_ARRAYS = ("softmax_nll", "softmax_error", "scatter", "add_rows", "place")  # other tests cover them
 
 
 def derivatives(f: Callable[..., Any], arrays: list[Any], device: str, dtype: str) -> list[np.ndarray | None]:

@@ -16,14 +16,16 @@ from helpers import apart, flat, leaf, normal, on_tape, positive
 import tinygrad_rnn as tg
 from tinygrad_rnn.autograd import primitives
 from tinygrad_rnn.autograd.primitives import (
+    convolution,
     elementwise,
     index,
     likelihood,
+    pooling,
     products,
     reduce,
     shape,
-    windows,
 )
+from tinygrad_rnn.kernels.dense import Windows
 
 UNARY = [(), (1,), (3,), (17,), (100,), (0,), (2, 0, 3), (3, 1, 2)]
 PAIRS = [
@@ -260,11 +262,42 @@ CASES: dict[str, list[Case]] = {
         (lambda w: index.embedding([2, 2, 2], w), [normal(3, 1)]),
     ],
     "add_rows": [(lambda g: index._add_rows(g, INDEX, 4), [normal(3, 2, 5)])],
-    "unfold": [
-        (lambda x: windows._unfold(x, (2, 3), (1, 2), x.shape), [normal(2, 1, 4, 5)]),
-        (lambda x, w, b: windows.conv2d(x, w, b, (2, 1), 1), [normal(2, 3, 5, 4), normal(2, 3, 3, 2), normal(2)]),
-        (lambda x, w: windows.conv2d(x, w), [normal(0, 1, 2, 2), normal(1, 1, 1, 1)]),
-        (lambda x: windows.max_pool2d(x, 3, 2, 1), [apart(1, 2, 5, 5)]),
+    "convolution": [
+        (lambda x, w: convolution.conv2d(x, w, None, (2, 1), 1), [normal(2, 3, 5, 4), normal(2, 3, 3, 2)]),
+        (lambda x, w: convolution.conv2d(x, w), [normal(0, 1, 2, 2), normal(1, 1, 1, 1)]),
+        (lambda x, w: convolution.conv1d(x, w, padding="same"), [normal(2, 3, 5), normal(2, 3, 4)]),
+    ],
+    "convolution_with_bias": [
+        (lambda x, w, b: convolution.conv2d(x, w, b, (2, 1), 1), [normal(2, 3, 5, 4), normal(2, 3, 3, 2), normal(2)]),
+        (lambda x, w, b: convolution.conv1d(x, w, b, 2), [normal(1, 1, 7), normal(1, 1, 3), normal(1)]),
+    ],
+    "convolution_input_gradient": [
+        (
+            lambda g, w: convolution._input_gradient(g, w, Windows((3, 2), (2, 1), (1, 1), (2, 3)), (2, 2, 4, 3)),
+            [normal(2, 3, 2, 3), normal(3, 2, 3, 2)],
+        ),
+    ],
+    "convolution_weight_gradient": [
+        (
+            lambda g, x: convolution._weight_gradient(g, x, Windows((3, 2), (2, 1), (1, 1), (2, 3))),
+            [normal(2, 3, 2, 3), normal(2, 2, 4, 3)],
+        ),
+    ],
+    "pick": [(lambda x: pooling.max_pool2d(x, 3, 2, 1), [apart(1, 2, 5, 5)])],
+    "place": [
+        (
+            lambda g: pooling._place(
+                g, np.array([[[[0, 5], [3, 2]]]]), Windows((2, 3), (1, 2), (0, 0), (2, 2)), (1, 1, 3, 5)
+            ),
+            [normal(1, 1, 2, 2)],
+        ),
+    ],
+    "totals": [
+        (lambda x: pooling.avg_pool2d(x, 2), [normal(2, 1, 4, 5)]),
+        (lambda x: pooling.avg_pool2d(x, 3, 2, 1, count_include_pad=False), [normal(2, 1, 4, 5)]),
+    ],
+    "spread": [
+        (lambda g: pooling._spread(g, Windows((2, 2), (2, 1), (0, 1), (2, 4)), (1, 2, 5, 4)), [normal(1, 2, 2, 4)])
     ],
     "softmax_nll": [
         (lambda x: likelihood.softmax_nll(x, np.array([0, 2]), np.array([1, 0.5], x.dtype)), [normal(2, 3)]),
@@ -273,7 +306,6 @@ CASES: dict[str, list[Case]] = {
     "softmax_error": [
         (lambda g, x: likelihood._softmax_error(g, x, np.array([0, 2])), [normal(2), normal(2, 3)]),
     ],
-    "fold": [(lambda g: windows._fold(g, (2, 2), (2, 1), (1, 2, 5, 4)), [normal(1, 2, 2, 2, 2, 3)])],
 }
 WITHOUT_GRADIENT = {
     **{"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"},

@@ -10,8 +10,9 @@ import pytest
 from helpers import apart, normal, positive, same_as_torch
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.autograd.primitives.convolution import conv2d
 from tinygrad_rnn.autograd.primitives.index import embedding
-from tinygrad_rnn.autograd.primitives.windows import conv2d, max_pool2d
+from tinygrad_rnn.autograd.primitives.pooling import max_pool2d
 
 torch = pytest.importorskip("torch", reason="PyTorch is what these tests compare with")
 F = torch.nn.functional

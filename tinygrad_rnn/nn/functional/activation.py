@@ -9,7 +9,7 @@ from ...autograd.primitives.elementwise import clip, exp, gt, sigmoid, where
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
-    """Return x where x > 0, else negative_slope x. Maas, Hannun and Ng, Rectifier nonlinearities (2013)."""
+    """Return x where x > 0, else negative_slope x, elementwise. Maas et al., Rectifier nonlinearities (2013)."""
     x = operand("leaky_relu: x", x)
     return where(gt(x, 0.0), x, x * negative_slope)
 
