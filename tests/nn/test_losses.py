@@ -1,6 +1,7 @@
 """Losses: values and gradients equal PyTorch's, and gradients equal finite differences."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -246,6 +247,37 @@ def test_binary_cross_entropy_derivatives():
 # Modules
 
 
+@pytest.mark.parametrize("shape", [(17, 5), (1, 3), (4,), (), (2, 3, 4), (0, 3)])
+@pytest.mark.parametrize("reduction", [*REDUCTIONS, "batchmean"])
+@pytest.mark.parametrize("log_target", [False, True])
+def test_kl_div_is_that_of_pytorch(shape, reduction, log_target):
+    if shape == () and reduction == "mean" or shape == (0, 3) and reduction.endswith("mean"):
+        return  # PyTorch warns of the first, and gives NaN gradients to nothing in the second
+    q = 0.1 + uniform(*shape, seed=1)
+    target = np.asarray(np.log(q) if log_target else q)
+    options = {"reduction": reduction, "log_target": log_target}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "reduction: 'mean' divides")  # PyTorch's advice to take 'batchmean'
+        for dtype in ("float32", "float64"):
+            assert_like_pytorch("kl_div", np.asarray(normal(*shape)), target, dtype=dtype, **options)
+
+
+def test_kl_div_of_zero_probabilities_and_its_derivatives():
+    x, q = leaf(normal(2, 3)), leaf([[0.0, 0.3, 0.7], [1.0, 0.0, 0.0]])
+    losses = F.kl_div(x, q, "none")
+    expected = [[0.3 * (np.log(0.3) - x.numpy()[0, 1]), 0.7 * (np.log(0.7) - x.numpy()[0, 2])], [-x.numpy()[1, 0]]]
+    np.testing.assert_allclose(losses.numpy()[q.numpy() > 0], np.concatenate(expected))
+    losses.sum().backward()
+    assert (losses.numpy()[q.numpy() == 0] == 0).all() and np.isfinite(q.grad.numpy()).all()
+    for log_target in (False, True):
+        loss = lambda x, q, log_target=log_target: F.kl_div(x, q, "batchmean", log_target)
+        given = [leaf(normal(2, 3)), leaf(0.2 + uniform(2, 3))]
+        assert tg.gradcheck(loss, given) and tg.gradgradcheck(loss, given)
+    assert np.isnan(F.kl_div(tg.ones(0, 3), tg.ones(0, 3), "batchmean").item())
+    log_p = tg.tensor(normal(2, 3)).log_softmax(1)
+    assert abs(F.kl_div(log_p, log_p, "batchmean", True).item()) < 1e-12
+
+
 def test_modules_are_the_functions():
     x, y, p = tg.tensor(normal(6, 3)), tg.tensor(class_indices((6, 3), ignored=0)), tg.tensor(uniform(6, 3))
     weight = tg.tensor([1.0, 2.0, 3.0])
@@ -255,6 +287,10 @@ def test_modules_are_the_functions():
     binary = nn.BCEWithLogitsLoss(weight64, "sum", weight64)
     assert binary(x, p).item() == F.binary_cross_entropy_with_logits(x, p, weight64, weight64, "sum").item()
     assert nn.MSELoss("sum")(x, p).item() == F.mse_loss(x, p, "sum").item()
+    assert nn.KLDivLoss("batchmean", True)(x, p).item() == F.kl_div(x, p, "batchmean", True).item()
+    likelihood = nn.NLLLoss(weight, ignore_index=0, reduction="sum")
+    assert likelihood(x, y).item() == F.nll_loss(x, y, weight, 0, "sum").item()
+    assert list(likelihood.state_dict()) == ["weight"]
     assert list(entropy.state_dict()) == ["weight"] and list(entropy.parameters()) == []
     assert list(binary.state_dict()) == ["weight", "pos_weight"]
     assert list(nn.CrossEntropyLoss().state_dict()) == []
@@ -283,6 +319,9 @@ def test_modules_are_the_functions():
         (lambda x: F.nll_loss(x, tg.tensor([0, 1, 9])), IndexError, "nll_loss: target: expected class indices"),
         (lambda x: F.mse_loss(x, tg.ones(3)), ValueError, r"mse_loss: target: expected shape \(3, 3\)"),
         (lambda x: F.binary_cross_entropy_with_logits(x, tg.ones(3)), ValueError, "target: expected shape"),
+        (lambda x: F.kl_div(x, tg.ones(3)), ValueError, r"kl_div: target: expected shape \(3, 3\)"),
+        (lambda x: nn.KLDivLoss("avg"), ValueError, "expected 'batchmean', 'mean', 'sum' or 'none', got 'avg'"),
+        (lambda x: nn.MSELoss("batchmean"), ValueError, "MSELoss: reduction: expected 'mean', 'sum' or 'none'"),
         (lambda x: nn.MSELoss("avg"), ValueError, "MSELoss: reduction: expected 'mean', 'sum' or 'none', got 'avg'"),
         (lambda x: nn.CrossEntropyLoss(label_smoothing=-1), ValueError, "CrossEntropyLoss: label_smoothing: expected"),
     ],

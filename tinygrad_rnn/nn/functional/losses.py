@@ -38,7 +38,7 @@ def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = 
     """Return the mean over all elements of q (log q - x), from which the Kullback-Leibler divergence is summed.
 
     x is the input (log-probabilities) and q the target (probabilities; their logarithms with log_target), of one
-    shape [...], else ValueError. An element with q = 0 counts as 0. reduction: 'batchmean' (the sum over the size of
+    shape [...], else ValueError. An element with q = 0 and a finite x counts as 0. reduction: 'batchmean' (the sum over the size of
     the first dimension: the mean divergence of a row), 'mean', 'sum', or 'none' (the elements).
     Kullback and Leibler, On information and sufficiency (1951), eq. 2.4.
     """
@@ -50,7 +50,8 @@ def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = 
     else:
         losses = target * log(where(target == 0.0, 1.0, target)) - target * input
     if reduction == "batchmean":
-        return sum(losses) / input.shape[0] if input.shape and input.shape[0] else reduced(losses, "sum")
+        rows = input.shape[0] if input.shape else 1
+        return sum(losses) * (1.0 / rows if rows else math.nan)
     return reduced(losses, reduction)
 
 
