@@ -38,8 +38,8 @@ def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = 
     """Return the mean over all elements of q (log q - x), from which the Kullback-Leibler divergence is summed.
 
     x is the input (log-probabilities) and q the target (probabilities; their logarithms with log_target), of one
-    shape [...], else ValueError. An element with q = 0 and a finite x counts as 0. reduction: 'batchmean' (the sum over the size of
-    the first dimension: the mean divergence of a row), 'mean', 'sum', or 'none' (the elements).
+    shape [...], else ValueError. An element with q = 0 and a finite x counts as 0. reduction: 'batchmean' (the sum over
+    the size of the first dimension: the mean divergence of a row), 'mean', 'sum', or 'none' (the elements).
     Kullback and Leibler, On information and sufficiency (1951), eq. 2.4.
     """
     input, target = _pair("kl_div", input, target)
