@@ -97,6 +97,7 @@ setup(
         "tinygrad_rnn.nn.utils",
         "tinygrad_rnn.optim",
         "tinygrad_rnn.sequence",
+        "tinygrad_rnn.study",
         "tinygrad_rnn.tensor",
     ],
     package_dir={"tinygrad_rnn": "tinygrad_rnn", "tinygrad_rnn.kernels": "kernels", "tinygrad_rnn.bench": "bench"},

@@ -5,7 +5,7 @@ and does not depend on tensors, the tape or layers.
 
     ir/            a cell as data, and the arguments of a sequence
     driver.py      the interface of every driver, and the choice of the driver for a sequence
-    dense.py       products, sums and elementwise work on whole arrays
+    dense.py       products, convolutions, sums and elementwise work on whole arrays
     reference/     everything in NumPy: the oracle of the compiled drivers
     recompute.py   a driver that needs less memory: it computes saved activations again, piece by piece
     cpu/           the compiled driver: vector code for this host, generated and built by Numba

@@ -1,4 +1,4 @@
-"""Products, convolutions, sums and elementwise work on whole arrays: compiled where that is faster, else by NumPy's own functions.
+"""Work on whole arrays, such as products and convolutions: compiled where that is faster, else by NumPy's functions.
 
 The kind of array decides: the code compiled for the CPU takes NumPy's arrays; other arrays stay in their own library.
 """

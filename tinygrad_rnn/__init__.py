@@ -25,8 +25,9 @@ if _find_spec("tinygrad_rnn.kernels") is None:
 
 from . import cuda, decode, func, nn, optim
 from .arrays.random import get_rng_state, manual_seed, set_rng_state
+from .arrays.storage import load, save
 from .autograd.anomaly import detect_anomaly
-from .autograd.functional import grad
+from .autograd.functional import detach, grad
 from .autograd.grad_modes import (
     enable_grad,
     is_grad_enabled,
@@ -34,6 +35,7 @@ from .autograd.grad_modes import (
     set_grad_enabled,
 )
 from .autograd.gradcheck import gradcheck, gradgradcheck
+from .autograd.primitives.einsum import einsum
 from .autograd.primitives.elementwise import (
     abs,
     add,
@@ -47,6 +49,7 @@ from .autograd.primitives.elementwise import (
     gelu,
     gt,
     isfinite,
+    isnan,
     le,
     log,
     logical_and,
@@ -71,12 +74,17 @@ from .autograd.primitives.elementwise import (
     where,
 )
 from .autograd.primitives.index import gather
-from .autograd.primitives.products import matmul
+from .autograd.primitives.norm import norm
+from .autograd.primitives.order import argsort, sort, topk
+from .autograd.primitives.products import bmm, matmul
 from .autograd.primitives.reduce import (
+    all,
     amax,
     amin,
+    any,
     argmax,
     argmin,
+    cumsum,
     log_softmax,
     logsumexp,
     max,
@@ -87,6 +95,7 @@ from .autograd.primitives.reduce import (
     sum,
     var,
 )
+from .autograd.primitives.sampling import multinomial
 from .autograd.primitives.shape import (
     broadcast_to,
     chunk,
@@ -95,10 +104,12 @@ from .autograd.primitives.shape import (
     flip,
     pad,
     permute,
+    repeat,
     reshape,
     split,
     squeeze,
     stack,
+    tile,
     transpose,
     unbind,
     unsqueeze,
@@ -111,8 +122,10 @@ from .sequence.fused import empty_cache
 from .tensor import Tensor
 from .tensor.creation import (
     arange,
+    eye,
     from_dlpack,
     full,
+    full_like,
     ones,
     ones_like,
     rand,
@@ -132,11 +145,15 @@ __all__ = [
     "__version__",
     "abs",
     "add",
+    "all",
     "amax",
     "amin",
+    "any",
     "arange",
     "argmax",
     "argmin",
+    "argsort",
+    "bmm",
     "broadcast_to",
     "cat",
     "cell",
@@ -145,19 +162,24 @@ __all__ = [
     "concat",
     "cos",
     "cuda",
+    "cumsum",
     "decode",
+    "detach",
     "detect_anomaly",
     "div",
+    "einsum",
     "empty_cache",
     "enable_grad",
     "eq",
     "erf",
     "exp",
     "explain",
+    "eye",
     "flatten",
     "flip",
     "from_dlpack",
     "full",
+    "full_like",
     "func",
     "gather",
     "ge",
@@ -171,7 +193,9 @@ __all__ = [
     "gt",
     "is_grad_enabled",
     "isfinite",
+    "isnan",
     "le",
+    "load",
     "log",
     "log_softmax",
     "logical_and",
@@ -188,10 +212,12 @@ __all__ = [
     "min",
     "minimum",
     "mul",
+    "multinomial",
     "ne",
     "neg",
     "nn",
     "no_grad",
+    "norm",
     "ones",
     "ones_like",
     "optim",
@@ -202,7 +228,9 @@ __all__ = [
     "randint",
     "randn",
     "relu",
+    "repeat",
     "reshape",
+    "save",
     "set_float32_matmul_precision",
     "set_grad_enabled",
     "set_num_threads",
@@ -212,6 +240,7 @@ __all__ = [
     "sin",
     "softmax",
     "softplus",
+    "sort",
     "split",
     "sqrt",
     "squeeze",
@@ -221,6 +250,8 @@ __all__ = [
     "sum",
     "tanh",
     "tensor",
+    "tile",
+    "topk",
     "transpose",
     "unbind",
     "unsqueeze",

@@ -95,14 +95,14 @@ def test_other_files_are_refused(tmp_path):
 WHOLE = {
     "matmul": [lambda a, s: a.i @ W, lambda a, s: W @ s.h, lambda a, s: tg.matmul(a.i, s.h), lambda a, s: a.i.h @ W],
     "linear": [lambda a, s: nn.functional.linear(s.h, W)],
-    "sum": [lambda a, s: a.i.sum(), lambda a, s: s.h.sum(-1), lambda a, s: a.i.mean()],
+    "sum": [lambda a, s: a.i.sum(), lambda a, s: s.h.sum(-1), lambda a, s: a.i.mean(), lambda a, s: a.i.norm()],
     "reshape": [lambda a, s: a.i.reshape(2, 2), lambda a, s: a.i.reshape(-1)],
     "permute": [lambda a, s: a.i.T],
     "transpose": [lambda a, s: a.i.mT],
     "getitem": [lambda a, s: a.i[0]],
     "iter": [lambda a, s: sum(a.i)],
     "concat": [lambda a, s: tg.concat([a.i, s.h], -1)],
-    "norm": [lambda a, s: a.i.norm()],
+    "trace": [lambda a, s: a.i.trace()],
     "numpy|view": [lambda a, s: a.i.numpy()],
     "index": [lambda a, s: a.i * a.i.shape[0]],
 }

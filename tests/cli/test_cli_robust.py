@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from tinygrad_rnn import cli
+from tinygrad_rnn.arrays import writing
 from tinygrad_rnn.data import Chunks, TextError, Vocabulary, read_text
-from tinygrad_rnn.lm import checkpoint, saving
+from tinygrad_rnn.lm import checkpoint
 from tinygrad_rnn.lm.config import Config
 from tinygrad_rnn.lm.model import CharModel, state_count, weight_shapes
 from tinygrad_rnn.lm.plot import extremes, running_mean
@@ -293,7 +294,7 @@ def test_interrupted_with_a_full_disk(call, monkeypatch):
 @pytest.mark.skipif(os.name != "posix", reason="symbolic links")
 def test_a_planted_link_is_not_written_through(tmp_path, monkeypatch):
     (tmp_path / "victim").write_text("untouched")
-    monkeypatch.setattr(saving.secrets, "randbits", lambda bits: 7)
+    monkeypatch.setattr(writing.secrets, "randbits", lambda bits: 7)
     (tmp_path / f"c.{os.getpid()}-7.part").symlink_to(tmp_path / "victim")
     with pytest.raises(FileExistsError):
         checkpoint.write_atomically(tmp_path / "c", b"new")

@@ -68,3 +68,11 @@ def test_the_textbook_step():
     for bad in ([1.0, 2.0, 3.0], np.ones(2, np.float32), np.ones(3), "a", None):
         with pytest.raises((TypeError, ValueError), match="data: "):
             p.data = bad
+
+
+def test_copies_side_by_side_are_no_views() -> None:
+    x = tg.tensor([[1.0], [2.0]])
+    for copies in (x.repeat(1, 1), x.repeat(1, 2), x.tile(1), x.T.repeat(1, 1)):
+        assert not np.shares_memory(copies.array, x.array)
+        copies.fill_(9.0)
+    assert x.tolist() == [[1.0], [2.0]]

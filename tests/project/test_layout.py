@@ -27,6 +27,7 @@ LAYERS = [
     ["decode"],
     ["data"],
     ["lm"],
+    ["study"],
     ["info"],
     ["cli", "__main__", "bench"],
 ]

@@ -116,6 +116,14 @@ def argsort(a, axis=-1, kind=None):
     return computed(np.argsort, bare(a), axis, kind=kind)
 
 
+def cumsum(a, axis=None, dtype=None, out=None):
+    return computed(np.cumsum, bare(a), axis, dtype)
+
+
+def tile(A, reps):
+    return computed(np.tile, bare(A), reps)
+
+
 def dot(a, b, out=None):
     found = computed(np.dot, bare(a), bare(b))
     if out is None:
@@ -157,7 +165,7 @@ class Generator:
 
 FUNCTIONS = [
     *(array, asarray, ascontiguousarray, from_dlpack, empty, zeros, ones, full, empty_like, full_like, arange),
-    *(concatenate, stack, broadcast_to, pad, flip, clip, where, argsort, dot, matmul, result_type),
+    *(concatenate, stack, broadcast_to, pad, flip, clip, where, argsort, cumsum, tile, dot, matmul, result_type),
 ]
 
 library.zeros_like, library.ones_like = zeros_like, ones_like

@@ -6,4 +6,5 @@ device.py       the CPU and GPUs: where arrays are, and how they go from one to 
 error_state.py  NumPy's floating-point error state, kept away from the library's arithmetic
 random.py       the stream of random numbers
 storage.py      arrays in safetensors files
+writing.py      atomic writes of files
 """

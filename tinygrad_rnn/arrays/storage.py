@@ -1,4 +1,4 @@
-"""Tensors as bytes: what safetensors reads of a tensor, and files and numbers in formats that NumPy does not have.
+"""Tensors as bytes: what safetensors reads of a tensor, files of tensors, and formats that NumPy does not have.
 
 Format of the files: https://huggingface.co/docs/safetensors
 """
@@ -6,10 +6,16 @@ Format of the files: https://huggingface.co/docs/safetensors
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from .box import Box, boxed
+from .coercion import array_of
+from .device import to_numpy
+from .writing import write_atomically
 
 _DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
@@ -78,3 +84,45 @@ def load_file(filename: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             array = array.astype(np.float32)
         arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
     return arrays
+
+
+def save(state_dict: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write tensors by name to a safetensors file, atomically: at any moment it is the old file or the whole new one.
+
+    state_dict: a mapping of names to tensors or arrays, on any device, as `module.state_dict()`. Tensors that share
+    memory are written each for itself. Everything is checked before the file is touched. Raise TypeError for anything
+    else, a name that is not text, or a dtype that tensors do not have; ValueError for a name that the format cannot
+    hold; OSError, with the path, where it cannot be written.
+    """
+    import safetensors.numpy
+
+    path = Path(path)
+    if not isinstance(state_dict, Mapping):
+        hint = ": pass module.state_dict()" if hasattr(state_dict, "state_dict") else ""
+        got = type(state_dict).__name__
+        raise TypeError(f"save: state_dict: expected a mapping of names to tensors, got {got}{hint}")
+    arrays = {_checked_name(name): _saved_array(name, value) for name, value in state_dict.items()}
+    write_atomically(path, safetensors.numpy.save(arrays))
+
+
+def _checked_name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"save: state_dict: expected names as text, got {name!r}")
+    if name == "__metadata__" or not name.isascii() and name.encode(errors="replace").decode() != name:
+        raise ValueError(f"save: state_dict: expected a name that safetensors can hold, got {name!r}")
+    return name
+
+
+def _saved_array(name: str, value: Any) -> np.ndarray:
+    if not isinstance(value, Box) and not hasattr(value, "dtype"):
+        raise TypeError(f"save: {name}: expected a tensor or an array, got {type(value).__name__}")
+    return np.asarray(to_numpy(value, f"save: {name}"), order="C")
+
+
+def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the tensors of a safetensors file by name, as constants on the CPU. No code of the file is run.
+
+    float16 and bfloat16 become float32, without loss. Raise OSError where the file cannot be read, ValueError where it
+    is no safetensors file, TypeError for a dtype that tensors do not have.
+    """
+    return {name: boxed(array_of(f"load: {name}", array)) for name, array in load_file(path).items()}

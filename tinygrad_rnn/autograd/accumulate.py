@@ -39,8 +39,11 @@ class PendingCotangents:
     def add(self, node: Any, i: int, g: Any, product: Any) -> None:
         """Add what the VJP of the node's i-th argument gave to the cotangent of the node's i-th parent.
 
-        g: the node's own cotangent. A sum is added to in place if its array is unaliased: nobody else holds it.
+        g: the node's own cotangent. product: None adds nothing. A sum is added to in place if its array is unaliased:
+        nobody else holds it.
         """
+        if product is None:
+            return
         parent, definition = node.parents[i], node.definition
         unaliased = definition.unaliased or product is not g and getattr(product, "base", g) is None
         if self.watching:
@@ -56,6 +59,17 @@ class PendingCotangents:
             self.sums[parent], unaliased = old + product, True
         if unaliased:
             self.owned.add(parent)
+
+    def add_into(self, node: Any, parent: Any, g: Any, saved: tuple) -> bool:
+        """Add what the node's VJP would give to the parent's sum in place, where only this pass holds its array.
+
+        Return whether it was added. Then `x[t]` for every t costs one array of the size of x, and not one for each t.
+        The first of them makes that array. Anomaly mode examines each product, so there must be one.
+        """
+        if not self.in_place or self.watching or parent not in self.owned or not parent.shape:  # (): NumPy's scalars
+            return False
+        node.definition.add_into(self.sums[parent], g, *saved)
+        return True
 
     def pop(self, node: Any) -> Any:
         """Return the complete cotangent of a node that the pass visits, after its hooks have seen it."""

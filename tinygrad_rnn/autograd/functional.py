@@ -1,4 +1,4 @@
-"""Gradients as a function, and the cotangent that a backward pass starts with."""
+"""Gradients as a function, the cotangent that a backward pass starts with, and states that leave the tape."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arrays.box import Box, boxed
 from ..arrays.device import array_like, same_device
-from . import tape
+from . import tape, views
 
 
 def grad(
@@ -77,3 +77,25 @@ def starting_cotangent(name: str, output: Any, gradient: Any, create: bool) -> A
             f"{name}: gradient: expected {output.dtype} of shape {output.shape}, got {g.dtype} of shape {g.shape}"
         )
     return g if create else g.array
+
+
+def detach(state: Any) -> Any:
+    """Return the same structure with every tensor detached, to carry a state on in truncated BPTT.
+
+    state: a tensor, None, or tuples, named tuples, lists and dicts of these, nested as they like. Raise TypeError for
+    anything else.
+    """
+    return _detached("state", state)
+
+
+def _detached(name: str, state: Any) -> Any:
+    if state is None or isinstance(state, Box):
+        return state if state is None else views.same_array(state)
+    if isinstance(state, dict):
+        found = state.copy()  # keeps the kind of dict
+        found.update({key: _detached(f"{name}[{key!r}]", part) for key, part in state.items()})
+        return found
+    if not isinstance(state, (tuple, list)):
+        raise TypeError(f"detach: {name}: expected tensors, tuples, lists, dicts or None, got {type(state).__name__}")
+    parts = [_detached(f"{name}[{i}]", part) for i, part in enumerate(state)]
+    return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)

@@ -55,13 +55,14 @@ class PrimitiveDef:
     combined:        the one VJP for all arguments, `combined(needs, g, ...) -> a cotangent (or None) per argument`, or
                      None if each argument has its own in `vjps`
     unaliased:       whether the VJPs give arrays that nobody else holds, even if these are views
+    add_into:        `add_into(total, g, ...)` adds what the one VJP would give to an array, in place; or None
     apply:           the primitive itself
     The other fields are arguments of `primitive`.
     """
 
     __slots__ = (
         "name", "forward", "vjps", "combined", "arguments", "saved_positions",
-        "numeric", "expects", "unaliased", "apply",
+        "numeric", "expects", "unaliased", "add_into", "apply",
     )  # fmt: skip
     apply: Callable[..., Any]
 
@@ -75,9 +76,10 @@ class PrimitiveDef:
         expects: str,
         unaliased: bool = False,
         arguments: Sequence[str] = (),
+        add_into: Callable | None = None,
     ):
         self.name, self.forward, self.numeric, self.expects, self.unaliased = name, forward, numeric, expects, unaliased
-        self.vjps, self.combined = tuple(vjps), vjps[0] if combined else None
+        self.vjps, self.combined, self.add_into = tuple(vjps), vjps[0] if combined else None, add_into
         parameters = inspect.signature(forward).parameters.values()
         self.arguments = tuple(arguments) or tuple(p.name for p in parameters if p.kind is not p.VAR_POSITIONAL)
         named: Sequence[str] = arguments
@@ -109,6 +111,7 @@ def primitive(
     view: bool = False,
     expects: str = "arguments that fit each other",
     arguments: Sequence[str] = (),
+    add_into: Callable | None = None,
 ) -> Callable[..., Any]:
     """Make a primitive; see the head of this file.
 
@@ -121,8 +124,10 @@ def primitive(
     view: the result may be a view of the first argument, and a write into it reaches that argument (`views.py`).
     expects: how an error describes the arguments that the forward takes; "": the forward's own error is raised.
     arguments: their names, for a forward of `*arguments`; the VJP is given all of them.
+    add_into: `add_into(total, g, ...)` adds what the VJP of the first argument, the only one, gives to an array in
+        place, for a VJP that is mostly zeros.
     """
-    definition = PrimitiveDef(name, forward, vjps, combined, numeric, expects, unaliased, arguments)
+    definition = PrimitiveDef(name, forward, vjps, combined, numeric, expects, unaliased, arguments, add_into)
 
     def apply(*args: Any) -> Any:
         for a in args:

@@ -107,8 +107,8 @@ def backward_pass(
             for i, parent in enumerate(parents):
                 if parent is None or on_path is not None and parent not in on_path:
                     continue
-                product = products[i] if definition.combined else definition.vjps[i](g, *saved)
-                if product is not None:
+                if definition.add_into is None or not pending.add_into(node, parent, g, saved):
+                    product = products[i] if definition.combined else definition.vjps[i](g, *saved)
                     pending.add(node, i, g, product)
         accumulate_grads(pending.grads)
     return found

@@ -5,7 +5,7 @@ wrong command line. A signal ends it with 128 + its number. All output shows the
 and models as escapes.
 
     options.py  the parser, options with limits, paths
-    train.py  sample.py  explain.py  info.py  cache.py  bench.py  one command each
+    train.py  sample.py  explain.py  info.py  cache.py  bench.py  study.py  one command each
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from ..data import TextError
 from ..lm.checkpoint import CheckpointError
 from ..lm.config import DivergedError, OptionError
 from ..terminal import visible
-from . import bench, cache, explain, info, sample, train
+from . import bench, cache, explain, info, sample, study, train
 from .options import Parser
 from .train import CHECKPOINT, PICTURE, RESULTS, SAMPLE, SAMPLE_LENGTH
 
 __all__ = ["CHECKPOINT", "PICTURE", "RESULTS", "SAMPLE", "SAMPLE_LENGTH", "build_parser", "main"]
 
-COMMANDS = (train.add, sample.add, explain.add, info.add, cache.add, bench.add)
+COMMANDS = (train.add, sample.add, explain.add, info.add, cache.add, bench.add, study.add)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

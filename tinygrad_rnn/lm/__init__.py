@@ -10,5 +10,5 @@ sample.py      text, character by character
 checkpoint.py  a tree of arrays in one file
 check.py       the comparison of such a tree with its own configuration
 header.py      the header of a safetensors file
-saving.py      atomic writes, and the lock of a folder
+lock.py        the lock of a folder
 """

@@ -23,9 +23,10 @@ import numpy as np
 
 from ..arrays.box import Box
 from ..arrays.device import on_gpu, to_numpy
+from ..arrays.writing import write_atomically
 from ..data.files import open_regular
 from .header import DTYPES, Entry, read_header, strict_json
-from .saving import InUseError, locked_folder, write_atomically
+from .lock import InUseError, locked_folder
 
 __all__ = ["CheckpointError", "InUseError", "load", "locked_folder", "reading", "save", "write_atomically"]
 

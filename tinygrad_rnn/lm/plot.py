@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .saving import write_atomically
+from ..arrays.writing import write_atomically
 
 COLUMNS = 4000  # more than the plot has pixels; steps that share a column are drawn as their smallest and largest loss
 

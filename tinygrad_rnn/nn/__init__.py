@@ -19,7 +19,7 @@ recurrent_parameters.py  base of all: the parameters of a cell's equations
 recurrent_call.py        the arguments and results of one call of a recurrent layer
 settings.py              the checks of a recurrent layer's settings
 init.py                  initial values of weights
-utils/                   gradient clipping, weights from files
+utils/                   gradient clipping, padded sequences, a look inside recurrent layers, weights from files
 """
 
 from . import functional, init, utils

@@ -4,6 +4,7 @@ tensor.py      the class
 operators.py   its operators, with arrays and numbers on either side
 in_place.py    its methods that write in place
 conversion.py  dtypes and `.to(...)`
+filled.py      zeros and the like
 creation.py    functions that make tensors
 """
 

@@ -9,29 +9,18 @@ import numpy as np
 
 from ..arrays.box import Box, boxed
 from ..arrays.coercion import array_of
-from ..arrays.device import (
-    device_of,
-    empty,
-    resolve_device,
-    to_device,
-    to_numpy,
-)
 from ..arrays.device import from_dlpack as _from_dlpack
+from ..arrays.device import to_numpy
 from ..arrays.error_state import isolate_error_state
 from ..arrays.random import generator
 from ..autograd.grad_modes import is_grad_enabled
 from ..autograd.primitives.shape import sizes_of
+from ..autograd.primitives.static import as_int
 from . import Tensor
 from .conversion import as_dtype, as_float
+from .filled import filled, filled_like, leaf
 
 Shape = int | Sequence[int]
-
-
-def _leaf(name: str, data: Any, device: Any, requires_grad: bool) -> Tensor:
-    where = resolve_device(name, device)
-    out = boxed(data if where is None else to_device(data, where))
-    out.requires_grad = requires_grad
-    return out
 
 
 @isolate_error_state
@@ -46,7 +35,7 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, device: An
     asked = None if dtype is None else as_dtype(dtype)
     array = array_of("tensor: data", _joined(data), "float32" if asked is None else "float64", asked is not None)
     made = np.array(array, asked or array.dtype, order="C", like=array)
-    return _leaf("tensor", made, device, requires_grad)
+    return leaf("tensor", made, device, requires_grad)
 
 
 def _joined(data: Any) -> Any:
@@ -84,20 +73,14 @@ def from_dlpack(ext_tensor: Any) -> Tensor:
     return boxed(array)
 
 
-def _filled(name: str, shape: Any, value: float, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
-    array = empty(sizes_of((shape,)), as_dtype(dtype), resolve_device(name, device) or "cpu")
-    array.fill(value)
-    return _leaf(name, array, None, requires_grad)
-
-
 def zeros(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, device: Any = None) -> Tensor:
     """Return zeros of a shape."""
-    return _filled("zeros", sizes_of(shape), 0, dtype, device, requires_grad)
+    return filled("zeros", sizes_of(shape), 0, dtype, device, requires_grad)
 
 
 def ones(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, device: Any = None) -> Tensor:
     """Return ones of a shape."""
-    return _filled("ones", sizes_of(shape), 1, dtype, device, requires_grad)
+    return filled("ones", sizes_of(shape), 1, dtype, device, requires_grad)
 
 
 @isolate_error_state
@@ -105,19 +88,35 @@ def full(
     shape: Shape, fill_value: float, dtype: Any = "float32", requires_grad: bool = False, device: Any = None
 ) -> Tensor:
     """Return a tensor of a shape with one number in all places."""
-    return _filled("full", shape, fill_value, dtype, device, requires_grad)
+    return filled("full", shape, fill_value, dtype, device, requires_grad)
 
 
-def zeros_like(x: Any) -> Tensor:
-    """Return zeros of the shape, dtype and device of x."""
-    x = as_tensor(x, "zeros_like: x")
-    return zeros(x.shape, dtype=x.dtype, device=device_of(x))
+def zeros_like(x: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    """Return zeros of the shape of x, by default in its dtype and on its device."""
+    return full_like(x, 0, dtype, requires_grad, device)
 
 
-def ones_like(x: Any) -> Tensor:
-    """Return ones of the shape, dtype and device of x."""
-    x = as_tensor(x, "ones_like: x")
-    return ones(x.shape, dtype=x.dtype, device=device_of(x))
+def ones_like(x: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    """Return ones of the shape of x, by default in its dtype and on its device."""
+    return full_like(x, 1, dtype, requires_grad, device)
+
+
+@isolate_error_state
+def full_like(x: Any, fill_value: float, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    """Return a tensor of the shape of x with one number in all places, by default in its dtype and on its device."""
+    x = as_tensor(x, "full_like: x")
+    return filled_like("full_like", x, x.shape, fill_value, dtype, device, requires_grad)
+
+
+def eye(
+    n: int, m: int | None = None, dtype: Any = "float32", requires_grad: bool = False, device: Any = None
+) -> Tensor:
+    """Return the matrix [n, m] with ones on the diagonal and zeros elsewhere. m: n by default."""
+    n = as_int("eye: n", n)
+    rows, columns = n, n if m is None else as_int("eye: m", m)
+    if rows < 0 or columns < 0:
+        raise ValueError(f"eye: expected sizes from 0 up, got {rows} and {columns}")
+    return leaf("eye", np.eye(rows, columns, dtype=as_dtype(dtype)), device, requires_grad)
 
 
 @isolate_error_state
@@ -127,7 +126,7 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: Any =
         raise ValueError("arange: step: expected a number other than 0, got 0")
     array = np.arange(start, step=step) if end is None else np.arange(start, end, step)
     found = as_dtype(dtype or ("float32" if array.dtype.kind == "f" else "int64"))
-    return _leaf("arange", array.astype(found), device, False)
+    return leaf("arange", array.astype(found), device, False)
 
 
 # Random numbers are all of the one stream, which is the CPU's: a seed gives the same ones on every device.
@@ -137,15 +136,15 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: Any =
 def randn(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, device: Any = None) -> Tensor:
     """Return numbers drawn from the normal distribution of mean 0 and variance 1."""
     drawn = generator().standard_normal(sizes_of(shape))
-    return _leaf("randn", np.asarray(drawn, as_float("randn: dtype", dtype)), device, requires_grad)
+    return leaf("randn", np.asarray(drawn, as_float("randn: dtype", dtype)), device, requires_grad)
 
 
 def rand(*shape: Any, dtype: Any = "float32", requires_grad: bool = False, device: Any = None) -> Tensor:
     """Return numbers drawn evenly from [0, 1)."""
     drawn = generator().random(sizes_of(shape), as_float("rand: dtype", dtype).type)
-    return _leaf("rand", np.asarray(drawn), device, requires_grad)
+    return leaf("rand", np.asarray(drawn), device, requires_grad)
 
 
 def randint(low: int, high: int, size: Shape, device: Any = None) -> Tensor:
     """Return whole numbers drawn evenly from low up to but not including high."""
-    return _leaf("randint", np.asarray(generator().integers(low, high, size)), device, False)
+    return leaf("randint", np.asarray(generator().integers(low, high, size)), device, False)

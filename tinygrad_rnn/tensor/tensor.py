@@ -25,10 +25,14 @@ from ..autograd.functional import starting_cotangent
 from ..autograd.grad_modes import recording
 from ..autograd.primitives import elementwise as el
 from ..autograd.primitives import index as ix
+from ..autograd.primitives import order as od
 from ..autograd.primitives import products as pr
 from ..autograd.primitives import reduce as rd
 from ..autograd.primitives import shape as sh
+from ..autograd.primitives.norm import norm
+from ..autograd.primitives.sampling import multinomial
 from .conversion import dtype_and_device
+from .filled import NewTensors
 from .in_place import InPlace
 from .operators import BesideArrays, boolean, reflected
 
@@ -49,7 +53,7 @@ def _is_comparable(other: Any) -> bool:
     return hasattr(other, "__array__") or hasattr(other, "__array_interface__")
 
 
-class Tensor(InPlace, AsBytes):
+class Tensor(InPlace, NewTensors, AsBytes):
     """An n-dimensional array that the tape can follow.
 
     Made by `tg.tensor`. Names and meaning follow PyTorch. Tensors are values: an in-place write
@@ -189,14 +193,14 @@ class Tensor(InPlace, AsBytes):
         return self.node is not None
 
     @requires_grad.setter
-    def requires_grad(self, dtype_and_device: bool) -> None:
-        if not self.is_leaf and not dtype_and_device:
+    def requires_grad(self, value: bool) -> None:
+        if not self.is_leaf and not value:
             raise RuntimeError("requires_grad: expected a leaf, got a recorded tensor: use detach() to leave the tape")
-        if dtype_and_device and self.dtype.kind != "f":
+        if value and self.dtype.kind != "f":
             raise TypeError(f"requires_grad: expected a floating dtype, got {self.dtype}")
-        if bool(dtype_and_device) != self.requires_grad:
+        if bool(value) != self.requires_grad:
             before = getattr(self, "frozen", None)
-            self.node, self.frozen = (before or tape.leaf(self.array), None) if dtype_and_device else (None, self.node)
+            self.node, self.frozen = (before or tape.leaf(self.array), None) if value else (None, self.node)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Set `requires_grad`; returns the tensor."""
@@ -324,19 +328,26 @@ class Tensor(InPlace, AsBytes):
         return el.ne(self, other) if _is_comparable(other) else NotImplemented
 
     add, sub, mul, div, neg, pow, matmul = el.add, el.sub, el.mul, el.div, el.neg, el.pow, pr.matmul
+    bmm = pr.bmm
     floor_divide, remainder = el.floor_div, el.remainder
     exp, log, sqrt, abs, sign, sin, cos = el.exp, el.log, el.sqrt, el.abs, el.sign, el.sin, el.cos
     tanh, sigmoid, relu, softplus, gelu, erf = el.tanh, el.sigmoid, el.relu, el.softplus, el.gelu, el.erf
     clip = clamp = el.clip
-    masked_fill, maximum, minimum, isfinite = el.masked_fill, el.maximum, el.minimum, el.isfinite
+    masked_fill, maximum, minimum = el.masked_fill, el.maximum, el.minimum
+    isfinite, isnan = el.isfinite, el.isnan
     sum, mean, var, std = rd.sum, rd.mean, rd.var, rd.std
     max, min, amax, amin, argmax, argmin = rd.max, rd.min, rd.amax, rd.amin, rd.argmax, rd.argmin
+    any, all, cumsum = rd.any, rd.all, rd.cumsum
+    norm = norm
     softmax, log_softmax, logsumexp = rd.softmax, rd.log_softmax, rd.logsumexp
     reshape = view = sh.reshape
     permute, transpose, flatten, flip = sh.permute, sh.transpose, sh.flatten, sh.flip
     squeeze, unsqueeze, split, chunk, unbind = sh.squeeze, sh.unsqueeze, sh.split, sh.chunk, sh.unbind
     expand = broadcast_to = sh.broadcast_to
+    repeat, tile = sh.repeat, sh.tile
     gather = ix.gather
+    sort, argsort, topk = od.sort, od.argsort, od.topk
+    multinomial = multinomial
 
     @property
     def T(self) -> Tensor:

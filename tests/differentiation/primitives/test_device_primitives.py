@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import flat, normal
-from test_primitives import CASES, INDEX, WITHOUT_GRADIENT
+from test_primitives import CASES, INDEX, OF_ONE, WITHOUT_GRADIENT
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.arrays.device import array_like, to_numpy
@@ -90,7 +90,7 @@ def test_a_row_of_weight_0_has_loss_0_even_if_it_is_infinite(cupy: Any) -> None:
 @pytest.mark.parametrize("name", sorted(WITHOUT_GRADIENT))
 def test_without_gradient(name: str, cupy: Any) -> None:
     f = getattr(tg, name)
-    count = 1 if name in ("logical_not", "isfinite", "argmax", "argmin") else 2
+    count = 1 if name in OF_ONE else 2
     arrays = [np.round(normal(3, 4, seed=s) * 2) for s in range(count)]
     wanted = f(*[tg.tensor(a) for a in arrays])
     found = f(*[tg.tensor(a, device="cuda") for a in arrays])

@@ -148,6 +148,13 @@ CASES: dict[str, list[Case]] = {
         (lambda x: tg.broadcast_to(x, (2, 3)), [normal()]),
         (lambda x: tg.broadcast_to(x, (0, 3)), [normal(3)]),
     ],
+    "tile": [
+        (lambda x: x.repeat(2, 3), [normal(2, 3)]),
+        (lambda x: x.T.repeat(2, 1, 0, 1), [normal(2, 3)]),
+        (lambda x: x.repeat(()), [normal()]),
+        (lambda x: tg.tile(x, (3,)), [normal(2, 1, 2)]),
+        (lambda x: x.tile(2, 1), [normal(0)]),
+    ],
     "concat": [
         (lambda x, y, z: tg.concat([x, y, z], 1), [normal(2, 3), normal(2, 0), normal(2, 1)]),
         (lambda x, y: tg.concat([x, y, x], -2), [normal(1, 3), normal(2, 3)]),
@@ -189,6 +196,7 @@ CASES: dict[str, list[Case]] = {
         (tg.min, [apart(3, 2)]),
         (lambda x: tg.amin(x, 1), [apart(0, 3)]),
     ],
+    "cumsum": [*along(tg.cumsum), (lambda x: x.T.cumsum(1), [normal(3, 4)])],
     "softmax": [*along(tg.softmax), (tg.softmax, [normal()])],
     "log_softmax": [*along(tg.log_softmax), (tg.log_softmax, [normal()])],
     "logsumexp": reduction(lambda x, d, k: tg.logsumexp(x, d, k), empty=False),
@@ -301,8 +309,10 @@ CASES: dict[str, list[Case]] = {
 }
 WITHOUT_GRADIENT = {
     **{"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"},
-    **{name: name for name in ("logical_and", "logical_or", "logical_not", "isfinite", "argmax", "argmin")},
+    **{name: name for name in ("logical_and", "logical_or", "logical_not", "isfinite", "isnan", "argmax", "argmin")},
+    **{name: name for name in ("argsort", "any", "all")},
 }  # name -> NumPy's name
+OF_ONE = {"logical_not", "isfinite", "isnan", "argmax", "argmin", "argsort", "any", "all"}
 TESTED_APART = {"cast", "move"}  # finite differences need float64; a move needs two devices
 
 
@@ -362,7 +372,7 @@ def test_cast_converts_the_gradient_back() -> None:
 @pytest.mark.parametrize("name", sorted(WITHOUT_GRADIENT))
 def test_primitives_without_gradient_leave_the_tape(name: str) -> None:
     f = getattr(tg, name)
-    args = [leaf(normal(3)) for _ in range(1 if name in ("logical_not", "isfinite", "argmax", "argmin") else 2)]
+    args = [leaf(normal(3)) for _ in range(1 if name in OF_ONE else 2)]
     out = f(*args)
     assert not out.requires_grad and out.dtype in (np.bool_, np.int64)
     wanted = getattr(np, WITHOUT_GRADIENT[name])(*[a.numpy() for a in args])

@@ -56,6 +56,8 @@ BINARY = {
 }
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 
+COUNTS = np.arange(-7, 8)
+
 # name -> (ours, theirs, arrays)
 Case = tuple[Callable[..., Any], Callable[..., Any], list[Any]]
 CASES: dict[str, Case] = {
@@ -122,6 +124,30 @@ CASES: dict[str, Case] = {
     "argmin of all": (lambda x: x.argmin(), lambda x: x.argmin(), [apart(3, 4)]),
     "argmax keepdim": (lambda x: x.argmax(keepdim=True), lambda x: x.argmax(keepdim=True), [apart(3, 4)]),
     "argmin keepdim": (lambda x: x.argmin(0, keepdim=True), lambda x: x.argmin(0, keepdim=True), [apart(3, 4)]),
+    "any": (lambda x: x.any(), lambda x: x.any(), [np.zeros((2, 3))]),
+    "any along": (lambda x: x.any(1, True), lambda x: x.any(1, True), [np.array([[0.0, np.nan], [0.0, -0.0]])]),
+    "any of dims": (lambda x: x.any((0, 2)), lambda x: x.any((0, 2)), [np.round(normal(2, 3, 4))]),
+    "any of nothing": (lambda x: x.any(1), lambda x: x.any(1), [normal(2, 0)]),
+    "all": (lambda x: x.all(), lambda x: x.all(), [np.arange(3)]),
+    "all along": (lambda x: x.all(-1), lambda x: x.all(-1), [MASK]),
+    "all of nothing": (lambda x: x.all(), lambda x: x.all(), [normal(0)]),
+    "isnan": (tg.isnan, torch.isnan, [np.array([0.0, np.nan, np.inf, -np.inf])]),
+    "isnan of integers": (tg.isnan, torch.isnan, [np.arange(3)]),
+    "cumsum": (lambda x: x.cumsum(1), lambda x: x.cumsum(1), [normal(2, 3, 4)]),
+    "cumsum of a scalar": (lambda x: x.cumsum(0), lambda x: x.cumsum(0), [normal()]),
+    "cumsum of nothing": (lambda x: x.cumsum(-1), lambda x: x.cumsum(-1), [normal(2, 0)]),
+    "cumsum of bool": (lambda x: x.cumsum(0), lambda x: x.cumsum(0), [MASK]),
+    "cumsum of uint8": (lambda x: x.cumsum(0), lambda x: x.cumsum(0), [np.full(3, 200, np.uint8)]),
+    "repeat": (lambda x: x.repeat(2, 1, 3), lambda x: x.repeat(2, 1, 3), [normal(2, 3)]),
+    "repeat none": (lambda x: x.repeat(0, 2), lambda x: x.repeat(0, 2), [normal(2, 3)]),
+    "repeat a scalar": (lambda x: x.repeat(3), lambda x: x.repeat(3), [normal()]),
+    "tile": (lambda x: x.tile((2,)), lambda x: x.tile((2,)), [normal(2, 3)]),
+    "tile more": (lambda x: tg.tile(x, (2, 1, 2)), lambda x: torch.tile(x, (2, 1, 2)), [normal(3)]),
+    "bmm": (lambda x, y: x.bmm(y), lambda x, y: x.bmm(y), [normal(2, 3, 4), normal(2, 4, 1)]),
+    "bmm of nothing": (tg.bmm, torch.bmm, [normal(0, 3, 4), normal(0, 4, 2)]),
+    "floor_div of integers": (lambda x, y: x // y, lambda x, y: x // y, [COUNTS[:, None], np.array([-3, -1, 2])]),
+    "remainder of integers": (lambda x, y: x % y, lambda x, y: x % y, [COUNTS[:, None], np.array([-3, -1, 2])]),
+    "remainder of numbers": (lambda x: 5 % x + x % 3, lambda x: 5 % x + x % 3, [np.array([-4, 3, 7])]),
     "softmax": (lambda x: x.softmax(1), lambda x: x.softmax(1), [normal(3, 4)]),
     "softmax far out": (lambda x: x.softmax(0), lambda x: x.softmax(0), [EXTREME]),
     "log_softmax": (lambda x: x.log_softmax(0), lambda x: x.log_softmax(0), [normal(3, 4)]),
@@ -203,6 +229,18 @@ def test_broadcasting(name: str, dtype: str) -> None:
     first, second = BINARY[name]
     for s, t in PAIRS:
         same_as_torch(getattr(tg, name), getattr(torch, name), [first(*s), second(*t, seed=1)], dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_quotients_and_remainders(dtype: str) -> None:
+    signed = [-np.inf, -5.5, -2.0, -0.3, 0.0, 0.3, 2.0, 5.5, np.inf, np.nan]
+    columns, rows = np.array(signed)[:, None], np.array(signed)
+    quotient, remainder = lambda x, y: x.detach() // y.detach(), lambda x, y: x.detach() % y.detach()
+    with np.errstate(all="ignore"):
+        same_as_torch(quotient, quotient, [columns, rows], dtype)
+        same_as_torch(remainder, remainder, [columns, rows], dtype)
+    finite = np.array(signed[1:4] + signed[5:8])
+    same_as_torch(lambda x, y: x % y, lambda x, y: x % y, [finite[:, None], finite], dtype)
 
 
 @pytest.mark.parametrize("name", COMPARISONS)

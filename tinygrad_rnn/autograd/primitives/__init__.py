@@ -2,13 +2,30 @@
 
 from . import (
     convolution,
+    einsum,
     elementwise,
     index,
     likelihood,
+    norm,
+    order,
     pooling,
     products,
     reduce,
+    sampling,
     shape,
 )
 
-__all__ = ["convolution", "elementwise", "index", "likelihood", "pooling", "products", "reduce", "shape"]
+__all__ = [
+    "convolution",
+    "einsum",
+    "elementwise",
+    "index",
+    "likelihood",
+    "norm",
+    "order",
+    "pooling",
+    "products",
+    "reduce",
+    "sampling",
+    "shape",
+]

@@ -104,6 +104,7 @@ logical_and = _elementwise("logical_and", lambda x, y: np.logical_and(x, y))
 logical_or = _elementwise("logical_or", lambda x, y: np.logical_or(x, y))
 logical_not = _elementwise("logical_not", lambda x: np.logical_not(x))
 isfinite = _elementwise("isfinite", lambda x: np.isfinite(x))
+isnan = _elementwise("isnan", lambda x: np.isnan(x))
 
 
 def _chosen(condition: Any, x: Any, y: Any) -> Any:

@@ -121,6 +121,16 @@ def _added_into_place(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
     return out
 
 
+def _add_into(total: Any, g: Any, index: Any, shape: tuple[int, ...]) -> None:
+    """Add each element of g to a total of this shape at its position, in place."""
+    if _is_basic(index):
+        total[index] += g
+    elif on_gpu(total):
+        total += _added_into_place(g, index, shape)
+    else:
+        np.add.at(total, index, g)
+
+
 def _is_integers(part: Any) -> bool:
     return hasattr(part, "dtype") and part.dtype.kind in "iu"
 
@@ -140,6 +150,7 @@ _getitem = primitive(
     lambda x, index, shape: x[index],
     lambda g, index, shape: _scatter(g, index, shape),
     view=True,
+    add_into=_add_into,
     expects="an index within the shape",
 )
 _scatter: Callable[..., Any] = primitive(

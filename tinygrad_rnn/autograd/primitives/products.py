@@ -70,6 +70,17 @@ affine: Any = primitive(
 )
 
 
+def bmm(x: Any, y: Any) -> Any:
+    """Return the products of two batches of matrices: x [b, n, k], y [b, k, m] -> [b, n, m].
+
+    It is `matmul` without broadcasting. Raise ValueError for other shapes, TypeError for different dtypes.
+    """
+    x, y = operand("bmm: x", x), operand("bmm: y", y)
+    if len(x.shape) != 3 or len(y.shape) != 3 or x.shape[0] != y.shape[0] or x.shape[2] != y.shape[1]:
+        raise ValueError(f"bmm: expected x [b, n, k] and y [b, k, m], got {x.shape} and {y.shape}")
+    return _matmul(x, y)
+
+
 def matmul(x: Any, y: Any) -> Any:
     """Return x @ y over the last two dimensions; the leading dimensions broadcast.
 

@@ -1,9 +1,9 @@
-"""Primitives that reduce over dimensions: sum, mean, var, max, min, and softmax, which normalises by a sum."""
+"""Primitives that reduce over dimensions: sum, mean, var, any, all, max, min, and softmax, which divides by a sum."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,7 @@ from .shape import (
     axes_of,
     axis_of,
     broadcast_to,
+    flip,
     reshape,
 )
 from .static import as_int, dim_or_axis, keepdim_flag
@@ -99,6 +100,44 @@ def std(
     square = var(x, dim, correction, keepdim)
     flat = eq(square, 0.0)
     return where(flat, 0.0, sqrt(where(flat, 1.0, square)))
+
+
+_any = primitive("any", lambda x, axes, keepdim: x.any(axes, keepdims=keepdim))
+_all = primitive("all", lambda x, axes, keepdim: x.all(axes, keepdims=keepdim))
+
+
+def any(
+    x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None
+) -> Any:
+    """Return whether some element along the dimensions `dim` (all by default) is not 0, as booleans. NaN is not 0."""
+    x = x if isinstance(x, Box) else operand("any: x", x)
+    if axis is not None or keepdims is not None:
+        dim, keepdim = dim_or_axis("any", dim, axis), keepdim_flag("any", keepdim, keepdims)
+    return _any(x, axes_of("any", dim, len(x.shape)), keepdim)
+
+
+def all(
+    x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None
+) -> Any:
+    """Return whether no element along the dimensions `dim` (all by default) is 0, as booleans. NaN is not 0."""
+    x = x if isinstance(x, Box) else operand("all: x", x)
+    if axis is not None or keepdims is not None:
+        dim, keepdim = dim_or_axis("all", dim, axis), keepdim_flag("all", keepdim, keepdims)
+    return _all(x, axes_of("all", dim, len(x.shape)), keepdim)
+
+
+_cumsum: Callable[..., Any] = primitive(
+    "cumsum",
+    lambda x, axis: np.cumsum(x, axis, None if x.dtype.kind == "f" else np.int64),
+    lambda g, axis: flip(_cumsum(flip(g, axis), axis), axis),
+)
+
+
+def cumsum(x: Any, dim: Any = None, *, axis: Any = None) -> Any:
+    """Return out_i = x_1 + ... + x_i along a dimension. Integers and booleans are summed as int64."""
+    x = x if isinstance(x, Box) else operand("cumsum: x", x)
+    axis = axis_of("cumsum", dim_or_axis("cumsum", dim, axis), len(x.shape))
+    return _cumsum(x, axis) if x.shape else sum(x)
 
 
 def _to_extremes(g: Any, out: Any, x: Any, axes: tuple[int, ...]) -> Any:

@@ -1,4 +1,4 @@
-"""Primitives that move numbers without changing them: reshape, permute, broadcast, join, split, pad, flip."""
+"""Primitives that move numbers without changing them: reshape, permute, broadcast, tile, join, split, pad, flip."""
 
 from __future__ import annotations
 
@@ -148,6 +148,42 @@ def broadcast_to(x: Any, *shape: Any) -> Any:
     sizes = sizes_of(shape)
     old = (-1,) * (len(sizes) - len(x.shape)) + tuple(x.shape)
     return _broadcast_to(x, tuple(o if n == -1 else n for n, o in zip(sizes, old)) if len(old) == len(sizes) else sizes)
+
+
+_tile = primitive(
+    "tile",
+    lambda x, repeats, shape: np.tile(x, repeats),
+    lambda g, repeats, shape: _copies(g, repeats, shape).sum(tuple(range(0, 2 * len(shape), 2))),
+)
+
+
+def _copies(g: Any, repeats: tuple[int, ...], shape: tuple[int, ...]) -> Any:
+    """Return the cotangent of a tiling with each dimension cut in two: which copy, and where in the copy."""
+    return g.reshape(tuple(n for pair in zip(repeats, shape) for n in pair))
+
+
+def repeat(x: Any, *repeats: Any) -> Any:
+    """Return copies of x side by side, as many along each dimension as `repeats` says.
+
+    repeats: a count from 0 up for each dimension of x, with further counts before these for new dimensions. Raise
+    ValueError for too few counts, or a negative one. (NumPy's `repeat` is another function; see `tile`.)
+    """
+    x = x if isinstance(x, Box) else operand("repeat: x", x)
+    counts = sizes_of(repeats)
+    if len(counts) < len(x.shape) or any(n < 0 for n in counts):
+        got = list(counts)
+        raise ValueError(f"repeat: repeats: expected at least {len(x.shape)} counts from 0 up, got {got}")
+    shape = (1,) * (len(counts) - len(x.shape)) + tuple(x.shape)
+    return _tile(reshape(x, shape), counts, shape)
+
+
+def tile(x: Any, *dims: Any) -> Any:
+    """Return copies of x side by side. As `repeat`, but counts that are missing in front are 1, as for NumPy's tile."""
+    x = x if isinstance(x, Box) else operand("tile: x", x)
+    counts = sizes_of(dims)
+    if any(n < 0 for n in counts):
+        raise ValueError(f"tile: dims: expected counts from 0 up, got {list(counts)}")
+    return repeat(x, (1,) * (len(x.shape) - len(counts)) + counts)
 
 
 def _slices(sizes: Sequence[int], axis: int) -> list[tuple[slice, ...]]:

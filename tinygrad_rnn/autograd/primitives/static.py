@@ -60,9 +60,13 @@ def dim_or_axis(name: str, dim: Any, axis: Any, unset: Any = None) -> Any:
 
 def keepdim_flag(name: str, keepdim: bool, keepdims: bool | None) -> bool:
     """Return the flag given as `keepdim` or, in NumPy's word, as `keepdims`. Raise TypeError unless it is a bool."""
-    found = keepdim if keepdims is None else keepdims
-    if found is True or found is False:
-        return found
-    if isinstance(found, np.bool_):
-        return bool(found)
-    raise TypeError(f"{name}: keepdim: expected True or False, got {found!r}")
+    return flag(f"{name}: keepdim", keepdim if keepdims is None else keepdims)
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return a flag as a Python bool. Raise TypeError for anything else, numbers too."""
+    if value is True or value is False:
+        return value
+    if isinstance(value, np.bool_):
+        return bool(value)
+    raise TypeError(f"{name}: expected True or False, got {value!r}")

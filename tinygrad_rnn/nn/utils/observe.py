@@ -31,7 +31,7 @@ def state_gradients(
 
     loss: a function of the layer's results, `loss(output, state)`, that returns a number. The other arguments are those
     of the layer's call. No `grad` changes. The norm for each step, by which vanishing gradients are seen:
-    `np.linalg.norm(found["h"].numpy(), axis=(0, 2, 3))`.
+    `np.sqrt(np.square(found["h"].numpy()).sum((0, 2, 3)))`.
     Raises TypeError unless layer is a `Recurrent`, ValueError for a layer with proj_size.
     """
     _check("state_gradients", layer)

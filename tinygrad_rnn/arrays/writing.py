@@ -1,4 +1,4 @@
-"""Atomic writes of files, and a lock by which one process has a folder for itself."""
+"""Atomic writes of files."""
 
 from __future__ import annotations
 
@@ -7,21 +7,11 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 _NAMES = ("EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EBADF", "EACCES", "EPERM", "EISDIR", "EROFS")
 CANNOT_SYNC = {getattr(errno, name) for name in _NAMES if hasattr(errno, name)}
 TEMPORARY_NAME = re.compile(r".+\.\d+-\d+\.part", re.DOTALL)  # names that `_temporary_path` and earlier versions give
-
-
-class InUseError(RuntimeError):
-    """Another process has locked the folder."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -77,37 +67,3 @@ def _sync_folder(folder: Path) -> None:
         _sync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextlib.contextmanager
-def locked_folder(folder: Path) -> Iterator[None]:
-    """Lock a folder for the block; raise InUseError if another process, or another block, has locked it.
-
-    Another process may write until the lock is taken, so read the existing files within the block. The lock removes
-    temporary files of killed processes. Where folders cannot be locked (on Windows, on some network drives)
-    the block runs without a lock.
-    """
-    if fcntl is None:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if _locked(descriptor):
-            for file in folder.glob("*.part"):
-                if TEMPORARY_NAME.fullmatch(file.name):
-                    with contextlib.suppress(OSError):  # a folder of that name, or another user's file: leave it
-                        file.unlink(missing_ok=True)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _locked(descriptor: int) -> bool:
-    """Lock a folder. Return whether it can be locked. Raise InUseError if another process or block has the lock."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InUseError from None
-    except OSError:
-        return False
-    return True
