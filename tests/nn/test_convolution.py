@@ -132,3 +132,16 @@ def test_errors():
         F.conv1d(tg.randn(1, 1, 5), tg.randn(1, 1, 3), stride=(1, 2))
     with pytest.raises(ValueError, match="conv1d: x: expected an image of at least"):
         F.conv1d(tg.randn(1, 1, 2), tg.randn(1, 1, 3))
+
+
+def test_the_size_of_a_kernel_is_checked_where_it_is_given():
+    assert nn.Conv2d(1, 2, np.int64(3)).kernel_size == (3, 3) and nn.Conv1d(1, 2, np.int64(3)).kernel_size == (3,)
+    for layer, wrong in [
+        (nn.Conv2d, True),
+        (nn.Conv2d, (True, 3)),
+        (nn.Conv1d, True),
+        (nn.Conv1d, (3, 3)),
+        (nn.Conv2d, 0),
+    ]:
+        with pytest.raises(ValueError, match=f"{layer.__name__}: kernel_size: expected .* from 1 up, got"):
+            layer(1, 2, wrong)

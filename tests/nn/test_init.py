@@ -123,3 +123,8 @@ def test_errors():
 def test_empty_weights_are_no_error():
     for make in (init.xavier_uniform_, init.xavier_normal_, init.kaiming_uniform_, init.orthogonal_):
         assert make(weight(0, 3)).shape == (0, 3) and make(weight(3, 0)).shape == (3, 0)
+
+
+def test_an_integer_tensor_is_not_made_orthogonal():
+    with pytest.raises(TypeError, match="orthogonal_: tensor: expected a floating dtype, got int64"):
+        nn.init.orthogonal_(tg.tensor([[1, 2], [3, 4]]))

@@ -329,3 +329,9 @@ def test_modules_are_the_functions():
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call(tg.ones(3, 3))
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "nll_loss"])
+def test_an_error_on_class_weights_names_the_loss(name):
+    with pytest.raises(ValueError, match=rf"^{name}: weight: expected shape \(3,\), one for each class, got \(2,\)"):
+        getattr(nn.functional, name)(np.zeros((2, 3)), [0, 1], weight=np.ones(2))

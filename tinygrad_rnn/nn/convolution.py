@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..autograd.primitives.windows import pair, single
 from . import functional as F
 from .layers import check_sizes, new_parameter, reset_affine
 from .module import Module, Parameter
@@ -29,12 +30,9 @@ class _Convolution(Module):
         dtype: Any = "float32",
     ):
         super().__init__()
-        name, one_size = type(self).__name__, isinstance(kernel_size, int)
-        kernel = (kernel_size,) * self.dims if one_size else tuple(kernel_size)
-        check_sizes(name, in_channels=in_channels, out_channels=out_channels)
-        if len(kernel) != self.dims or any(not isinstance(n, int) or n < 1 for n in kernel):
-            count = "one or two whole numbers" if self.dims == 2 else "a whole number"
-            raise ValueError(f"{name}: kernel_size: expected {count} from 1 up, got {kernel_size!r}")
+        name = f"{type(self).__name__}: kernel_size"
+        check_sizes(type(self).__name__, in_channels=in_channels, out_channels=out_channels)
+        kernel = pair(name, kernel_size, 1) if self.dims == 2 else (single(name, kernel_size, 1),)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.stride, self.padding = kernel, stride, padding
         self.weight = new_parameter((out_channels, in_channels, *kernel), dtype, device)

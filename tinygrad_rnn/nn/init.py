@@ -121,4 +121,4 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     q, r = np.linalg.qr(generator().standard_normal((max(rows, columns), min(rows, columns))))
     q *= np.where(np.diagonal(r) < 0.0, -1.0, 1.0)
-    return _overwrite(tensor, gain * (q if rows >= columns else q.T).reshape(tensor.shape))
+    return _drawn("orthogonal_", tensor, gain * (q if rows >= columns else q.T).reshape(tensor.shape))

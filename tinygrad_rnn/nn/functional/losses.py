@@ -161,7 +161,7 @@ def _class_targets(name: str, x: Any, target: Any, weight: Any, ignore_index: in
     weights = counted.astype(x.dtype)
     if weight is not None:
         index, counted, weights = array_like(index, x), array_like(counted, x), array_like(weights, x)
-        weights *= _class_weight(x, weight)[index]
+        weights *= _class_weight(name, x, weight)[index]
     total = float(weights.sum()) if reduction == "mean" else 1.0
     scale = 1.0 / total if total else 0.0
     weights = array_like(weights * x.dtype.type(scale), x)
@@ -178,17 +178,18 @@ def _sum_scaled(losses: Any, targets: _ClassTargets, reduction: str) -> Any:
     return sum(losses) if targets.scale else sum(losses) + math.nan
 
 
-def _class_weight(x: Any, weight: Any) -> Any:
-    weight = as_tensor(weight, "weight")
+def _class_weight(name: str, x: Any, weight: Any) -> Any:
+    """Return the weight of each class of x [..., C], an array [C], checked. name: the loss, for errors."""
+    weight = as_tensor(weight, f"{name}: weight")
     if weight.shape != x.shape[-1:]:
-        raise ValueError(f"weight: expected shape {x.shape[-1:]}, one for each class, got {weight.shape}")
-    same_device("weight", weight, x, "the input is")
+        raise ValueError(f"{name}: weight: expected shape {x.shape[-1:]}, one for each class, got {weight.shape}")
+    same_device(f"{name}: weight", weight, x, "the input is")
     return weight.array.astype(x.dtype)
 
 
 def _weighted(x: Any, weight: Any) -> Any:
     """Return x [..., C] times the weight of each class."""
-    return x if weight is None else x * Tensor(_class_weight(x, weight))
+    return x if weight is None else x * Tensor(_class_weight("cross_entropy", x, weight))
 
 
 def _pair(name: str, input: Any, target: Any) -> tuple[Any, Any]:
