@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.program import Constant, Op, Program, Ref
+from ..runtime.bounded import bounded
 from ..runtime.rounding import round_up
 from .codegen.native import Kernel, unpacked
 from .codegen.pointwise import PROGRAMS
@@ -217,7 +218,7 @@ def _run(name: str, x: np.ndarray, L: int, kept: int, zero: bool, arrays: list[n
     built.run(dict(zip(ARGUMENTS[name], map(np.ascontiguousarray, arrays))))
 
 
-@functools.lru_cache(256)
+@bounded(256)
 def _built(
     name: str,
     shape: tuple[int, int, int],

@@ -8,13 +8,13 @@ windows exists. No bit of a result depends on the number of threads.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from typing import Any
 
 import numpy as np
 
 from ..ir.windows import Windows
+from ..runtime.bounded import bounded
 from ..runtime.rounding import round_up
 from .codegen.convolution import ARGUMENTS, GEOMETRY, convolution_kernels
 from .codegen.pooling import pooling_kernels
@@ -68,7 +68,7 @@ def _run(name: str, shape: Shape, outputs: int, windows: Windows, ones: bool, bl
     _built(*arguments).run(blocks)
 
 
-@functools.lru_cache(256)
+@bounded(256)
 def _built(
     name: str, shape: Shape, outputs: int, windows: Windows, ones: bool, dtype: np.dtype, count: int, unit: VectorUnit
 ) -> CommandList:
@@ -76,7 +76,7 @@ def _built(
     (images, channels, *_), (down, across), (down_step, step) = shape, windows.out, windows.stride
     size, lanes = dtype.itemsize, unit.lanes(dtype.itemsize)
     depth, panel = channels * math.prod(windows.kernel) + ones, PANEL_VECTORS * lanes
-    # A piece takes half of the second-level cache: it is read again and again, beside the weight.
+    # A piece takes half of the second-level cache: it is read again and again, and so is the weight.
     rows = max(1, min(down, caches().second // 2 // (max(depth, outputs) * across * size)))
     rows = -(-down // -(-down // rows))  # pieces of nearly one size
     row = round_up(rows * across, panel) + lanes  # no power of two, which would map all rows to a few lines of a cache
@@ -126,7 +126,7 @@ def _pool(name: str, shape: Shape, windows: Windows, blocks: dict[str, np.ndarra
     _built_pool(name, shape, windows, blocks["out"].dtype, threads.wanted_threads(flops)).run(blocks)
 
 
-@functools.lru_cache(256)
+@bounded(256)
 def _built_pool(name: str, shape: Shape, windows: Windows, dtype: np.dtype, count: int) -> CommandList:
     kernel = pooling_kernels(8 * dtype.itemsize)[name]
     images, out = shape[0] * shape[1], windows.out
