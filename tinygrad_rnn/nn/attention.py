@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays.device import array_like, numbers, to_numpy
-from ..arrays.random import uniform
 from ..autograd.primitives.elementwise import log, masked_fill, tanh, where
 from ..autograd.primitives.index import getitem, take_along
 from ..autograd.primitives.products import matmul
 from ..autograd.primitives.reduce import argmax, softmax
+from ..autograd.primitives.sampling import multinomial
 from ..autograd.primitives.shape import reshape, transpose, unsqueeze
 from ..tensor import Tensor
 from ..tensor.creation import own_tensor
@@ -114,10 +114,14 @@ class Attention(Module):
             raise ValueError(f"Attention: values: expected shape [S, N, {self.memory_size}], got {values.shape}")
         values = values if self.batch_first else transpose(values, 0, 1)
         seen = _seen(values.shape[:2], lengths, mask)
-        if not seen.all():  # 0 times NaN is NaN: no number of a masked place may reach the context
-            values = where(Tensor(array_like(seen[..., None], values.array)), values, 0.0)
-        keys = values if self.score == "dot" else self.key(values)
-        return Memory(values, keys, *_masks(seen, values))
+        if seen.all():
+            return Memory(values, self._keys(values))
+        # 0 times NaN is NaN: no number of a masked place may reach the context
+        values = where(Tensor(array_like(seen[..., None], values.array)), values, 0.0)
+        return Memory(values, self._keys(values), *_masks(seen, values))
+
+    def _keys(self, values: Any) -> Any:
+        return values if self.score == "dot" else self.key(values)
 
     def forward(self, query: Any, memory: Memory) -> Attended | AttendedHard:
         """Return (context, weights), with hard=True (context, weights, log_prob).
@@ -188,9 +192,7 @@ def _seen(shape: tuple[int, int], lengths: Any, mask: Any) -> np.ndarray:
 
 
 def _masks(seen: np.ndarray, values: Any) -> tuple[Any, Any]:
-    """Return `bias` and `nowhere` of a Memory with these values [N, S, M]."""
-    if seen.all():
-        return None, None
+    """Return `bias` and `nowhere` of a Memory with these values [N, S, M], some of which are masked."""
     bias = np.where(seen, 0.0, _MASKED).astype(values.dtype)[:, None]
     nowhere = np.logical_not(seen.any(axis=1, keepdims=True))[:, None]
     on_device = [Tensor(array_like(a, values.array)) for a in (bias, nowhere)]
@@ -217,8 +219,6 @@ def _checked_lengths(lengths: Any, rows: int, places: int) -> np.ndarray:
 
 def _drawn(weights: Any) -> Any:
     """Return an index for each row [..., S], drawn with its weights as probabilities."""
-    ends = weights.astype(np.float64).cumsum(-1)
-    if not all(map(math.isfinite, numbers(ends.sum()))):
+    if not all(map(math.isfinite, numbers(weights.sum()))):
         raise ValueError("Attention: expected finite scores to draw a place with, got inf or NaN")
-    point = uniform(weights.shape[:-1], ends)[..., None] * ends[..., -1:]
-    return (ends <= point).sum(-1)
+    return multinomial(weights.reshape(-1, weights.shape[-1]), 1).array.reshape(weights.shape[:-1])
