@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arrays import random
 from ..arrays.device import to_numpy
-from ..autograd.primitives.static import as_int
+from ..autograd.primitives.static import whole_number
 from .text import TextError
 
 
@@ -79,9 +79,7 @@ def batches(
     Raises ValueError or TypeError for an argument that does not fit.
     """
     sizes = _lengths(lengths)
-    for name, value in (("batch_size", batch_size), ("pool", pool)):
-        if as_int(f"batches: {name}", value, "a whole number from 1 up") < 1:
-            raise ValueError(f"batches: {name}: expected a whole number from 1 up, got {value}")
+    batch_size, pool = whole_number("batches: batch_size", batch_size, 1), whole_number("batches: pool", pool, 1)
     generator = random.generator() if seed is None else np.random.default_rng(seed)
     order = generator.permutation(len(sizes)) if shuffle else np.arange(len(sizes))
     pools = [order[at : at + pool * batch_size] for at in range(0, len(order), pool * batch_size)]

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..autograd.grad_modes import no_grad
-from ..autograd.primitives.static import as_int
+from ..autograd.primitives.reduce import log_softmax
+from ..autograd.primitives.static import whole_number
 from ..tensor import Tensor
-from .choice import checked_end, checked_length, checked_step, largest, start_ids
+from .choice import checked_end, checked_step, largest, start_ids
 from .sampling import Step
 from .state import select
 
@@ -64,10 +65,9 @@ def beam_search(
     Raises ValueError or TypeError for an argument, a state or a result of `step` that does not fit, also for NaN.
     """
     name = "beam_search"
-    tokens, length, end = start_ids(name, start)[:, None], checked_length(name, length, 1), checked_end(name, end)
-    width = as_int(f"{name}: width", width, "a whole number from 1 up")
-    if width < 1:
-        raise ValueError(f"{name}: width: expected a whole number from 1 up, got {width}")
+    tokens = start_ids(name, start)[:, None]
+    length, end = whole_number(f"{name}: length", length, 1), checked_end(name, end)
+    width = whole_number(f"{name}: width", width, 1)
     if not isinstance(length_penalty, (int, float, np.number)) or not 0 <= length_penalty < math.inf:
         raise ValueError(f"{name}: length_penalty: expected a finite number from 0 up, got {length_penalty!r}")
     batch = len(tokens)
@@ -76,7 +76,7 @@ def beam_search(
         for t in range(length):
             rows = tokens.size
             logits, state = checked_step(name, step(Tensor(tokens.reshape(-1)), state), rows, end)
-            log_p = _log_softmax(logits).reshape(batch, -1, logits.shape[1])
+            log_p = log_softmax(logits.astype(np.float64)).reshape(batch, -1, logits.shape[1])
             parents, tokens = beam.extend(t, log_p, width, length_penalty)
             if beam.finished.all() or t + 1 == length:
                 break
@@ -123,10 +123,3 @@ class _Beam:
         ids = np.pad(self.ids, [*more, (0, 0)], constant_values=self.end)
         scores = np.pad(self.scores, more, constant_values=-np.inf)
         return Hypotheses(Tensor(ids), Tensor(np.pad(self.lengths, more)), Tensor(scores))
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Return log softmax(logits) along the last dimension, in float64."""
-    with np.errstate(under="ignore"):
-        x = logits.astype(np.float64) - logits.max(-1, keepdims=True)
-        return x - np.log(np.exp(x).sum(-1, keepdims=True))

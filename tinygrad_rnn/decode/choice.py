@@ -20,11 +20,10 @@ def choose(
 ) -> Any:
     """Return ids drawn from softmax(logits / temperature): logits [..., V] -> int64 [...].
 
-    Each id takes one number of `generator`.
-    temperature 0: the most likely id, and nothing is drawn. top_k: draw from the k most likely ids only. top_p: then
-    only from the nucleus of those, the smallest set of most likely ids that have at least this share of the
-    probability: Holtzman et al., The curious case of neural text degeneration (2020), section 3.1. Of equally likely
-    ids the first counts as more likely.
+    Each id takes one number of `generator`. temperature 0: the most likely id, and nothing is drawn. top_k: draw from
+    the k most likely ids only. top_p: then only from the nucleus of those, the smallest set of most likely ids that
+    have at least this share of the probability: Holtzman et al., The curious case of neural text degeneration (2020),
+    section 3.1. Of equally likely ids the first counts as more likely.
     """
     if temperature == 0:
         return np.argmax(logits, -1)
@@ -111,12 +110,4 @@ def checked_end(name: str, end: Any) -> int:
     found = as_int(f"{name}: end", end, "an id")
     if found < 0:
         raise ValueError(f"{name}: end: expected an id from 0 up, got {found}")
-    return found
-
-
-def checked_length(name: str, length: Any, least: int) -> int:
-    """Return the number of steps as an int. Raise TypeError or ValueError for one below `least`."""
-    found = as_int(f"{name}: length", length, f"a whole number from {least} up")
-    if found < least:
-        raise ValueError(f"{name}: length: expected a whole number from {least} up, got {found}")
     return found

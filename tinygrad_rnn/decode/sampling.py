@@ -9,8 +9,9 @@ import numpy as np
 
 from ..arrays import random
 from ..autograd.grad_modes import no_grad
+from ..autograd.primitives.static import whole_number
 from ..tensor import Tensor
-from .choice import check_choice, checked_end, checked_length, checked_step, choose, start_ids
+from .choice import check_choice, checked_end, checked_step, choose, start_ids
 
 Step = Callable[[Tensor, Any], tuple[Any, Any]]
 
@@ -55,7 +56,7 @@ def generate(
     Raises ValueError or TypeError for an argument or a result of `step` that does not fit, also for NaN in logits.
     """
     name = "generate"
-    ids, length = start_ids(name, start), checked_length(name, length, 0)
+    ids, length = start_ids(name, start), whole_number(f"{name}: length", length, 0)
     end = None if end is None else checked_end(name, end)
     check_choice(name, temperature, top_k, top_p)
     out = np.full((len(ids), length), end or 0, np.int64)

@@ -31,6 +31,15 @@ def as_int(name: str, value: Any, expected: str = "a whole number") -> int:
         raise TypeError(f"{name}: expected {expected}, got {value!r}") from None
 
 
+def whole_number(name: str, value: Any, least: int) -> int:
+    """Return an integer as a Python int. Raise TypeError for anything else, ValueError for one below `least`."""
+    expected = f"a whole number from {least} up"
+    found = as_int(name, value, expected)
+    if found < least:
+        raise ValueError(f"{name}: expected {expected}, got {found}")
+    return found
+
+
 def as_ints(name: str, values: Any, expected: str = "whole numbers") -> tuple[int, ...]:
     """Return one integer, a sequence of integers or an integer array as a tuple of ints. Raise TypeError otherwise."""
     if isinstance(values, (np.ndarray, Box)):
